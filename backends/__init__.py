@@ -1,0 +1,1 @@
+"""Targets: writers of code for a loop tree, the build cache, the torch module."""

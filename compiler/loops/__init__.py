@@ -1,0 +1,1 @@
+"""The polyhedral level: statements over integer sets, schedules, the loop tree."""

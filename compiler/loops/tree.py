@@ -1,0 +1,165 @@
+"""The loop tree: the imperative nest that a back end prints.
+
+Integer expressions (:class:`Int`) are over loop variables and the kernel's integer arguments.
+Scalar expressions (:class:`Expr`) compute one element with the elementwise ops of the graph table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Union
+
+
+@dataclass(frozen=True)
+class Int:
+    """An integer expression: ``op`` is ``const`` (value), ``name`` (name), ``+ - * // % min max``, a
+    comparison ``== != < <= > >=``, ``and``, ``or``, ``not`` or ``select`` (condition, then, else)."""
+
+    op: str
+    args: tuple[Int, ...] = ()
+    value: int = 0
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Array:
+    """Storage. ``scope`` says where it lives:
+
+    ``input``/``output``: a pointer the caller passes, one slice per problem of the batch;
+    ``problem``: scratch of one problem, shared by the threads that work on it;
+    ``thread``: scratch of one thread; ``local``: declared at its :class:`Declare` (rank 0: a register).
+    Row-major. ``shape`` may use the kernel's integer arguments (``K``), not loop variables.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[Int, ...]
+    scope: str
+
+
+@dataclass(frozen=True)
+class Load:
+    """One element of an array."""
+
+    array: str
+    index: tuple[Int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Literal:
+    """A constant; ``value`` is a float, int, bool or complex."""
+
+    value: complex
+    dtype: str
+
+
+@dataclass(frozen=True)
+class FromInt:
+    """An integer expression as a value of ``dtype``."""
+
+    value: Int
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """An elementwise op of the graph table (``add``, ``exp``, ``where``, ``cast``, ...) on scalars; also the
+    counter-based random numbers ``random_normal`` etc. (key, counter) and ``fold``."""
+
+    op: str
+    args: tuple[Expr, ...]
+    dtype: str
+
+
+Expr = Union[Load, Literal, FromInt, Call]
+
+
+@dataclass(frozen=True)
+class Store:
+    """``array[index] = value``, or with ``reduce`` (``add mul max min and or``) an accumulation into it."""
+
+    array: str
+    index: tuple[Int, ...]
+    value: Expr
+    reduce: str = ""
+
+
+@dataclass(frozen=True)
+class Loop:
+    """``for name in lower..upper by step`` (step > 0, upper exclusive).
+
+    ``kind``: ``serial``; ``parallel`` (iterations split over the team of threads that works on the
+    problem: independent); ``vector`` (iterations independent but for reductions into fixed elements);
+    """
+
+    name: str
+    lower: Int
+    upper: Int
+    step: int
+    body: Block
+    kind: str = "serial"
+
+
+@dataclass(frozen=True)
+class If:
+    """A guard."""
+
+    condition: Int
+    then: Block
+    orelse: Block | None = None
+
+
+@dataclass(frozen=True)
+class Declare:
+    """Bring a ``local`` array into scope, uninitialised, from here to the end of the block."""
+
+    array: Array
+
+
+@dataclass(frozen=True)
+class Single:
+    """Work that one thread of the team does alone (the others skip it)."""
+
+    body: Block
+
+
+@dataclass(frozen=True)
+class Barrier:
+    """Wait for the team."""
+
+
+@dataclass(frozen=True)
+class LibraryCall:
+    """A routine of the kernel run-time library on whole arrays: ``name(outputs, inputs, integers)``.
+    Each array is given with the index of its first element (trailing axes are taken whole)."""
+
+    name: str
+    outputs: tuple[Load, ...]
+    inputs: tuple[Load, ...]
+    integers: tuple[Int, ...] = ()
+
+
+Tree = Union[Loop, If, Declare, Single, Barrier, LibraryCall, Store]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A sequence."""
+
+    children: tuple[Tree, ...]
+
+
+@dataclass(frozen=True)
+class Function:
+    """One kernel: it runs ``body`` for every problem of a batch.
+
+    ``integers`` are the run-time integer arguments by name (iteration counts). ``arrays`` lists all
+    but ``local`` ones; inputs and outputs in the order of the call. The batch loop, the team of
+    threads and the scratch memory are the writer's.
+    """
+
+    name: str
+    integers: tuple[str, ...]
+    arrays: tuple[Array, ...]
+    body: Block

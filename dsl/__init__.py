@@ -1,0 +1,1 @@
+"""What the user writes: grammar, syntax tree, checking, lowering, the command line."""
