@@ -1,0 +1,53 @@
+# Every target does its own set-up: in a fresh clone, `make demo` and `make test` are enough.
+# Settings: PYTHON (3.10 to 3.13), VENV (where the environment goes), PIP_ARGS (more arguments for pip).
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+LINKS := unspool/backends unspool/compiler unspool/dsl unspool/stdlib
+
+.DEFAULT_GOAL := help
+.PHONY: help setup links demo test check bench experiments golden clean
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+setup: $(INSTALLED) ## make the environment in .venv and install everything into it
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[dev,demo]'
+	@touch $@
+
+links: $(LINKS) ## link the four folders below unspool/, for type checkers only
+
+$(LINKS): unspool/%:
+	@ln -sfn ../$* $@
+
+demo: $(INSTALLED) ## learn to denoise one photograph, apply it to another; writes demo-out/
+	$(BIN)/python -m examples.denoise
+
+test: $(INSTALLED) ## run the tests
+	$(BIN)/python -m pytest --quiet --numprocesses auto --dist worksteal $(PYTEST_ARGS)
+
+check: $(INSTALLED) links ## ruff, mypy --strict on the library, import floors
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --quiet tests/test_floors.py
+
+bench: $(INSTALLED) ## time the unrolled suite against torch eager; writes benchmarks/results/
+	$(BIN)/python -m benchmarks.unrolled
+
+experiments: $(INSTALLED) ## the long runs: slow tests, and the benchmarks at full size
+	$(BIN)/python -m pytest --quiet --slow -m slow $(PYTEST_ARGS)
+	$(BIN)/python -m benchmarks.unrolled --full
+
+golden: $(INSTALLED) ## write the golden files anew (then read the diff)
+	$(BIN)/python -m pytest --quiet --update-golden $(PYTEST_ARGS)
+
+clean: ## remove what the targets made, the environment excepted
+	rm -rf build demo-out benchmarks/results .pytest_cache .mypy_cache .ruff_cache .hypothesis $(LINKS)

@@ -1,0 +1,256 @@
+"""Exact dependences of a nest, and whether an order respects them.
+
+A dependence is the relation between instances of two statements that touch one array element, at least one of
+them writing, the first before the second in program order. An order is legal if every pair stays in that sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..diagnostics import UnspoolError
+from ..graph.types import Size
+from . import isl
+from .nest import Access, Leaf, LoopOrder, Nest, Order, Statement
+from .nest import Sequence as SequenceOrder
+
+Level = tuple[str, Any]  # ("at", position) or ("loop", value)
+
+
+class IllegalSchedule(UnspoolError):
+    """An order breaks a dependence. The text names the step, the array and two instances."""
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """``source`` before ``sink`` on ``array``; ``reduction`` if both only accumulate into it with one operator."""
+
+    source: str
+    sink: str
+    array: str
+    kind: str  # flow, anti or output
+    reduction: bool
+    relation: Any
+    same: tuple[tuple[Size, Size], ...] = ()  # index of the source = index of the sink, axis by axis
+
+    def forces_equal(self, at_source: Size, at_sink: Size) -> bool:
+        """Whether the equal indices alone imply that two loop values are equal."""
+        for x, y in self.same:
+            shift = (at_source - x).constant
+            if shift is not None and shift == (at_sink - y).constant:
+                return True
+        return False
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.array}: {self.relation}"
+
+
+def paths(order: Order) -> dict[str, tuple[tuple[str, Any], ...]]:
+    """For every statement the levels above it: ("at", position in a sequence) or ("loop", loop)."""
+    found: dict[str, tuple[tuple[str, Any], ...]] = {}
+
+    def visit(node: Order, above: tuple[tuple[str, Any], ...]) -> None:
+        if isinstance(node, Leaf):
+            found[node.statement] = above
+        elif isinstance(node, SequenceOrder):
+            for position, child in enumerate(node.children):
+                visit(child, (*above, ("at", position)))
+        else:
+            visit(node.body, (*above, ("loop", node)))
+
+    visit(order, ())
+    return found
+
+
+def primed(statement: Statement) -> dict[str, Size]:
+    """Dims renamed for the second statement of a pair."""
+    return {d.name: Size.of(d.name + "_") for d in statement.dims}
+
+
+def _levels(source: Statement, sink: Statement, above: Mapping[str, Sequence[Level]]) -> Iterator[tuple[str, Any]]:
+    """Comparisons from the outside in: ("at", bool) or ("loop", (source value, sink value))."""
+    rename = primed(sink)
+    for (kind, a), (_, b) in zip(above[source.name], above[sink.name]):
+        if kind == "at":
+            if a != b:
+                yield "at", a < b
+                return
+        else:
+            yield "loop", (isl.affine_text(a.value(source.name)), isl.affine_text(b.value(sink.name).substitute(rename)))
+    return
+
+
+def before_text(source: Statement, sink: Statement, above: Mapping[str, Sequence[Level]], *, strict: bool = True) -> str:
+    """A condition, in isl notation, for an instance of ``source`` to run before one of ``sink`` (primed dims)."""
+    cases, equal = [], []
+    tie = not strict
+    for kind, value in _levels(source, sink, above):
+        if kind == "at":
+            tie = value
+            break
+        first, second = value
+        cases.append(" and ".join([*equal, f"{first} < {second}"]))
+        equal.append(f"{first} = {second}")
+    if tie:
+        cases.append(" and ".join(equal) or "1 = 1")
+    return " or ".join(f"({c})" for c in cases) or "1 = 0"
+
+
+def pair_map(source: Statement, sink: Statement, condition: str, params: Sequence[str]) -> Any:
+    """The relation ``{ source -> sink : condition }`` within both domains (sink dims primed)."""
+    rename = primed(sink)
+    left = ", ".join(d.name for d in source.dims)
+    right = ", ".join(d.name + "_" for d in sink.dims)
+    parts = [_domain_condition(source, {}), _domain_condition(sink, rename), f"({condition})"]
+    head = f"[{', '.join(isl.safe(p) for p in params)}] -> "
+    body = " and ".join(p for p in parts if p)
+    return isl.islpy.Map(f"{head}{{ {source.name}[{left}] -> {sink.name}[{right}] : {body} }}")
+
+
+def _domain_condition(statement: Statement, rename: Mapping[str, Size]) -> str:
+    parts = []
+    for d in statement.dims:
+        name = isl.affine_text(rename.get(d.name, Size.of(d.name)))
+        parts.append(f"{isl.affine_text(d.lower.substitute(rename))} <= {name} < {isl.affine_text(d.upper.substitute(rename))}")
+    parts += [f"{isl.affine_text(g.size.substitute(rename))} {g.op} 0" for g in statement.guards]
+    return " and ".join(parts)
+
+
+@dataclass(frozen=True)
+class _Touch:
+    statement: Statement
+    index: tuple[Size, ...]
+    write: bool
+    reduce: str
+
+
+def _touches(nest: Nest) -> dict[str, list[_Touch]]:
+    found: dict[str, list[_Touch]] = {}
+    for s in nest.statements:
+        writes = [Access(w.array, w.index, w.dtype) for w in s.outputs] if s.routine else [s.write]
+        reads = [Access(w.array, w.index, w.dtype) for w in s.inputs] if s.routine else list(s.reads())
+        for w in writes:
+            found.setdefault(w.array, []).append(_Touch(s, w.index, True, s.reduce))
+        for r in reads:
+            if s.reduce and r.array == s.write.array and r.index == s.write.index:
+                continue
+            found.setdefault(r.array, []).append(_Touch(s, r.index, False, ""))
+    return found
+
+
+def dependences(nest: Nest) -> tuple[Dependence, ...]:
+    """All dependences of a nest in its present order, memory-based (every pair, not only the last writer)."""
+    above = paths(nest.order)
+    position = {name: n for n, name in enumerate(above)}
+    found = []
+    for array, touches in _touches(nest).items():
+        if not any(t.write for t in touches):
+            continue
+        for a in touches:
+            for b in touches:
+                if not (a.write or b.write) or not _may_precede(a.statement, b.statement, above, position):
+                    continue
+                dependence = _dependence(array, a, b, above, nest.params)
+                if dependence is not None:
+                    found.append(dependence)
+    return tuple(found)
+
+
+def _may_precede(a: Statement, b: Statement, above: Mapping[str, Sequence[Level]], position: Mapping[str, int]) -> bool:
+    shares_loop = any(x[0] == "loop" and y[0] == "loop" and x[1] is y[1] for x, y in zip(above[a.name], above[b.name]))
+    return shares_loop or position[a.name] < position[b.name]
+
+
+def _dependence(array: str, a: _Touch, b: _Touch, above: Mapping[str, Sequence[Level]], params: Sequence[str]) -> Dependence | None:
+    rename = primed(b.statement)
+    same = []
+    for x, y in zip(a.index, b.index):
+        shifted = y.substitute(rename)
+        difference = (x - shifted).constant
+        if difference is not None and difference != 0:
+            return None
+        same.append(f"{isl.affine_text(x)} = {isl.affine_text(shifted)}")
+    order = before_text(a.statement, b.statement, above)
+    condition = " and ".join([*same, f"({order})"])
+    relation = pair_map(a.statement, b.statement, condition, params)
+    if relation.is_empty():
+        return None
+    kind = "output" if a.write and b.write else "flow" if a.write else "anti"
+    reduction = a.statement is b.statement and a.write and b.write and bool(a.reduce)
+    return Dependence(a.statement.name, b.statement.name, array, kind, reduction, relation, tuple(zip(a.index, b.index)))
+
+
+def check_order(nest: Nest, order: Order, found: Sequence[Dependence], *, strict: bool = False, step: str = "") -> None:
+    """Raise IllegalSchedule unless ``order`` keeps every dependence. Reductions may be reordered unless ``strict``."""
+    above, table = paths(order), nest.statement_table
+    missing = {s.name for s in nest.statements} ^ set(above)
+    if missing:
+        raise IllegalSchedule(f"the schedule does not place {', '.join(sorted(missing))} exactly once")
+    for d in found:
+        if d.reduction and not strict:
+            continue
+        source, sink = table[d.source], table[d.sink]
+        # broken: the sink runs at or before the source
+        condition = _not_before(source, sink, above, d)
+        if condition == "1 = 0":
+            continue
+        broken = d.relation.intersect(pair_map(source, sink, condition, nest.params))
+        if not broken.is_empty():
+            where = f" (step `{step}`)" if step else ""
+            raise IllegalSchedule(f"illegal schedule{where}: {d.kind} dependence on {d.array} is reversed, for instance {isl.example_pair(broken)}")
+
+
+def _not_before(source: Statement, sink: Statement, above: Mapping[str, Sequence[Level]], d: Dependence) -> str:
+    """When the sink runs at or before the source, given that program order had it after.
+
+    Levels that are still the leading loops of program order can only be equal or right; levels that equal
+    indices force to be equal decide nothing.
+    """
+    cases, equal = [], []
+    kept = True
+    tie = True  # the same place: never strictly before
+    rename = primed(sink)
+    for depth, ((kind, a), (_, b)) in enumerate(_loop_levels(source, sink, above)):
+        if kind == "at":
+            tie = not a < b
+            break
+        x, y = a.value(source.name), b.value(sink.name)
+        kept = kept and depth < min(len(source.dims), len(sink.dims)) and source.dims[depth] == sink.dims[depth] and x == y == Size.of(source.dims[depth].name)
+        if d.forces_equal(x, y):
+            continue
+        first, second = isl.affine_text(x), isl.affine_text(y.substitute(rename))
+        if not kept:
+            cases.append(" and ".join([*equal, f"{first} > {second}"]))
+        equal.append(f"{first} = {second}")
+    if tie:
+        cases.append(" and ".join(equal) or "1 = 1")
+    return " or ".join(f"({c})" for c in cases) or "1 = 0"
+
+
+def _loop_levels(source: Statement, sink: Statement, above: Mapping[str, Sequence[Level]]) -> Iterator[tuple[Level, Level]]:
+    """Levels of both statements while they share the loops, ending with the place where they part."""
+    for a, b in zip(above[source.name], above[sink.name]):
+        if a[0] == "at" and a[1] == b[1]:
+            continue
+        yield a, b
+        if a[0] == "at":
+            return
+
+
+def carried(nest: Nest, order: Order, loop: LoopOrder, d: Dependence, outer: Sequence[LoopOrder]) -> bool:
+    """Whether a dependence joins different iterations of ``loop`` (both statements below it), outer loops equal."""
+    if d.forces_equal(loop.value(d.source), loop.value(d.sink)):
+        return False
+    table = nest.statement_table
+    source, sink = table[d.source], table[d.sink]
+    rename = primed(sink)
+
+    def values(one: LoopOrder) -> tuple[str, str]:
+        return isl.affine_text(one.value(source.name)), isl.affine_text(one.value(sink.name).substitute(rename))
+
+    equal = [f"{a} = {b}" for a, b in map(values, outer)]
+    first, second = values(loop)
+    condition = " and ".join([*equal, f"{first} != {second}"])
+    return not d.relation.intersect(pair_map(source, sink, condition, nest.params)).is_empty()

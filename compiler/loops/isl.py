@@ -1,0 +1,158 @@
+"""Every islpy idiom of the compiler; nothing else imports islpy.
+
+Functions are named by the question they answer. Names of dims and parameters are made fit for isl
+by :func:`safe`.
+"""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Union
+
+import islpy
+
+from ..diagnostics import UnspoolError
+from ..graph.types import Size, SizeFn
+from .nest import Leaf, LoopOrder, Order, Statement
+from .nest import Sequence as SequenceOrder
+
+_RESERVED = {"and", "or", "not", "exists", "implies", "mod", "floor", "floord", "ceil", "ceild", "min", "max", "true", "false", "infty", "NaN"}
+
+
+class NotAffine(UnspoolError):
+    """An index or bound is not affine in loop indices and parameters."""
+
+
+def safe(name: str) -> str:
+    """A name that isl and C accept, the same one every time, different for different names."""
+    if name.isascii() and name.isidentifier() and name not in _RESERVED and not keyword.iskeyword(name):
+        return name
+    return "u_" + "".join(c if c.isascii() and c.isalnum() else f"_{ord(c):x}_" for c in name)
+
+
+def affine_text(size: Size) -> str:
+    """A size in isl notation. Raises NotAffine for a product of names."""
+    parts = []
+    for monomial, coefficient in size.terms:
+        if len(monomial) > 1:
+            raise NotAffine(f"{size} is not affine")
+        if not monomial:
+            parts.append(str(coefficient))
+            continue
+        atom = monomial[0]
+        text = safe(atom) if isinstance(atom, str) else _function_text(atom)
+        parts.append(f"{coefficient} * {text}" if coefficient != 1 else text)
+    return f"({' + '.join(parts)})" if parts else "0"
+
+
+def _function_text(atom: SizeFn) -> str:
+    args = [affine_text(a) for a in atom.args]
+    if atom.op in ("min", "max"):
+        return f"{atom.op}({', '.join(args)})"
+    divisor = atom.args[1].constant
+    if divisor is None or divisor <= 0:
+        raise NotAffine(f"{atom} is not affine: it divides by something other than a positive literal")
+    return f"floor(({args[0]})/{divisor})" if atom.op == "//" else f"(({args[0]}) mod {divisor})"
+
+
+def _head(params: Iterable[str]) -> str:
+    return f"[{', '.join(safe(p) for p in params)}] -> "
+
+
+def _tuple(statement: Statement) -> str:
+    return f"{statement.name}[{', '.join(d.name for d in statement.dims)}]"
+
+
+def domain_text(statement: Statement, params: Sequence[str]) -> str:
+    """The set of a statement's instances, in isl notation."""
+    constraints = [f"{affine_text(d.lower)} <= {d.name} < {affine_text(d.upper)}" for d in statement.dims]
+    constraints += [f"{affine_text(g.size)} {g.op} 0" for g in statement.guards]
+    condition = f" : {' and '.join(constraints)}" if constraints else ""
+    return f"{_head(params)}{{ {_tuple(statement)}{condition} }}"
+
+
+def domain(statement: Statement, params: Sequence[str]) -> islpy.Set:
+    """The set of a statement's instances."""
+    return islpy.Set(domain_text(statement, params))
+
+
+def access_map(statement: Statement, array: str, index: Sequence[Size], rank: int, params: Sequence[str]) -> islpy.Map:
+    """Instances to elements of ``array``; axes beyond ``index`` are taken whole."""
+    given = [affine_text(i) for i in index]
+    free = [f"w{n}" for n in range(rank - len(given))]
+    text = f"{_head(params)}{{ {_tuple(statement)} -> {safe(array)}[{', '.join(given + free)}] }}"
+    return islpy.Map(text)
+
+
+def place_map(statement: Statement, place: Sequence[Union[Size, int]], length: int, params: Sequence[str]) -> islpy.Map:
+    """Instances to schedule vectors of ``length`` (padded with zeros)."""
+    vector = [affine_text(p) if isinstance(p, Size) else str(p) for p in place]
+    vector += ["0"] * (length - len(vector))
+    return islpy.Map(f"{_head(params)}{{ {_tuple(statement)} -> [{', '.join(vector)}] }}")
+
+
+def earlier(length: int, params: Sequence[str]) -> islpy.Map:
+    """Pairs of schedule vectors, the first strictly before the second."""
+    space = islpy.Space.create_from_names(islpy.DEFAULT_CONTEXT, set=[f"s{i}" for i in range(length)])
+    return islpy.Map.lex_lt(space)
+
+
+def example_pair(relation: islpy.Map) -> str:
+    """One pair of a non-empty relation, as text."""
+    sample = relation.sample()
+    return str(sample).split("{", 1)[1].rsplit("}", 1)[0].split(":", 1)[0].strip() if not sample.is_empty() else "none"
+
+
+def bound_values(expression: Size, dims: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    """Least and greatest value of an affine size over a box of inclusive ranges of its names."""
+    found = expression.affine()
+    if found is None:
+        raise NotAffine(f"{expression} is not affine")
+    coefficients, low = found
+    high = low
+    for atom, c in coefficients.items():
+        if isinstance(atom, str):
+            first, last = dims[atom]
+        else:
+            first, last = _atom_bounds(atom, dims)
+        low += min(c * first, c * last)
+        high += max(c * first, c * last)
+    return low, high
+
+
+def _atom_bounds(atom: SizeFn, dims: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    ranges = [bound_values(a, dims) for a in atom.args]
+    if atom.op == "min":
+        return min(r[0] for r in ranges), min(r[1] for r in ranges)
+    if atom.op == "max":
+        return max(r[0] for r in ranges), max(r[1] for r in ranges)
+    divisor = atom.args[1].constant or 1
+    if atom.op == "//":
+        return ranges[0][0] // divisor, ranges[0][1] // divisor
+    return 0, divisor - 1
+
+
+def ast_of(order: Order, statements: Mapping[str, Statement], params: Sequence[str], separate: frozenset[str]) -> islpy.AstNode:
+    """isl's AST for an order. Loops carry marks ``name``; those in ``separate`` are split so that bodies have no guards."""
+    schedule = _schedule(order, statements, params, separate)
+    context = islpy.Set(f"{_head(params)}{{ : }}")
+    return islpy.AstBuild.from_context(context).node_from_schedule(schedule)
+
+
+def _schedule(order: Order, statements: Mapping[str, Statement], params: Sequence[str], separate: frozenset[str]) -> Any:
+    if isinstance(order, Leaf):
+        return islpy.Schedule.from_domain(islpy.UnionSet.from_set(domain(statements[order.statement], params)))
+    if isinstance(order, SequenceOrder):
+        children = [_schedule(c, statements, params, separate) for c in order.children]
+        whole = children[0]
+        for child in children[1:]:
+            whole = whole.sequence(child)
+        return whole
+    inner = _schedule(order.body, statements, params, separate)
+    parts = "; ".join(f"{_tuple(statements[s])} -> [{affine_text(v)}]" for s, v in order.values)
+    inner = inner.insert_partial_schedule(islpy.MultiUnionPwAff(f"{_head(params)}[{{ {parts} }}]"))
+    band = inner.get_root().child(0)
+    if order.name in separate:
+        band = band.band_member_set_ast_loop_type(0, islpy.ast_loop_type.separate)
+    return band.insert_mark(islpy.Id(order.name)).get_schedule()

@@ -1,0 +1,352 @@
+"""Lower a graph to a nest: affine statements over integer sets, in program order.
+
+    x = soft(x - step[k] * g, t)   -->   S7[t0, i3] : x[i3] = max(...)      0 <= t0 < K, 0 <= i3 < 500
+
+Each value is stored or stays an expression inside its users; a loop's carried values live in one array
+each, written in place where no reader of the old value is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ..diagnostics import CompileError, Span
+from ..graph.graph import Graph, Node, Region, Value, free_names
+from ..graph.types import At, Range, Size, Type
+from . import expand
+from .isl import NotAffine, bound_values, safe
+from .lazy import Index, Lazy, item_index, stored
+from .nest import Access, ArrayInfo, Dim, Expr, Guard, Leaf, LoopOrder, Nest, Order, Statement, Whole, leaves, sequence
+from .tree import Literal
+
+
+class CannotExpand(CompileError):
+    """An op has no expansion into affine statements; it runs on the host."""
+
+
+@dataclass
+class Frame:
+    """One region being lowered: which values it defines and where each is used last."""
+
+    defined: set[str]
+    last: dict[str, float]
+    loop: bool
+    position: int = -1
+
+    def live(self, name: str) -> bool:
+        """Whether a value is still needed after the node being lowered."""
+        if name in self.defined:
+            return self.last.get(name, -1) > self.position
+        return name in self.last if self.loop else self.last.get(name, -1) > self.position
+
+
+@dataclass
+class Lowering:
+    """The state of lowering one graph. ``expand.EXPANSIONS`` holds what is done per op."""
+
+    graph: Graph
+    accumulate: bool
+    strict: bool = False
+    scope: dict[str, Lazy] = field(default_factory=dict)
+    arrays: dict[str, ArrayInfo] = field(default_factory=dict)
+    statements: list[Statement] = field(default_factory=list)
+    items: list[Order] = field(default_factory=list)
+    dims: list[Dim] = field(default_factory=list)
+    guards: tuple[Guard, ...] = ()
+    env: dict[str, Size] = field(default_factory=dict)  # graph loop index -> expression over dims
+    frames: list[Frame] = field(default_factory=list)
+    targets: dict[str, str] = field(default_factory=dict)  # value -> array it should end in
+    stacks: dict[str, list[tuple[str, Size]]] = field(default_factory=dict)  # value -> arrays and rows that record it
+    wide: dict[str, float] = field(default_factory=dict)  # value -> elements of the widest use
+    uses: dict[str, int] = field(default_factory=dict)
+    counter: int = 0
+    span: Span | None = None
+
+    # -- names and sizes ---------------------------------------------------------------------------------------
+
+    def fresh(self, prefix: str) -> str:
+        """A name not used before."""
+        self.counter += 1
+        return f"{prefix}{self.counter - 1}"
+
+    def size(self, size: Size) -> Size:
+        """A size of the graph over the dims of the nest."""
+        return size.substitute(self.env)
+
+    def type(self, type: Type) -> Type:
+        """A type with its sizes over dims."""
+        return type.substitute(self.env)
+
+    def bound(self, size: Size) -> Size:
+        """An upper bound of a size that names no dim."""
+        used = size.names() & {d.name for d in self.dims}
+        if not used:
+            return size
+        box: dict[str, tuple[int, int]] = {}
+        for dim in self.dims:
+            low, high = bound_values(dim.lower, box)[0], self.bound(dim.upper)
+            if high.constant is None:
+                raise CannotExpand(f"no bound for the size {size}: {dim.name} runs to {high}")
+            box[dim.name] = (low, high.constant - 1)
+        return Size.of(max(0, bound_values(size, box)[1]))
+
+    # -- arrays and statements ---------------------------------------------------------------------------------
+
+    def new_array(self, hint: str, type: Type, scope: str = "problem") -> str:
+        """Declare storage for a value of a type."""
+        base = safe(hint) if hint and not hint[0].isdigit() else "v" + hint
+        name = base if base not in self.arrays and not base.startswith("_") else self.fresh(base + "_")
+        while name in self.arrays:
+            name = self.fresh(base + "_")
+        self.arrays[name] = ArrayInfo(name, type.dtype, tuple(self.bound(s) for s in type.shape), scope)
+        return name
+
+    def emit(self, extents: Sequence[Size], make: Callable[[Index], tuple[Access, Expr]], reduce: str = "",
+             order: Callable[[Access, Expr, list[str]], list[str]] | None = None) -> None:  # fmt: skip
+        """Append ``write reduce= value`` for all points of a box; ``order`` may permute its loops."""
+        own = [Dim(self.fresh("i"), e) for e in extents]
+        write, value = make(tuple(Size.of(d.name) for d in own))
+        names = [d.name for d in own]
+        if order is not None:
+            names = order(write, value, names)
+        ranked = {d.name: d for d in own}
+        dims = (*self.dims, *(ranked[n] for n in names))
+        statement = Statement(self.fresh("S"), dims, write, value, reduce, self.guards, span=self.span)
+        self._place(statement, names)
+
+    def emit_call(self, routine: str, outputs: Sequence[Whole], inputs: Sequence[Whole], integers: Sequence[Size] = ()) -> None:
+        """Append a call of a run-time routine."""
+        first = Access(outputs[0].array, outputs[0].index, outputs[0].dtype)
+        statement = Statement(self.fresh("S"), tuple(self.dims), first, Literal(0, first.dtype), "", self.guards, routine,
+                              tuple(outputs), tuple(inputs), tuple(integers), span=self.span)  # fmt: skip
+        self._place(statement, [])
+
+    def _place(self, statement: Statement, own: list[str]) -> None:
+        order: Order = Leaf(statement.name)
+        for name in reversed(own):
+            order = LoopOrder(name, ((statement.name, _aligned(statement.write.index, name)),), order)
+        self.statements.append(statement)
+        self.items.append(order)
+
+    def store(self, value: Lazy, array: str) -> None:
+        """Append ``array = value``."""
+        if value.array != array:
+            self.emit(value.type.shape, lambda i: (Access(array, i, value.type.dtype), value.element(i)))
+
+    def in_array(self, value: Lazy, hint: str = "") -> Lazy:
+        """The value, stored in an array if it is not yet."""
+        if value.array is not None:
+            return value
+        array = self.new_array(hint, value.type)
+        self.store(value, array)
+        return stored(array, value.type)
+
+    # -- who still needs an array ------------------------------------------------------------------------------
+
+    def protect(self, array: str, extra: Iterable[str] = ()) -> bool:
+        """Make it safe to overwrite an array: expressions over it that are needed later are stored first.
+
+        False if the old content itself is needed later (or what needs it was made outside this region).
+        """
+        info = self.arrays[array]
+        if info.scope == "input":
+            return False
+        also = set(extra)
+        pending = [n for n, v in self.scope.items() if array in v.reads and (n in also or any(f.live(n) for f in self.frames))]
+        if any(self.scope[n].array == array or n not in self.frames[-1].defined for n in pending):
+            return False
+        for name in pending:
+            self.scope[name] = self.in_array(self.scope[name], name)
+        return True
+
+    def reads_elsewhere(self, array: str, write: Index, value: Expr) -> bool:
+        """Whether a value reads an array at another index than the one it is written to."""
+        from .nest import accesses
+
+        return any(a.array == array and a.index != write for a in accesses(value))
+
+    # -- regions -----------------------------------------------------------------------------------------------
+
+    def run_nodes(self, nodes: Sequence[Node], results: Sequence[str], defined: Iterable[str], loop: bool) -> None:
+        """Lower the nodes of a region in order."""
+        last: dict[str, float] = {}
+        for position, node in enumerate(nodes):
+            for name in free_names(node):
+                last[name] = position
+        for name in results:
+            last[name] = float("inf")
+        names = set(defined).union(*(({v.name for v in n.outputs}) for n in nodes))
+        self.frames.append(Frame(names, last, loop))
+        outer_span = self.span
+        expand.note_uses(self, nodes, results, loop)
+        for position, node in enumerate(nodes):
+            self.frames[-1].position = position
+            self.span = node.span or outer_span
+            self.expand(node)
+            for out in node.outputs:
+                self._record(out.name)
+        self.frames[-1].position = len(nodes)
+        self.span = outer_span
+
+    def end_region(self) -> None:
+        """Forget the values of the region lowered last."""
+        for name in self.frames.pop().defined:
+            self.scope.pop(name, None)
+
+    def expand(self, node: Node) -> None:
+        """Lower one node."""
+        rule = expand.rule_for(node.op)
+        if rule is None:
+            raise CannotExpand(f"{node.op} has no expansion into loops")
+        try:
+            rule(self, node)
+        except NotAffine as error:
+            raise CannotExpand(f"{node.op}: {error}") from None
+
+    def define(self, out: Value, value: Lazy) -> None:
+        """Bind an output: store it if that pays, else keep the expression."""
+        self.scope[out.name] = value
+        if value.array is not None or not expand.worth_storing(self, out.name, value):
+            return
+        target = self.targets.get(out.name)
+        if target is not None and not self._can_take(target, value):
+            target = None
+        array = target or self.new_array(out.name, value.type)
+        self.store(value, array)
+        self.scope[out.name] = stored(array, value.type)
+
+    def _can_take(self, target: str, value: Lazy) -> bool:
+        probe = tuple(Size.of(f"p{n}") for n in range(value.type.rank))
+        if target in value.reads and self.reads_elsewhere(target, probe, value.element(probe)):
+            return False
+        return self.protect(target)
+
+    def loop(self, node: Node) -> None:
+        """Lower a ``for`` node; its index becomes ``lower + step * t``."""
+        if node.attr("until"):
+            raise CannotExpand("a loop with `until` stops by data")
+        region, step = node.regions[0], node.attr("step")
+        lower, upper = self.size(node.attr("lower")), self.size(node.attr("upper"))
+        trip = (upper - lower + (step - 1)) // step if step > 0 else (lower - upper + (-step - 1)) // -step
+        buffers = self._carry_buffers(node, region)
+        t = Dim(self.fresh("t"), trip)
+        count = len(region.args)
+        stacks = []
+        for out in node.outputs[count:]:
+            stacks.append(self.new_array(out.name, self.type(out.type)))
+        saved_items, saved_env, saved_targets = self.items, dict(self.env), self.targets
+        self.items, self.dims = [], [*self.dims, t]
+        self.env[node.attr("index")] = lower + step * Size.of(t.name)
+        self.targets = {name: buffer for name, buffer in zip(region.results, buffers)}
+        for arg, buffer in zip(region.args, buffers, strict=True):
+            self.scope[arg.name] = stored(buffer, self.type(arg.type))
+        made = {v.name for n in region.nodes for v in n.outputs} | {a.name for a in region.args}
+        late = []
+        for name, stack in zip(region.results[count:], stacks, strict=True):
+            if name in made:
+                self.stacks.setdefault(name, []).append((stack, Size.of(t.name)))
+            else:
+                late.append((name, stack))
+        for arg in region.args:
+            self._record(arg.name)
+        self.run_nodes(region.nodes, region.results[:count], [a.name for a in region.args], True)
+        for name, stack in late:
+            self.stacks[name] = [(stack, Size.of(t.name))]
+            self._record(name)
+        self._write_back(region.results[:count], buffers)
+        self.end_region()
+        body = sequence(self.items) if self.items else None
+        self.items, self.env, self.targets = saved_items, saved_env, saved_targets
+        self.dims = self.dims[:-1]
+        if body is not None:
+            self.items.append(LoopOrder(t.name, tuple((s, Size.of(t.name)) for s in leaves(body)), body))
+        for out, array in zip(node.outputs, [*buffers, *stacks], strict=True):
+            self.scope[out.name] = stored(array, self.type(out.type))
+
+    def _carry_buffers(self, node: Node, region: Region) -> list[str]:
+        from ..graph.graph import region_captures
+
+        captured = region_captures(region)
+        buffers: list[str] = []
+        for name, arg in zip(node.inputs, region.args, strict=True):
+            init = self.scope[name]
+            own = init.array
+            if own is not None and own not in buffers and self.arrays[own].shape == tuple(self.bound(s) for s in init.type.shape):
+                others = {n for n in captured if n != name}
+                if name not in captured and list(node.inputs).count(name) == 1 and self.protect(own, others):
+                    buffers.append(own)
+                    continue
+            buffer = self.new_array(arg.name, self.type(arg.type))
+            self.store(init, buffer)
+            buffers.append(buffer)
+        return buffers
+
+    def _record(self, name: str) -> None:
+        """Store a value that a loop stacks, as soon as it is known."""
+        for stack, row in self.stacks.pop(name, ()):
+            value = self.scope[name]
+            if value.cost:
+                value = self.scope[name] = self.in_array(value, name)
+            self._emit_row(value, stack, row)
+
+    def _emit_row(self, value: Lazy, stack: str, row: Size) -> None:
+        self.emit(value.type.shape, lambda i: (Access(stack, (row, *i), value.type.dtype), value.element(i)))
+
+    def _write_back(self, results: Sequence[str], buffers: Sequence[str]) -> None:
+        moves = []
+        for name, buffer in zip(results, buffers, strict=True):
+            value = self.scope[name]
+            if value.array == buffer:
+                continue
+            others = (value.reads & set(buffers)) - {buffer}
+            probe = tuple(Size.of(f"p{n}") for n in range(value.type.rank))
+            if others or self.reads_elsewhere(buffer, probe, value.element(probe)):
+                array = self.new_array(name, value.type)  # a copy: the carried arrays change under it
+                self.store(value, array)
+                value = stored(array, value.type)
+            moves.append((value, buffer))
+        for value, buffer in moves:
+            self.store(value, buffer)
+
+    # -- the whole ---------------------------------------------------------------------------------------------
+
+    def whole(self) -> Nest:
+        """The nest of the graph."""
+        graph = self.graph
+        for value in graph.inputs:
+            name = self.new_array(value.name, value.type, "input")
+            self.scope[value.name] = stored(name, value.type)
+        outputs = [self.new_array(f"out_{r}", t, "output") for r, t in zip(graph.results, graph.result_types, strict=True)]
+        self.run_nodes(graph.nodes, graph.results, [v.name for v in graph.inputs], False)
+        for name, array in zip(graph.results, outputs, strict=True):
+            value = self.scope[name]
+            self.emit(value.type.shape, lambda i: (Access(array, i, value.type.dtype), value.element(i)), "add" if self.accumulate else "")
+        self.end_region()
+        params = sorted(set().union(*(d.upper.names() | d.lower.names() for s in self.statements for d in s.dims),
+                                    *(s.names() for a in self.arrays.values() for s in a.shape))
+                        - {d.name for s in self.statements for d in s.dims})  # fmt: skip
+        used = {x.array for s in self.statements for x in (s.write, *s.reads(), *s.outputs, *s.inputs)}
+        arrays = tuple(a for a in self.arrays.values() if a.name in used or not a.temporary)
+        return Nest(safe(graph.name), tuple(params), arrays, tuple(self.statements), sequence(self.items) if self.items else sequence([]))
+
+
+def _aligned(index: Index, name: str) -> Size:
+    """The loop value of a dim: the position it writes, so that loops over one array line up."""
+    for size in index:
+        shift = (size - Size.of(name)).constant
+        if shift is not None:
+            return size
+    return Size.of(name)
+
+
+def lower(graph: Graph, *, accumulate: bool = False, strict: bool = False) -> Nest:
+    """The nest of a graph with concrete dtypes and core sizes (iteration counts may stay names).
+
+    With ``accumulate`` every output is added to what its array holds. Raises CannotExpand for ops that are
+    library calls, data-dependent indices and ``until`` loops.
+    """
+    return Lowering(graph, accumulate, strict).whole()
+
+
+__all__ = ["At", "CannotExpand", "Lowering", "Range", "item_index", "lower"]

@@ -1,0 +1,267 @@
+"""Nests: statements over integer sets, the arrays they touch, and the order they run in.
+
+A statement has dims (its iterators), affine bounds, one write and an expression with reads. Every dim
+counts up from 0 by 1; index expressions are :class:`~..graph.types.Size` over dims and parameters. The order is a
+tree of loops, sequences and statements; a loop gives every statement under it an affine value, so that statements with
+different iterators share one loop. All of it is immutable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Union
+
+from ..diagnostics import Span
+from ..graph.types import Size
+from .tree import Literal
+
+
+@dataclass(frozen=True)
+class Access:
+    """One element of an array, as a value of ``dtype``."""
+
+    array: str
+    index: tuple[Size, ...]
+    dtype: str
+
+    def __str__(self) -> str:
+        return f"{self.array}[{', '.join(map(str, self.index))}]"
+
+
+@dataclass(frozen=True)
+class SizeValue:
+    """An integer expression as a value of ``dtype``."""
+
+    size: Size
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Apply:
+    """An elementwise op of the graph table on scalars."""
+
+    op: str
+    args: tuple[Expr, ...]
+    dtype: str
+
+
+Expr = Union[Access, SizeValue, Literal, Apply]
+
+
+@dataclass(frozen=True)
+class Dim:
+    """An iterator: ``lower <= name < upper``; bounds over outer dims and parameters."""
+
+    name: str
+    upper: Size
+    lower: Size = Size(())
+
+
+@dataclass(frozen=True)
+class Guard:
+    """One affine condition: ``size op 0`` with op ``>=``, ``==`` or ``!=``."""
+
+    size: Size
+    op: str = ">="
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A block of an array that a routine takes: leading ``index``, all of the trailing axes."""
+
+    array: str
+    index: tuple[Size, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Statement:
+    """``write = value`` (or ``write reduce= value``) for every point of the domain.
+
+    With ``routine`` set, the statement calls that routine of the run-time library on ``blocks`` (outputs,
+    inputs) instead; ``write`` is then its first output.
+    """
+
+    name: str
+    dims: tuple[Dim, ...]
+    write: Access
+    value: Expr
+    reduce: str = ""
+    guards: tuple[Guard, ...] = ()
+    routine: str = ""
+    outputs: tuple[Whole, ...] = ()
+    inputs: tuple[Whole, ...] = ()
+    integers: tuple[Size, ...] = ()
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    def reads(self) -> tuple[Access, ...]:
+        """Every element access of the value, in order, repeats dropped."""
+        return tuple(dict.fromkeys(accesses(self.value)))
+
+
+@dataclass(frozen=True)
+class ArrayInfo:
+    """Storage of a nest. ``scope`` as in :class:`~.tree.Array`; ``temporary`` ones may be contracted."""
+
+    name: str
+    dtype: str
+    shape: tuple[Size, ...]
+    scope: str = "problem"
+
+    @property
+    def temporary(self) -> bool:
+        """True of scratch that only the nest sees."""
+        return self.scope not in ("input", "output")
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A statement in its place."""
+
+    statement: str
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Children in order."""
+
+    children: tuple[Order, ...]
+
+
+@dataclass(frozen=True)
+class LoopOrder:
+    """One loop: each statement below is at the iteration that its expression gives.
+
+    ``kind`` is ``serial``, ``parallel`` or ``vector``.
+    """
+
+    name: str
+    values: tuple[tuple[str, Size], ...]
+    body: Order
+    kind: str = "serial"
+
+    def value(self, statement: str) -> Size:
+        """The loop's value for a statement below it."""
+        return dict(self.values)[statement]
+
+
+Order = Union[Leaf, Sequence, LoopOrder]
+
+
+@dataclass(frozen=True)
+class Nest:
+    """A program part at the polyhedral level."""
+
+    name: str
+    params: tuple[str, ...]
+    arrays: tuple[ArrayInfo, ...]
+    statements: tuple[Statement, ...]
+    order: Order
+
+    def array(self, name: str) -> ArrayInfo:
+        """The array of that name."""
+        return self.array_table[name]
+
+    @property
+    def array_table(self) -> dict[str, ArrayInfo]:
+        """Arrays by name."""
+        return {a.name: a for a in self.arrays}
+
+    @property
+    def statement_table(self) -> dict[str, Statement]:
+        """Statements by name."""
+        return {s.name: s for s in self.statements}
+
+
+def accesses(value: Expr) -> Iterator[Access]:
+    """The element accesses in an expression."""
+    if isinstance(value, Access):
+        yield value
+    elif isinstance(value, Apply):
+        for arg in value.args:
+            yield from accesses(arg)
+
+
+def map_expr(value: Expr, change: Callable[[Expr], Expr]) -> Expr:
+    """``change`` applied to every sub-expression, leaves first."""
+    if isinstance(value, Apply):
+        return change(Apply(value.op, tuple(map_expr(a, change) for a in value.args), value.dtype))
+    return change(value)
+
+
+def substitute(value: Expr, env: Mapping[str, Size]) -> Expr:
+    """Dims replaced in the indices of an expression."""
+
+    def change(e: Expr) -> Expr:
+        if isinstance(e, Access):
+            return Access(e.array, tuple(i.substitute(env) for i in e.index), e.dtype)
+        if isinstance(e, SizeValue):
+            return SizeValue(e.size.substitute(env), e.dtype)
+        return e
+
+    return map_expr(value, change)
+
+
+def leaves(order: Order) -> Iterator[str]:
+    """Names of the statements under an order, in textual order."""
+    if isinstance(order, Leaf):
+        yield order.statement
+    elif isinstance(order, Sequence):
+        for child in order.children:
+            yield from leaves(child)
+    else:
+        yield from leaves(order.body)
+
+
+def loops_of(order: Order) -> Iterator[LoopOrder]:
+    """Every loop under an order, outer ones first."""
+    if isinstance(order, Sequence):
+        for child in order.children:
+            yield from loops_of(child)
+    elif isinstance(order, LoopOrder):
+        yield order
+        yield from loops_of(order.body)
+
+
+def sequence(children: list[Order]) -> Order:
+    """A sequence, flattened; a single child stands for itself."""
+    flat: list[Order] = []
+    for child in children:
+        flat.extend(child.children if isinstance(child, Sequence) else [child])
+    return flat[0] if len(flat) == 1 else Sequence(tuple(flat))
+
+
+def placements(order: Order) -> dict[str, tuple[Union[Size, int], ...]]:
+    """For every statement, its place as an alternation of positions (int) and loop values (Size), outermost first."""
+    found: dict[str, tuple[Union[Size, int], ...]] = {}
+
+    def visit(node: Order, prefix: tuple[Union[Size, int, str], ...]) -> None:
+        if isinstance(node, Leaf):
+            found[node.statement] = prefix  # type: ignore[assignment]
+        elif isinstance(node, Sequence):
+            for position, child in enumerate(node.children):
+                visit(child, (*prefix, position))
+        else:
+            for statement, value in node.values:
+                pending.setdefault(statement, []).append(value)
+            visit(node.body, (*prefix, node.name))
+
+    pending: dict[str, list[Size]] = {}
+    visit(order, ())
+    for statement, prefix in list(found.items()):
+        values = iter(pending.get(statement, []))
+        found[statement] = tuple(next(values) if isinstance(p, str) else p for p in prefix)
+    return found
+
+
+def loop_path(order: Order, statement: str) -> tuple[LoopOrder, ...]:
+    """The loops around a statement, outermost first."""
+    if isinstance(order, Leaf):
+        return ()
+    if isinstance(order, Sequence):
+        for child in order.children:
+            if statement in leaves(child):
+                return loop_path(child, statement)
+        return ()
+    return (order, *loop_path(order.body, statement))

@@ -1,0 +1,331 @@
+"""Scan a scheduled nest: isl's AST of the order becomes the loop tree, with storage and synchronisation in place.
+
+A sweep whose loop is parallel is split over the team and followed by a barrier; work outside parallel loops
+is repeated by every thread if it only fills locals, else done by one. A serial loop whose dependences never join
+different iterations of the parallel loop inside needs no barrier per iteration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..graph.types import Size, SizeFn
+from . import isl
+from .dependences import pair_map, primed
+from .nest import Access, Apply, ArrayInfo, Expr, Leaf, LoopOrder, Nest, Order, SizeValue, Statement, Whole, leaves, loops_of
+from .nest import Sequence as SequenceOrder
+from .transform import Scheduled
+from .tree import (
+    Array,
+    Barrier,
+    Block,
+    Call,
+    Declare,
+    FromInt,
+    Function,
+    If,
+    Int,
+    LibraryCall,
+    Literal,
+    Load,
+    Loop,
+    Single,
+    Store,
+    Tree,
+)
+from .tree import Expr as TreeExpr
+
+
+def const(value: int) -> Int:
+    """An integer literal."""
+    return Int("const", value=value)
+
+
+def name(text: str) -> Int:
+    """A variable."""
+    return Int("name", name=text)
+
+
+def int_of(size: Size, env: Mapping[str, Int]) -> Int:
+    """A size as an integer expression, names replaced by ``env`` (else by variables of that name)."""
+    total: Int | None = None
+    for monomial, c in size.terms:
+        term: Int | None = None
+        for atom in monomial:
+            factor = _atom(atom, env)
+            term = factor if term is None else Int("*", (term, factor))
+        if term is None:
+            term = const(c)
+        elif c != 1:
+            term = Int("*", (const(c), term))
+        total = term if total is None else Int("+", (total, term))
+    return total or const(0)
+
+
+def _atom(atom: str | SizeFn, env: Mapping[str, Int]) -> Int:
+    if isinstance(atom, str):
+        return env.get(atom) or name(isl.safe(atom))
+    args = [int_of(a, env) for a in atom.args]
+    out = args[0]
+    for arg in args[1:]:
+        out = Int(atom.op, (out, arg))
+    return out
+
+
+_OPS = {
+    "add": "+", "sub": "-", "mul": "*", "div": "//", "fdiv_q": "//", "pdiv_q": "//", "pdiv_r": "%", "zdiv_r": "%", "min": "min", "max": "max",
+    "and_": "and", "and_then": "and", "or_": "or", "or_else": "or", "eq": "==", "le": "<=", "lt": "<", "ge": ">=", "gt": ">",
+    "cond": "select", "select": "select",
+}  # fmt: skip
+_AST_OPS = {getattr(isl.islpy.ast_expr_op_type, k): v for k, v in _OPS.items()}
+
+
+def _int(expr: Any) -> Int:
+    kinds = isl.islpy.ast_expr_type
+    if expr.get_type() == kinds.int:
+        return const(expr.get_val().to_python())
+    if expr.get_type() == kinds.id:
+        return name(expr.get_id().get_name())
+    args = tuple(_int(expr.op_get_arg(i)) for i in range(expr.op_get_n_arg()))
+    op = expr.op_get_type()
+    if op == isl.islpy.ast_expr_op_type.minus:
+        return Int("-", (const(0), args[0]))
+    out = args[0]
+    if _AST_OPS[op] == "select":
+        return Int("select", args)
+    for arg in args[1:]:
+        out = Int(_AST_OPS[op], (out, arg))
+    return out
+
+
+@dataclass
+class _Scan:
+    scheduled: Scheduled
+    statements: Mapping[str, Statement]
+    locals: dict[str, list[ArrayInfo]]  # loop -> arrays that live in one iteration
+    declared: set[str] = field(default_factory=set)
+
+    def tree(self, node: Any, mark: str = "") -> list[Tree]:
+        kinds, kind = isl.islpy.ast_node_type, node.get_type()
+        if kind == kinds.mark:
+            found = self.tree(node.mark_get_node(), node.mark_get_id().get_name())
+            return found
+        if kind == kinds.block:
+            children = node.block_get_children()
+            return [t for i in range(children.n_ast_node()) for t in self.tree(children.get_ast_node(i), mark)]
+        if kind == kinds.if_:
+            orelse = Block(tuple(self.tree(node.if_get_else_node(), mark))) if node.if_has_else_node() else None
+            return [If(_int(node.if_get_cond()), Block(tuple(self.tree(node.if_get_then_node(), mark))), orelse)]
+        if kind == kinds.for_:
+            return self.loop(node, mark)
+        return self.instance(node.user_get_expr(), mark)
+
+    def loop(self, node: Any, mark: str) -> list[Tree]:
+        body = self.tree(node.for_get_body())
+        body = [*self.declares(mark), *body]
+        iterator = node.for_get_iterator().get_id().get_name()
+        lower = _int(node.for_get_init())
+        if node.for_is_degenerate():
+            return [Loop(iterator, lower, Int("+", (lower, const(1))), 1, Block(tuple(body)), "serial")]
+        test = _int(node.for_get_cond())
+        assert test.op in ("<", "<=") and test.args[0] == name(iterator), f"unexpected loop condition {test}"
+        upper = test.args[1] if test.op == "<" else plus_one(test.args[1])
+        kind = self.scheduled.loop(mark).kind if mark else "serial"
+        return [Loop(iterator, lower, upper, node.for_get_inc().get_val().to_python(), Block(tuple(body)), kind)]
+
+    def declares(self, mark: str) -> list[Tree]:
+        return [Declare(_array(a)) for a in self.locals.get(mark, ())]
+
+    def instance(self, expr: Any, mark: str) -> list[Tree]:
+        statement = self.statements[expr.op_get_arg(0).get_id().get_name()]
+        args = [_int(expr.op_get_arg(i)) for i in range(1, expr.op_get_n_arg())]
+        env = {d.name: a for d, a in zip(statement.dims, args, strict=True)}
+        made: Tree
+        if statement.routine:
+            made = LibraryCall(statement.routine, tuple(_block(w, env) for w in statement.outputs),
+                               tuple(_block(w, env) for w in statement.inputs), tuple(int_of(i, env) for i in statement.integers))  # fmt: skip
+        else:
+            index = tuple(int_of(i, env) for i in statement.write.index)
+            made = Store(statement.write.array, index, tree_expr(statement.value, env), statement.reduce)
+        # a loop that isl reduced to its only iteration: its locals belong to this place
+        return [*self.declares(mark), made] if mark else [made]
+
+
+def plus_one(value: Int) -> Int:
+    """``value + 1``, folded where it ends in a literal."""
+    if value.op == "const":
+        return const(value.value + 1)
+    if value.op == "-" and value.args[1] == const(1):
+        return value.args[0]
+    if value.op == "min":
+        return Int("min", tuple(plus_one(a) for a in value.args))
+    return Int("+", (value, const(1)))
+
+
+def _block(whole: Whole, env: Mapping[str, Int]) -> Load:
+    return Load(whole.array, tuple(int_of(i, env) for i in whole.index), whole.dtype)
+
+
+def tree_expr(value: Expr, env: Mapping[str, Int]) -> TreeExpr:
+    """An expression of a statement at one instance."""
+    if isinstance(value, Access):
+        return Load(value.array, tuple(int_of(i, env) for i in value.index), value.dtype)
+    if isinstance(value, SizeValue):
+        return FromInt(int_of(value.size, env), value.dtype)
+    if isinstance(value, Apply):
+        return Call(value.op, tuple(tree_expr(a, env) for a in value.args), value.dtype)
+    return value
+
+
+def _array(info: ArrayInfo) -> Array:
+    return Array(info.name, info.dtype, tuple(int_of(s, {}) for s in info.shape), info.scope.split()[0])
+
+
+# -- synchronisation -------------------------------------------------------------------------------------------------
+
+
+def _has_parallel(tree: Tree) -> bool:
+    if isinstance(tree, Loop):
+        return "parallel" in tree.kind or any(_has_parallel(c) for c in tree.body.children)
+    if isinstance(tree, If):
+        return any(_has_parallel(c) for b in (tree.then, tree.orelse) if b for c in b.children)
+    return False
+
+
+def _writes(tree: Tree) -> set[str]:
+    if isinstance(tree, Store):
+        return {tree.array}
+    if isinstance(tree, LibraryCall):
+        return {o.array for o in tree.outputs}
+    if isinstance(tree, Loop):
+        return set().union(*(_writes(c) for c in tree.body.children))
+    if isinstance(tree, If):
+        return set().union(*(_writes(c) for b in (tree.then, tree.orelse) if b for c in b.children))
+    return set()
+
+
+def synchronise(children: tuple[Tree, ...], local: frozenset[str], quiet: bool = False) -> tuple[Tree, ...]:
+    """Put barriers after parallel loops and wrap what only one thread may do."""
+    out: list[Tree] = []
+    for child in children:
+        if isinstance(child, Declare):
+            out.append(child)
+        elif isinstance(child, Loop) and "parallel" in child.kind:
+            out += [child] if quiet else [child, Barrier()]
+        elif _has_parallel(child):
+            if isinstance(child, Loop):
+                inner_quiet = quiet or child.kind == "quiet"
+                kind = "serial" if child.kind == "quiet" else child.kind
+                body = Block(synchronise(child.body.children, local, inner_quiet))
+                out.append(replace(child, body=body, kind=kind))
+                if inner_quiet and not quiet:
+                    out.append(Barrier())
+            else:
+                assert isinstance(child, If)
+                orelse = Block(synchronise(child.orelse.children, local, quiet)) if child.orelse else None
+                out.append(If(child.condition, Block(synchronise(child.then.children, local, quiet)), orelse))
+        elif _writes(child) <= local:
+            out.append(child)
+        else:
+            previous = out[-2] if len(out) > 1 and isinstance(out[-1], Barrier) else None
+            if isinstance(previous, Single):
+                out[-2] = Single(Block((*previous.body.children, child)))
+            else:
+                out += [Single(Block((child,))), Barrier()]
+    return tuple(out)
+
+
+def _quiet_loops(scheduled: Scheduled) -> set[str]:
+    """Serial loops around one parallel loop whose dependences all stay within one of its iterations."""
+    found = set()
+    for loop in scheduled.loops.values():
+        inside = [p for p in loops_of(loop.body) if "parallel" in p.kind]
+        if "parallel" in loop.kind or len(inside) != 1 or set(leaves(loop)) != set(leaves(inside[0])):
+            continue
+        if not _crosses(scheduled, loop, inside[0]):
+            found.add(loop.name)
+    return found
+
+
+def _crosses(scheduled: Scheduled, loop: LoopOrder, inner: LoopOrder) -> bool:
+    table, below = scheduled.nest.statement_table, set(leaves(loop))
+    for d in scheduled.found:
+        if d.source not in below or d.sink not in below or scheduled.is_private(d.array, inner):
+            continue
+        source, sink = table[d.source], table[d.sink]
+        rename = primed(sink)
+        same = [f"{isl.affine_text(o.value(d.source))} = {isl.affine_text(o.value(d.sink).substitute(rename))}" for o in scheduled.outer(loop.name)]
+        differ = f"{isl.affine_text(inner.value(d.source))} != {isl.affine_text(inner.value(d.sink).substitute(rename))}"
+        if not d.relation.intersect(pair_map(source, sink, " and ".join([*same, differ]), scheduled.nest.params)).is_empty():
+            return True
+    return False
+
+
+def _settle(scheduled: Scheduled) -> tuple[ArrayInfo, ...]:
+    """Arrays with their final scopes: a local of a loop that is not inside a parallel one must be filled by every thread."""
+    mixed: set[str] = set()
+    arrays = {a.name: a for a in scheduled.nest.arrays}
+    changed = True
+    while changed:
+        changed = False
+        for unit in _units(scheduled.nest.order):
+            written = {w for s in leaves(unit) for w in _targets(scheduled.nest.statement_table[s])}
+            inside = {loop.name for loop in loops_of(unit)}
+            outer_locals = {w for w in written if arrays[w].scope.startswith("local") and arrays[w].scope.split()[1] not in inside}
+            shared = {w for w in written if not arrays[w].scope.startswith("local")}
+            if shared and outer_locals - mixed:
+                mixed |= outer_locals
+                for w in outer_locals:
+                    arrays[w] = replace(arrays[w], scope="problem")
+                changed = True
+    return tuple(arrays.values())
+
+
+def _targets(statement: Statement) -> set[str]:
+    return {w.array for w in statement.outputs} if statement.routine else {statement.write.array}
+
+
+def _units(order: Order) -> list[Order]:
+    """The largest parts that hold no parallel loop, and are not inside one."""
+    if isinstance(order, Leaf):
+        return [order]
+    if isinstance(order, SequenceOrder):
+        return [u for c in order.children for u in _units(c)]
+    if "parallel" in order.kind:
+        return []
+    if any("parallel" in loop.kind for loop in loops_of(order.body)):
+        return _units(order.body)
+    return [order]
+
+
+def scan(scheduled: Scheduled, function_name: str) -> Function:
+    """The loop tree of a scheduled nest."""
+    arrays = _settle(scheduled)
+    nest: Nest = replace(scheduled.nest, arrays=arrays)
+    scheduled = replace(scheduled, nest=nest)
+    local: dict[str, list[ArrayInfo]] = {}
+    for a in arrays:
+        if a.scope.startswith("local"):
+            local.setdefault(a.scope.split()[1], []).append(a)
+    vectors = frozenset(n for n, loop in scheduled.loops.items() if "vector" in loop.kind)
+    quiet = _quiet_loops(scheduled)
+    marked = scheduled.with_order(_mark_quiet(nest.order, quiet))
+    children: list[Tree] = []
+    if nest.statements:
+        ast = isl.ast_of(nest.order, nest.statement_table, nest.params, vectors)
+        children = _Scan(marked, nest.statement_table, local).tree(ast)
+    names = frozenset(a.name for a in arrays if a.scope.startswith("local"))
+    body = Block(synchronise(tuple(children), names))
+    kept = [_array(a) for scope in ("input", "output", "problem") for a in arrays if a.scope == scope]
+    return Function(function_name, tuple(isl.safe(p) for p in nest.params), tuple(kept), body)
+
+
+def _mark_quiet(order: Order, quiet: set[str]) -> Order:
+    if isinstance(order, Leaf):
+        return order
+    if isinstance(order, SequenceOrder):
+        return SequenceOrder(tuple(_mark_quiet(c, quiet) for c in order.children))
+    kind = "quiet" if order.name in quiet else order.kind
+    return replace(order, kind=kind, body=_mark_quiet(order.body, quiet))

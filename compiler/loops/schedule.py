@@ -1,0 +1,93 @@
+"""A schedule is a list of named steps with a text form; applying one replays it and proves the result.
+
+    fuse i3 i7; tile i3 64; parallel i3_o; vector i9; contract length i3
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from . import transform
+from .dependences import IllegalSchedule, check_order
+from .nest import Nest
+from .transform import Scheduled
+
+#: step name -> (transformation, its can_ twin)
+STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., "str | None"]]] = {
+    "fuse": (transform.fuse, transform.can_fuse),
+    "interchange": (transform.interchange, transform.can_interchange),
+    "tile": (transform.tile, transform.can_tile),
+    "parallel": (transform.parallel, transform.can_parallel),
+    "vector": (transform.vector, transform.can_vector),
+    "contract": (transform.contract, transform.can_contract),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One transformation and its arguments (loop names, array names, block sizes)."""
+
+    name: str
+    args: tuple[str | int, ...]
+
+    def __str__(self) -> str:
+        return " ".join([self.name, *map(str, self.args)])
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Steps in the order they apply. ``str`` of it is read back by :func:`parse_schedule`."""
+
+    steps: tuple[Step, ...] = ()
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.steps))
+
+
+def parse_schedule(text: str) -> Schedule:
+    """Read steps separated by newlines or ``;``; ``#`` starts a comment. Raises IllegalSchedule for an unknown step."""
+    steps = []
+    for line in text.replace(";", "\n").splitlines():
+        words = line.split("#")[0].split()
+        if not words:
+            continue
+        if words[0] not in STEPS:
+            raise IllegalSchedule(f"unknown step `{words[0]}`; there are {', '.join(STEPS)}")
+        steps.append(Step(words[0], tuple(int(w) if w.lstrip("-").isdigit() else w for w in words[1:])))
+    return Schedule(tuple(steps))
+
+
+def why_not(scheduled: Scheduled, step: Step) -> str | None:
+    """Why a step does not apply, or None."""
+    try:
+        return STEPS[step.name][1](scheduled, *step.args)
+    except TypeError:
+        return f"wrong arguments for {step.name}"
+
+
+def apply_step(scheduled: Scheduled, step: Step) -> Scheduled:
+    """The program after one step. Raises IllegalSchedule with the reason."""
+    reason = why_not(scheduled, step)
+    if reason:
+        raise IllegalSchedule(f"step `{step}` does not apply: {reason}")
+    return STEPS[step.name][0](scheduled, *step.args)
+
+
+def apply(nest: Nest, schedule: Schedule, *, strict: bool = False) -> Scheduled:
+    """The scheduled program, its final order proved against every dependence. Raises IllegalSchedule."""
+    scheduled = Scheduled.start(nest)
+    for step in schedule.steps:
+        scheduled = apply_step(scheduled, step)
+    prove(scheduled, strict=strict)
+    return scheduled
+
+
+def prove(scheduled: Scheduled, *, strict: bool = False) -> None:
+    """Check the order, and every parallel and vector mark, against the dependences. Raises IllegalSchedule."""
+    check_order(scheduled.nest, scheduled.nest.order, scheduled.found, strict=strict)
+    for loop in scheduled.loops.values():
+        for kind in loop.kind.split():
+            reason = {"parallel": transform.can_parallel, "vector": transform.can_vector}.get(kind, lambda *_: None)(scheduled, loop.name)
+            if reason:
+                raise IllegalSchedule(f"loop {loop.name} is marked {kind}, but {reason}")

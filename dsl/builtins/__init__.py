@@ -1,0 +1,1 @@
+"""The builtin functions of the language, each written in terms of graph ops."""

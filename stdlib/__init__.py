@@ -1,0 +1,1 @@
+"""Algorithms and operators written in the language (``*.us``)."""

@@ -1,0 +1,67 @@
+"""What every test may use: the two markers, golden files, a seeded generator, the programs of the language page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+# Before anything imports torch or the library. Passive waiting: the test processes share the cores.
+os.environ.setdefault("UNSPOOL_VERIFY", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAMS = ROOT / "tests" / "programs"
+
+settings.register_profile("default", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
+    parser.addoption("--update-golden", action="store_true", help="write the golden files anew")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    slow = pytest.mark.skip(reason="slow: runs with --slow")
+    gpu = pytest.mark.skip(reason="no NVIDIA GPU")
+    for item in items:
+        if "slow" in item.keywords and not config.getoption("--slow"):
+            item.add_marker(slow)
+        if "gpu" in item.keywords and not _has_gpu():
+            item.add_marker(gpu)
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """``golden(text)`` compares ``text`` with ``tests/golden/<suite>/<test>.txt``, or writes it with --update-golden."""
+    suite = Path(request.node.path).relative_to(ROOT / "tests").with_suffix("")
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in request.node.name).strip("-")
+    path = ROOT / "tests" / "golden" / suite / f"{name}.txt"
+
+    def compare(text: str) -> None:
+        text = text.rstrip("\n") + "\n"
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            return
+        assert path.is_file(), f"{path.relative_to(ROOT)} is missing: run `make golden` and read what it wrote"
+        assert text == path.read_text(encoding="utf-8"), f"differs from {path.relative_to(ROOT)}; if meant: `make golden`"
+
+    return compare
+
+
+@pytest.fixture(params=sorted(PROGRAMS.glob("*.us")), ids=lambda path: path.stem)
+def program_path(request: pytest.FixtureRequest) -> Path:
+    """Each program that the language page counts as part of itself."""
+    return request.param

@@ -1,0 +1,140 @@
+"""Every code block of the README and of ``docs/*.md`` runs; every relative link leads somewhere.
+
+A page runs from top to bottom in an empty folder, its Python blocks in one namespace:
+
+- ``us``: must check without an error. ``us file=lasso.us`` also writes it, for the blocks below.
+- ``python``: is executed. Lines after ``# prints:`` at its end are its expected output (``...`` matches anything).
+- ``console``: lines after ``$`` are run, ``dsl`` being this checkout's; what follows is the expected output. A line
+  ``$ dsl ... # exit 1`` expects that exit status.
+- ``text`` and ``sh`` are not run; another word, or none, is a fault.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import io
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EVERY_PAGE = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+@dataclass(frozen=True)
+class Block:
+    page: Path
+    line: int  # of its first line of code
+    language: str
+    file: str | None
+    text: str
+
+    @property
+    def where(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def blocks(page: Path) -> list[Block]:
+    """The fenced blocks of a page, in order."""
+    found: list[Block] = []
+    info, start, body = None, 0, []
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.startswith("```"):
+            body.append(line)
+        elif info is None:
+            info, start, body = line[3:].split(), number + 1, []
+        else:
+            file = next((word[5:] for word in info if word.startswith("file=")), None)
+            found.append(Block(page, start, info[0] if info else "", file, "\n".join(body) + "\n"))
+            info = None
+    assert info is None, f"{page}: a code block is not closed"
+    return found
+
+
+def run_python(block: Block, namespace: dict[str, Any]) -> None:
+    code, _, expected = block.text.partition("# prints:\n")
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile("\n" * (block.line - 1) + code, str(block.page), "exec"), namespace)
+    if expected:
+        compare(block, "".join(line.removeprefix("#").removeprefix(" ") for line in expected.splitlines(True)), printed.getvalue())
+
+
+def run_us(block: Block, folder: Path) -> None:
+    from unspool.dsl.program import load_text
+
+    load_text(block.text, block.where)
+    if block.file:
+        (folder / block.file).write_text(block.text, encoding="utf-8")
+
+
+def run_console(block: Block, folder: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "120"}
+    for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
+        command, _, expected = part.partition("\n")
+        command, _, status = command.partition(" # exit ")
+        words = shlex.split(command)
+        if words[0] in ("dsl", "python"):
+            words[:1] = [sys.executable, "-m", "unspool"] if words[0] == "dsl" else [sys.executable]
+        done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == int(status or 0), f"{block.where}: {command}\n{done.stdout}{done.stderr}"
+        if expected.strip():
+            compare(block, expected, done.stdout + done.stderr)
+
+
+def compare(block: Block, expected: str, got: str) -> None:
+    assert doctest.OutputChecker().check_output(expected, got, FLAGS), f"{block.where}: expected\n{expected}\ngot\n{got}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, Any] = {"__name__": "__page__"}
+    for block in blocks(page):
+        if block.language == "python":
+            run_python(block, namespace)
+        elif block.language == "us":
+            run_us(block, tmp_path)
+        elif block.language == "console":
+            run_console(block, tmp_path)
+        else:
+            assert block.language in ("text", "sh"), f"{block.where}: a block of kind {block.language!r}"
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    prose = re.sub(r"`[^`]*`", "", prose)
+    targets = [target.split("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", prose)]
+    targets += re.findall(r'<img [^>]*src="([^"]+)"', prose)
+    missing = [t for t in targets if t and "://" not in t and not (page.parent / t).exists()]
+    assert missing == []
+
+
+def test_ci_runs_the_two_commands_of_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    for command in ("make demo", "make test"):
+        assert command in readme
+        assert command in script
+
+
+def test_the_block_reader_sees_kinds_files_and_lines(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a\n```us file=x.us\nfn f(x) = x\n```\n\n```python\nprint(1)\n# prints:\n# 1\n```\n", encoding="utf-8")
+    first, second = blocks(page)
+    assert (first.language, first.file, first.line, first.text) == ("us", "x.us", 3, "fn f(x) = x\n")
+    run_python(second, {})
+    wrong = Block(ROOT / "README.md", 1, "python", None, "print(2)\n# prints:\n# 1\n")
+    with pytest.raises(AssertionError, match=r"README\.md:1: expected"):
+        run_python(wrong, {})
