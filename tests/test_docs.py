@@ -67,7 +67,7 @@ def run_python(block: Block, namespace: dict[str, Any]) -> None:
     with contextlib.redirect_stdout(printed):
         exec(compile("\n" * (block.line - 1) + code, str(block.page), "exec"), namespace)
     if expected:
-        compare(block, "".join(line.removeprefix("#").removeprefix(" ") for line in expected.splitlines(True)), printed.getvalue())
+        compare(block, re.sub(r"^# ?", "", expected, flags=re.MULTILINE), printed.getvalue())
 
 
 def run_us(block: Block, folder: Path) -> None:

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..diagnostics import CompileError, Span
-from ..graph.graph import Graph, Node, Region, Value, free_names
-from ..graph.types import At, Range, Size, Type
+from ..graph.graph import Graph, Node, Region, Value, free_names, region_captures
+from ..graph.types import Size, SizeFn, Type
 from . import expand
-from .isl import NotAffine, bound_values, safe
-from .lazy import Index, Lazy, item_index, stored
-from .nest import Access, ArrayInfo, Dim, Expr, Guard, Leaf, LoopOrder, Nest, Order, Statement, Whole, leaves, sequence
+from .isl import NotAffine, safe
+from .lazy import Index, Lazy, stored
+from .nest import Access, ArrayInfo, Dim, Expr, Guard, Leaf, LoopOrder, Nest, Order, Statement, Whole, accesses, leaves, sequence
 from .tree import Literal
 
 
@@ -80,16 +80,14 @@ class Lowering:
 
     def bound(self, size: Size) -> Size:
         """An upper bound of a size that names no dim."""
-        used = size.names() & {d.name for d in self.dims}
-        if not used:
-            return size
-        box: dict[str, tuple[int, int]] = {}
-        for dim in self.dims:
-            low, high = bound_values(dim.lower, box)[0], self.bound(dim.upper)
-            if high.constant is None:
-                raise CannotExpand(f"no bound for the size {size}: {dim.name} runs to {high}")
-            box[dim.name] = (low, high.constant - 1)
-        return Size.of(max(0, bound_values(size, box)[1]))
+        for dim in reversed(self.dims):
+            if dim.name not in size.names():
+                continue
+            affine = size.affine()
+            if affine is None or dim.name not in affine[0] or any(not isinstance(x, str) and dim.name in size_names(x) for x in affine[0]):
+                raise CannotExpand(f"no bound for the size {size} over {dim.name}")
+            size = size.substitute({dim.name: dim.upper - 1 if affine[0][dim.name] > 0 else dim.lower})
+        return size if size.constant is None else Size.of(max(0, size.constant))
 
     # -- arrays and statements ---------------------------------------------------------------------------------
 
@@ -162,8 +160,6 @@ class Lowering:
 
     def reads_elsewhere(self, array: str, write: Index, value: Expr) -> bool:
         """Whether a value reads an array at another index than the one it is written to."""
-        from .nest import accesses
-
         return any(a.array == array and a.index != write for a in accesses(value))
 
     # -- regions -----------------------------------------------------------------------------------------------
@@ -206,15 +202,15 @@ class Lowering:
 
     def define(self, out: Value, value: Lazy) -> None:
         """Bind an output: store it if that pays, else keep the expression."""
+        if value.array is None and expand.worth_storing(self, out.name, value):
+            target = self.targets.get(out.name)
+            if target is not None and not self._can_take(target, value):
+                target = None
+            if target is not None or value.cost:
+                array = target or self.new_array(out.name, value.type)
+                self.store(value, array)
+                value = stored(array, value.type)
         self.scope[out.name] = value
-        if value.array is not None or not expand.worth_storing(self, out.name, value):
-            return
-        target = self.targets.get(out.name)
-        if target is not None and not self._can_take(target, value):
-            target = None
-        array = target or self.new_array(out.name, value.type)
-        self.store(value, array)
-        self.scope[out.name] = stored(array, value.type)
 
     def _can_take(self, target: str, value: Lazy) -> bool:
         probe = tuple(Size.of(f"p{n}") for n in range(value.type.rank))
@@ -265,8 +261,6 @@ class Lowering:
             self.scope[out.name] = stored(array, self.type(out.type))
 
     def _carry_buffers(self, node: Node, region: Region) -> list[str]:
-        from ..graph.graph import region_captures
-
         captured = region_captures(region)
         buffers: list[str] = []
         for name, arg in zip(node.inputs, region.args, strict=True):
@@ -274,7 +268,8 @@ class Lowering:
             own = init.array
             if own is not None and own not in buffers and self.arrays[own].shape == tuple(self.bound(s) for s in init.type.shape):
                 others = {n for n in captured if n != name}
-                if name not in captured and list(node.inputs).count(name) == 1 and self.protect(own, others):
+                mine = name in self.frames[-1].defined or own in self.targets.values()
+                if mine and name not in captured and list(node.inputs).count(name) == 1 and self.protect(own, others):
                     buffers.append(own)
                     continue
             buffer = self.new_array(arg.name, self.type(arg.type))
@@ -331,6 +326,11 @@ class Lowering:
         return Nest(safe(graph.name), tuple(params), arrays, tuple(self.statements), sequence(self.items) if self.items else sequence([]))
 
 
+def size_names(atom: SizeFn) -> frozenset[str]:
+    """Names inside a ``min``, ``//`` or the like."""
+    return frozenset().union(*(a.names() for a in atom.args))
+
+
 def _aligned(index: Index, name: str) -> Size:
     """The loop value of a dim: the position it writes, so that loops over one array line up."""
     for size in index:
@@ -347,6 +347,3 @@ def lower(graph: Graph, *, accumulate: bool = False, strict: bool = False) -> Ne
     library calls, data-dependent indices and ``until`` loops.
     """
     return Lowering(graph, accumulate, strict).whole()
-
-
-__all__ = ["At", "CannotExpand", "Lowering", "Range", "item_index", "lower"]

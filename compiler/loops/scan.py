@@ -108,19 +108,39 @@ class _Scan:
     declared: set[str] = field(default_factory=set)
 
     def tree(self, node: Any, mark: str = "") -> list[Tree]:
+        """The code of an AST node; ``mark`` is the loop that the next ``for`` belongs to."""
         kinds, kind = isl.islpy.ast_node_type, node.get_type()
         if kind == kinds.mark:
-            found = self.tree(node.mark_get_node(), node.mark_get_id().get_name())
-            return found
+            return self.tree(node.mark_get_node(), node.mark_get_id().get_name())
+        if mark and not _has_for(node):
+            return self.once(self.tree(node), mark)
         if kind == kinds.block:
-            children = node.block_get_children()
-            return [t for i in range(children.n_ast_node()) for t in self.tree(children.get_ast_node(i), mark)]
+            return self.pieces(node, mark)
         if kind == kinds.if_:
             orelse = Block(tuple(self.tree(node.if_get_else_node(), mark))) if node.if_has_else_node() else None
             return [If(_int(node.if_get_cond()), Block(tuple(self.tree(node.if_get_then_node(), mark))), orelse)]
         if kind == kinds.for_:
             return self.loop(node, mark)
-        return self.instance(node.user_get_expr(), mark)
+        return [self.instance(node.user_get_expr())]
+
+    def pieces(self, node: Any, mark: str) -> list[Tree]:
+        """A block: runs of code that isl peeled off the loop ``mark`` share one scope."""
+        children = node.block_get_children()
+        out: list[Tree] = []
+        run: list[Tree] = []
+        for i in range(children.n_ast_node()):
+            child = children.get_ast_node(i)
+            if mark and not _has_for(child):
+                run += self.tree(child)
+                continue
+            out += [*self.once(run, mark), *self.tree(child, mark)]
+            run = []
+        return [*out, *self.once(run, mark)]
+
+    def once(self, code: list[Tree], mark: str) -> list[Tree]:
+        """Code of single iterations of a loop, with the loop's locals around it."""
+        declares = self.declares(mark)
+        return [If(const(1), Block((*declares, *code)))] if code and declares else code
 
     def loop(self, node: Any, mark: str) -> list[Tree]:
         body = self.tree(node.for_get_body())
@@ -138,19 +158,28 @@ class _Scan:
     def declares(self, mark: str) -> list[Tree]:
         return [Declare(_array(a)) for a in self.locals.get(mark, ())]
 
-    def instance(self, expr: Any, mark: str) -> list[Tree]:
+    def instance(self, expr: Any) -> Tree:
         statement = self.statements[expr.op_get_arg(0).get_id().get_name()]
         args = [_int(expr.op_get_arg(i)) for i in range(1, expr.op_get_n_arg())]
         env = {d.name: a for d, a in zip(statement.dims, args, strict=True)}
-        made: Tree
         if statement.routine:
-            made = LibraryCall(statement.routine, tuple(_block(w, env) for w in statement.outputs),
-                               tuple(_block(w, env) for w in statement.inputs), tuple(int_of(i, env) for i in statement.integers))  # fmt: skip
-        else:
-            index = tuple(int_of(i, env) for i in statement.write.index)
-            made = Store(statement.write.array, index, tree_expr(statement.value, env), statement.reduce)
-        # a loop that isl reduced to its only iteration: its locals belong to this place
-        return [*self.declares(mark), made] if mark else [made]
+            outputs, inputs = (tuple(_block(w, env) for w in part) for part in (statement.outputs, statement.inputs))
+            return LibraryCall(statement.routine, outputs, inputs, tuple(int_of(i, env) for i in statement.integers))
+        index = tuple(int_of(i, env) for i in statement.write.index)
+        return Store(statement.write.array, index, tree_expr(statement.value, env), statement.reduce)
+
+
+def _has_for(node: Any) -> bool:
+    """Whether a loop of the mark being generated is below, not behind another mark."""
+    kinds, kind = isl.islpy.ast_node_type, node.get_type()
+    if kind == kinds.for_:
+        return True
+    if kind == kinds.block:
+        children = node.block_get_children()
+        return any(_has_for(children.get_ast_node(i)) for i in range(children.n_ast_node()))
+    if kind == kinds.if_:
+        return _has_for(node.if_get_then_node()) or (node.if_has_else_node() and _has_for(node.if_get_else_node()))
+    return False
 
 
 def plus_one(value: Int) -> Int:

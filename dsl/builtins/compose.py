@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...compiler.graph.graph import Builder, Value
+from ...compiler.graph.ops.common import Scalar, broadcast_to, constant, reshape_to
 from ...compiler.graph.types import At, Item, Pick, Range, Size, SizeLike, is_complex, size_fn
 
 Axes = Sequence[int]
@@ -22,22 +23,16 @@ def op(b: Builder, name: str, *inputs: Value, **attrs: Any) -> Value:
     return out
 
 
-def const(b: Builder, value: complex | bool, dtype: str) -> Value:
-    """A scalar."""
-    return op(b, "const", value=value, dtype=dtype)
-
-
-def like(b: Builder, value: complex | bool, x: Value) -> Value:
+def like(b: Builder, value: Scalar, x: Value) -> Value:
     """A scalar of the dtype of ``x``."""
-    return const(b, value, x.type.dtype)
+    return constant(b, value, x.type.dtype)
 
 
 def size_scalar(b: Builder, size: SizeLike, dtype: str) -> Value:
     """A size as a scalar of ``dtype``."""
     known = Size.of(size)
     if known.constant is not None:
-        value = known.constant
-        return const(b, value if dtype.startswith("i") else float(value), dtype)
+        return constant(b, known.constant, dtype)
     return op(b, "size_value", value=known, dtype=dtype)
 
 
@@ -48,19 +43,17 @@ def cast(b: Builder, x: Value, dtype: str) -> Value:
 
 def broadcast(b: Builder, x: Value, shape: Sequence[SizeLike]) -> Value:
     """``x`` broadcast to ``shape``; itself if it has it."""
-    wanted = tuple(Size.of(s) for s in shape)
-    return x if x.type.shape == wanted else op(b, "broadcast", x, shape=wanted)
+    return broadcast_to(b, x, [Size.of(s) for s in shape])
 
 
 def reshape(b: Builder, x: Value, shape: Sequence[SizeLike]) -> Value:
     """``x`` in another shape of as many elements; itself if it has it."""
-    wanted = tuple(Size.of(s) for s in shape)
-    return x if x.type.shape == wanted else op(b, "reshape", x, shape=wanted)
+    return reshape_to(b, x, [Size.of(s) for s in shape])
 
 
-def filled(b: Builder, value: complex | bool, shape: Sequence[SizeLike], dtype: str) -> Value:
+def filled(b: Builder, value: Scalar, shape: Sequence[SizeLike], dtype: str) -> Value:
     """An array of one literal."""
-    return broadcast(b, const(b, value, dtype), shape)
+    return broadcast(b, constant(b, value, dtype), shape)
 
 
 def unsqueeze(b: Builder, x: Value, axis: int) -> Value:
@@ -169,7 +162,7 @@ def shift_of(b: Builder, x: Value, axes: Axes) -> Value:
 def logsumexp(b: Builder, x: Value, axes: Axes, keepdims: bool = False) -> Value:
     """``log(sum(exp(x)))`` without overflow; rows of ``-inf`` give ``-inf``."""
     top = shift_of(b, x, axes)
-    top = op(b, "where", op(b, "isfinite", top), top, like(b, 0.0, x))
+    top = op(b, "where", op(b, "isfinite", top), top, like(b, 0, x))
     total = reduce(b, "sum", op(b, "exp", op(b, "sub", x, top)), axes, keepdims=True)
     out = op(b, "add", op(b, "log", total), top)
     return out if keepdims else reshape(b, out, [s for i, s in enumerate(x.type.shape) if i - x.type.rank not in axes])
@@ -211,16 +204,7 @@ def triangle(b: Builder, x: Value, k: SizeLike, lower: bool) -> Value:
     """``x`` with zeros above (``lower``) or below diagonal ``k`` of its last two axes."""
     i, j = grid(b, x.type.shape[-2], x.type.shape[-1])
     inside = op(b, "le" if lower else "ge", j, _offset(b, i, k))
-    return op(b, "where", inside, x, like(b, _zero(x), x))
-
-
-def _zero(x: Value) -> complex | bool:
-    return False if x.type.dtype == "bool" else 0 if x.type.dtype.startswith("i") else 0.0
-
-
-def zeros_like(b: Builder, x: Value) -> Value:
-    """Zeros of the type of ``x``."""
-    return filled(b, _zero(x), x.type.shape, x.type.dtype)
+    return op(b, "where", inside, x, like(b, 0, x))
 
 
 def diagonal(b: Builder, x: Value, k: int = 0) -> Value:
@@ -243,16 +227,16 @@ def diagonal_matrix(b: Builder, x: Value, k: int = 0) -> Value:
     total = n + abs(k)
     i, j = grid(b, total, total)
     on = op(b, "eq", _offset(b, i, k), j)
-    values = x if k == 0 else padded(b, x, [(max(k, 0), max(-k, 0))], 0.0)
-    return op(b, "where", on, values, like(b, _zero(x), x))
+    values = x if k == 0 else padded(b, x, [(max(k, 0), max(-k, 0))], 0)
+    return op(b, "where", on, values, like(b, 0, x))
 
 
-def padded(b: Builder, x: Value, widths: Sequence[tuple[SizeLike, SizeLike]], value: float) -> Value:
+def padded(b: Builder, x: Value, widths: Sequence[tuple[SizeLike, SizeLike]], value: Scalar) -> Value:
     """``x`` inside a larger array of ``value``; one (before, after) per axis."""
     shape = [s + Size.of(before) + Size.of(after) for s, (before, after) in zip(x.type.shape, widths, strict=True)]
     if tuple(shape) == x.type.shape:
         return x
-    border = broadcast(b, like(b, value if not isinstance(_zero(x), int) else type(_zero(x))(value), x), shape)
+    border = broadcast(b, like(b, value, x), shape)
     items = tuple(Range(Size.of(before), s) for s, (before, _) in zip(x.type.shape, widths, strict=True))
     return op(b, "update", border, x, items=items, mode="set")
 
@@ -275,12 +259,15 @@ def roll_by_value(b: Builder, x: Value, shift: Value, axis: int) -> Value:
     return pick(b, x, axis, index)
 
 
-def clip(b: Builder, x: Value, low: Value | None, high: Value | None) -> Value:
-    """``x`` held within bounds; the derivative at a bound is 1, as in PyTorch."""
-    if low is not None:
-        x = op(b, "where", op(b, "or", op(b, "lt", x, low), op(b, "ne", low, low)), low, x)
-    if high is not None:
-        x = op(b, "where", op(b, "or", op(b, "gt", x, high), op(b, "ne", high, high)), high, x)
+def clip(b: Builder, x: Value, low: Value | None, high: Value | None, low_known: bool = False, high_known: bool = False) -> Value:
+    """``x`` held within bounds; the derivative at a bound is 1, as in PyTorch. A bound that is not
+    known to be a number is checked for NaN, which it passes on."""
+    for bound, known, beyond in ((low, low_known, "lt"), (high, high_known, "gt")):
+        if bound is not None:
+            out = op(b, beyond, x, bound)
+            if not known:
+                out = op(b, "or", out, op(b, "ne", bound, bound))
+            x = op(b, "where", out, bound, x)
     return x
 
 
@@ -288,6 +275,6 @@ def angle(b: Builder, x: Value) -> Value:
     """The phase; of real numbers 0 or pi."""
     if is_complex(x.type.dtype):
         return op(b, "angle", x)
-    zero = like(b, 0.0, x)
+    zero = like(b, 0, x)
     phase = op(b, "where", op(b, "lt", x, zero), like(b, math.pi, x), zero)
     return op(b, "where", op(b, "ne", x, x), op(b, "stop_gradient", x), phase)

@@ -1,0 +1,119 @@
+"""Every switch, typed, documented and scoped. The environment is read here, once, and nowhere else.
+
+>>> with scope(verify=2):
+...     current.verify
+2
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+
+def _switch(default: Any, env: str, doc: str, parse: Callable[[str], Any], *, changes_code: bool = False) -> Any:
+    meta = {"env": env, "doc": doc, "parse": parse, "changes_code": changes_code}
+    return field(default=default, metadata=meta)
+
+
+def _integer(lower: int, upper: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = int(text)
+        if not lower <= value <= upper:
+            raise ValueError(text)
+        return value
+
+    parse.__doc__ = f"an integer in {lower}..{upper}"
+    return parse
+
+
+def _folder(text: str) -> Path:
+    """a folder"""
+    return Path(text).expanduser().resolve()
+
+
+def _cache(text: str) -> Path | None:
+    """a folder or `off`"""
+    return None if text.lower() == "off" else _folder(text)
+
+
+def _name(text: str) -> str:
+    """a name"""
+    return text
+
+
+@dataclass
+class Options:
+    """The switches with their defaults. One value, ``current``, is in force; change it with :func:`scope`."""
+
+    debug: int = _switch(
+        0,
+        "UNSPOOL_DEBUG",
+        "1 stages and times; 2 schedule; 3 generated source; 4 IR after each pass; 5 each rewrite",
+        _integer(0, 5),
+    )
+    dump: Path | None = _switch(None, "UNSPOOL_DUMP", "write the IR after each stage into this folder", _folder)
+    override: Path | None = _switch(
+        None, "UNSPOOL_OVERRIDE", "take edited dumps from this folder in place of a stage's result", _folder, changes_code=True
+    )
+    verify: int = _switch(
+        0, "UNSPOOL_VERIFY", "1 verify after each pass; 2 also compare printed with parsed, and values", _integer(0, 2)
+    )
+    stop: str = _switch("", "UNSPOOL_STOP", "stop after the pass of this name", _name, changes_code=True)
+    seed: int = _switch(0, "UNSPOOL_SEED", "seed of the schedule search and of drawn data", _integer(0, 2**63 - 1))
+    cache: Path | None = _switch(
+        Path(platformdirs.user_cache_dir("unspool", appauthor=False)), "UNSPOOL_CACHE", "folder of compiled kernels, or `off`", _cache
+    )
+    target: str = _switch("", "UNSPOOL_TARGET", "target by name; empty: the best one installed", _name, changes_code=True)
+
+
+def from_environment(environment: Mapping[str, str]) -> Options:
+    """The switches as an environment sets them; a value that makes no sense is ignored with a warning."""
+    found = Options()
+    for switch in fields(Options):
+        text = environment.get(switch.metadata["env"], "")
+        if not text:
+            continue
+        parse = switch.metadata["parse"]
+        try:
+            setattr(found, switch.name, parse(text))
+        except ValueError:
+            warnings.warn(f"{switch.metadata['env']}={text} is ignored: it takes {parse.__doc__}", stacklevel=2)
+    return found
+
+
+#: The switches in force.
+current = from_environment(os.environ)
+
+
+@contextmanager
+def scope(**changes: Any) -> Iterator[Options]:
+    """Change switches for the duration of a ``with`` block. Raises TypeError for an unknown name."""
+    unknown = changes.keys() - {s.name for s in fields(Options)}
+    if unknown:
+        raise TypeError(f"no such switch: {', '.join(sorted(unknown))}")
+    before = {name: getattr(current, name) for name in changes}
+    for name, value in changes.items():
+        setattr(current, name, value)
+    try:
+        yield current
+    finally:
+        for name, value in before.items():
+            setattr(current, name, value)
+
+
+def code_key() -> str:
+    """Text of the switches that change generated code, for cache keys."""
+    return ";".join(f"{s.name}={getattr(current, s.name)}" for s in fields(Options) if s.metadata["changes_code"])
+
+
+def stdlib_folder() -> Path:
+    """The folder of the ``.us`` files that come with the library."""
+    return Path(__file__).resolve().parents[1] / "stdlib"

@@ -1,0 +1,176 @@
+"""Runs a loop tree element by element in Python: the meaning of a tree, for tests on small sizes."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from unspool.compiler.loops.tree import (
+    Barrier,
+    Block,
+    Call,
+    Declare,
+    Expr,
+    FromInt,
+    Function,
+    If,
+    Int,
+    Literal,
+    Load,
+    Loop,
+    Single,
+    Store,
+    Tree,
+)
+
+NUMPY = {"f32": np.float32, "f64": np.float64, "i64": np.int64, "i32": np.int32, "bool": np.bool_, "key": np.int64}
+OPS: dict[str, Callable[..., float]] = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "div": lambda a, b: a / b if b else math.copysign(math.inf, a) if a else math.nan,
+    "neg": lambda a: -a,
+    "abs": abs,
+    "sign": lambda a: float(a > 0) - float(a < 0),
+    "sqrt": math.sqrt,
+    "root": math.sqrt,
+    "exp": math.exp,
+    "log": math.log,
+    "tanh": math.tanh,
+    "sin": math.sin,
+    "cos": math.cos,
+    "sigmoid": lambda a: 1 / (1 + math.exp(-a)),
+    "relu": lambda a: max(a, 0.0),
+    "maximum": max,
+    "minimum": min,
+    "where": lambda c, a, b: a if c else b,
+    "eq": lambda a, b: a == b,
+    "ne": lambda a, b: a != b,
+    "lt": lambda a, b: a < b,
+    "le": lambda a, b: a <= b,
+    "gt": lambda a, b: a > b,
+    "ge": lambda a, b: a >= b,
+    "and": lambda a, b: a and b,
+    "or": lambda a, b: a or b,
+    "not": lambda a: not a,
+    "pow": lambda a, b: a**b,
+    "cast": lambda a: a,
+}
+REDUCE: dict[str, Callable[..., float]] = {
+    "add": lambda a, b: a + b,
+    "mul": lambda a, b: a * b,
+    "max": max,
+    "min": min,
+    "or": lambda a, b: a or b,
+    "and": lambda a, b: a and b,
+}
+
+
+def evaluate(e: Int, env: Mapping[str, int]) -> int:
+    """The value of an integer expression."""
+    if e.op == "const":
+        return e.value
+    if e.op == "name":
+        return env[e.name]
+    a = [evaluate(x, env) for x in e.args]
+    table: dict[str, Callable[[], int]] = {
+        "+": lambda: a[0] + a[1],
+        "-": lambda: a[0] - a[1],
+        "*": lambda: a[0] * a[1],
+        "//": lambda: a[0] // a[1],
+        "%": lambda: a[0] % a[1],
+        "min": lambda: min(a),
+        "max": lambda: max(a),
+        "==": lambda: a[0] == a[1],
+        "!=": lambda: a[0] != a[1],
+        "<": lambda: a[0] < a[1],
+        "<=": lambda: a[0] <= a[1],
+        ">": lambda: a[0] > a[1],
+        ">=": lambda: a[0] >= a[1],
+        "and": lambda: a[0] and a[1],
+        "or": lambda: a[0] or a[1],
+        "not": lambda: not a[0],
+        "select": lambda: a[1] if a[0] else a[2],
+    }
+    return int(table[e.op]())
+
+
+class Runner:
+    """Runs a function once. Iterations of parallel loops run in a shuffled order, so a wrong mark shows."""
+
+    def __init__(self, function: Function, arrays: Sequence[np.ndarray], integers: Mapping[str, int], seed: int = 0) -> None:
+        self.env: dict[str, int] = dict(integers)
+        self.random = random.Random(seed)
+        self.arrays: dict[str, np.ndarray] = {}
+        given = iter(arrays)
+        for a in function.arrays:
+            shape = tuple(evaluate(s, self.env) for s in a.shape)
+            if a.scope in ("input", "output"):
+                self.arrays[a.name] = next(given)
+                assert self.arrays[a.name].shape == shape, a.name
+            else:
+                self.arrays[a.name] = self.fresh(shape, a.dtype)
+        self.block(function.body)
+
+    @staticmethod
+    def fresh(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        """Storage filled with values that spoil a result that reads them."""
+        return np.full(shape, np.nan if dtype.startswith("f") else 113, NUMPY[dtype])
+
+    def block(self, block: Block) -> None:
+        """Run a sequence."""
+        for child in block.children:
+            self.tree(child)
+
+    def tree(self, t: Tree) -> None:
+        """Run one node."""
+        if isinstance(t, Loop):
+            values = list(range(evaluate(t.lower, self.env), evaluate(t.upper, self.env), t.step))
+            if "parallel" in t.kind:
+                self.random.shuffle(values)
+            for v in values:
+                self.env[t.name] = v
+                self.block(t.body)
+        elif isinstance(t, If):
+            if evaluate(t.condition, self.env):
+                self.block(t.then)
+            elif t.orelse:
+                self.block(t.orelse)
+        elif isinstance(t, Declare):
+            shape = tuple(evaluate(s, self.env) for s in t.array.shape)
+            self.arrays[t.array.name] = self.fresh(shape, t.array.dtype)
+        elif isinstance(t, Single):
+            self.block(t.body)
+        elif isinstance(t, Store):
+            self.store(t)
+        else:
+            assert isinstance(t, Barrier), t
+
+    def place(self, array: str, index: Sequence[Int]) -> tuple[int, ...]:
+        """An index, checked against the bounds of the array."""
+        at = tuple(evaluate(i, self.env) for i in index)
+        shape = self.arrays[array].shape
+        assert len(at) == len(shape) and all(0 <= i < n for i, n in zip(at, shape)), f"{array}{at} is outside {shape}"
+        return at
+
+    def store(self, s: Store) -> None:
+        """Run one assignment."""
+        at = self.place(s.array, s.index)
+        value = self.value(s.value)
+        if s.reduce:
+            value = REDUCE[s.reduce](self.arrays[s.array][at], value)
+        self.arrays[s.array][at] = value
+
+    def value(self, e: Expr) -> float:
+        """The value of an expression."""
+        if isinstance(e, Load):
+            return self.arrays[e.array][self.place(e.array, e.index)].item()  # type: ignore[no-any-return]
+        if isinstance(e, Literal):
+            return e.value  # type: ignore[return-value]
+        if isinstance(e, FromInt):
+            return evaluate(e.value, self.env)
+        assert isinstance(e, Call)
+        return OPS[e.op](*(self.value(a) for a in e.args))
