@@ -42,15 +42,21 @@ static inline $T us_relu_$t($T a) { return a > 0 ? a : 0; }
 static inline $T us_maximum_$t($T a, $T b) { return a > b ? a : b; }
 //= us_minimum : i8 i16 i32 i64 bool
 static inline $T us_minimum_$t($T a, $T b) { return a < b ? a : b; }
+//= us_check_divisor : i8 i16 i32 i64
+// The divisor, or 1 and the number of the failed check.
+static inline $T us_check_divisor_$t($T b, int *failed, int number) {
+  if (b != 0) return b;
+  if (*failed == 0) *failed = number;
+  return 1;
+}
 //= us_floordiv : i8 i16 i32 i64
-static inline $T us_floordiv_$t($T a, $T b) {  // a zero divisor gives 0, and no trap
-  if (b == 0) return 0;
+static inline $T us_floordiv_$t($T a, $T b) {
   if (b == -1) return ($T)(0 - ($U)a);
   return ($T)(a / b - ((a % b != 0) & ((a < 0) != (b < 0))));
 }
 //= us_mod : i8 i16 i32 i64
 static inline $T us_mod_$t($T a, $T b) {
-  if (b == 0 || b == -1) return 0;
+  if (b == -1) return 0;
   $T r = ($T)(a % b);
   return r != 0 && (r < 0) != (b < 0) ? ($T)(r + b) : r;
 }
@@ -72,7 +78,7 @@ static inline $T us_fma_$t($T a, $T b, $T c) {
 #endif
 }
 //= us_sign : f32 f64
-static inline $T us_sign_$t($T a) { return ($T)(a > 0) - ($T)(a < 0); }  // 0 for NaN, as PyTorch
+static inline $T us_sign_$t($T a) { return a != a ? a : ($T)(a > 0) - ($T)(a < 0); }
 //= us_relu : f32 f64
 static inline $T us_relu_$t($T a) { return a > 0 || a != a ? a : 0; }
 //= us_maximum : f32 f64
@@ -86,7 +92,7 @@ static inline $T us_cube_$t($T a) { return a * a * a; }
 //= us_sigmoid : f32 f64
 static inline $T us_sigmoid_$t($T a) { return 1 / (1 + exp$f(-a)); }
 //= us_softplus : f32 f64
-static inline $T us_softplus_$t($T a) { $T s = log1p$f(exp$f(a)); return a > 20 ? a : s; }
+static inline $T us_softplus_$t($T a) { return us_relu_$t(a) + log1p$f(exp$f(-fabs$f(a))); }
 //= us_angle : f32 f64
 static inline $T us_angle_$t($T a) { return a != a ? a : a < 0 ? ($T)3.14159265358979323846 : 0; }
 //= us_floordiv : f32 f64

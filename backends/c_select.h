@@ -17,12 +17,15 @@ static inline uint64_t us_rank_f64(double v) {
   return v != v ? ~(uint64_t)0 : u;
 }
 //= us_rank : i8 i16 i32 i64 bool
-static inline uint64_t us_rank_$t($T v) { return ((uint64_t)(int64_t)v ^ 0x8000000000000000u) >> (64 - $b) | ($b == 64 ? 0 : (uint64_t)(v >= 0) << ($b - 1)); }
+static inline uint64_t us_rank_$t($T v) { return ((uint64_t)(int64_t)v + ((uint64_t)1 << ($b - 1))) & (~(uint64_t)0 >> (64 - $b)); }
 
 //= us_topk_mask : f32 f64 i8 i16 i32 i64
 // mask[r, i] = whether values[r, i] is among the `count` largest of its row. Radix selection: no scratch, no branches on data order.
-static void us_topk_mask_$t(uint8_t *restrict mask, const $T *restrict values, int64_t count, int64_t rows, int64_t n) {
-  count = count < 0 ? 0 : count > n ? n : count;
+static void us_topk_mask_$t(uint8_t *restrict mask, const $T *restrict values, int64_t count, int64_t rows, int64_t n, int *failed, int number) {
+  if (count < 0 || count > n) {
+    if (*failed == 0) *failed = number;
+    count = count < 0 ? 0 : n;
+  }
   for (int64_t r = 0; r < rows; r++, values += n, mask += n) {
     uint64_t prefix = 0, wanted = 0;  // ranks that agree with `prefix` in the bits of `wanted` are still candidates
     int64_t left = count;
@@ -68,7 +71,8 @@ static void us_order_$t(int64_t *index, const $T *values, int64_t n, int descend
 }
 //= us_topk : f32 f64 i8 i16 i32 i64
 static void us_topk_$t($T *restrict best, int64_t *restrict index, uint8_t *restrict mask, const $T *restrict values, int64_t rows, int64_t n, int64_t count) {
-  us_topk_mask_$t(mask, values, count, rows, n);
+  int never = 0;
+  us_topk_mask_$t(mask, values, count, rows, n, &never, 0);
   for (int64_t r = 0; r < rows; r++, values += n, mask += n, best += count, index += count) {
     for (int64_t i = 0, used = 0; i < n; i++) if (mask[i]) index[used++] = i;
     us_order_$t(index, values, count, 1);

@@ -62,16 +62,16 @@ def cases(full: bool) -> Iterator[Case]:
         y = normal(batch, n) * (uniform(batch, n) < 0.1) @ A.T
         yield Case("ista", f"{m}x{n}, batch {batch}, K=16", layer, (y,), bind(eager.ista, A), ("step", "lam"))
 
-    for size in (256, 512, *((1024,) if full else ())):
+    for side in (256, 512, *((1024,) if full else ())):
         layer = us.load(PROGRAMS / "tv.us").tv.build(K=50)
-        inputs = (uniform(size, size), torch.tensor(0.1))
-        yield Case("tv", f"{size}x{size}, K=50", layer, inputs, eager.tv, ("tau", "sigma"))
+        inputs = (uniform(side, side), torch.tensor(0.1))
+        yield Case("tv", f"{side}x{side}, K=50", layer, inputs, eager.tv, ("tau", "sigma"))
 
-    for size, batch in [(64, 32), (256, 4), *([(1024, 8)] if full else [])]:
+    for side, batch in [(64, 32), (256, 4), *([(1024, 8)] if full else [])]:
         layer = us.load(PROGRAMS / "balance.us").sinkhorn.build(K=50)
-        even = torch.full((size,), 1 / size)
-        inputs = (uniform(batch, size, size), even, even.clone())
-        yield Case("sinkhorn", f"{batch}x{size}x{size}, K=50", layer, inputs, eager.sinkhorn, ("eps",), tolerance=1e-3)
+        even = torch.full((side,), 1 / side)
+        inputs = (uniform(batch, side, side), even, even.clone())
+        yield Case("sinkhorn", f"{batch}x{side}x{side}, K=50", layer, inputs, eager.sinkhorn, ("eps",), tolerance=1e-3)
 
     n, d = 1000, 200
     truth = normal(d)
@@ -90,7 +90,8 @@ def cases(full: bool) -> Iterator[Case]:
     tokens, experts = (8192, 64) if full else (2048, 64)
     layer = us.load(PROGRAMS / "balance.us").alf_lb.build(K=50)
     inputs = (uniform(tokens, experts) + 0.2 * uniform(experts), 6)
-    yield Case("alf_lb", f"{tokens}x{experts}, top 6, K=50", layer, inputs, eager.alf_lb, ("step",), derivative=False, tolerance=1e-3)
+    size = f"{tokens}x{experts}, top 6, K=50"
+    yield Case("alf_lb", size, layer, inputs, eager.alf_lb, ("step",), derivative=False, tolerance=1e-3)
 
 
 def bind(function: Callable[..., Tensor], first: Tensor) -> Callable[..., Tensor]:

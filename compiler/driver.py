@@ -13,23 +13,34 @@ host program for the interpreter.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from . import options
 from .graph.graph import Graph, Node, walk
 from .graph.partition import kernel_graph, kernels, partition
 from .graph.simplify import simplify
+from .graph.text import parse_graph, print_graph
 from .graph.types import Pick
+from .graph.verify import verify
 from .loops import expand
 from .loops.lower import CannotExpand, lower
 from .loops.nest import Nest
 from .loops.recipe import recipe
 from .loops.scan import scan
 from .loops.schedule import apply, parse_schedule
+from .loops.text import parse_nest, print_nest
 from .loops.tree import Function
+from .stages import Form, Stages
 from .target import Target
+
+GRAPH: Form[Graph] = Form("graph", print_graph, parse_graph, verify)
+NEST: Form[Nest] = Form("nest", print_nest, parse_nest)
+TREE: Form[Function] = Form("tree", repr)
+SOURCE: Form[str] = Form("c", str)
 
 
 @dataclass
@@ -37,7 +48,8 @@ class Compiled:
     """One kernel and every stage it went through.
 
     ``graph`` (simplified), ``nest`` (scheduled), ``schedule`` (text of the steps), ``tree``, ``source``; ``kernel``
-    is built on first use. ``work``: additions per problem, roughly, with run-time counts at a nominal value.
+    is built on first use. ``work``: additions per problem, roughly, with run-time counts at a nominal value;
+    ``times``: seconds per stage.
     """
 
     graph: Graph
@@ -47,6 +59,7 @@ class Compiled:
     source: str
     target: Target
     work: float
+    times: tuple[tuple[str, float], ...] = ()
 
     @cached_property
     def kernel(self) -> Any:
@@ -68,15 +81,17 @@ def compile_graph(graph: Graph, target: Target, *, accumulate: bool = False, str
     ``accumulate`` adds every output to what its array holds. ``schedule`` replaces the recipe (the text of steps;
     ``""`` is program order). Raises CannotExpand if a part does not expand to loops, IllegalSchedule for a bad schedule.
     """
-    simple = simplify(graph)
-    nest = lower(simple, accumulate=accumulate, strict=strict)
-    if schedule is None:
-        scheduled, steps = recipe(nest, strict=strict)
-    else:
-        steps = parse_schedule(schedule)
-        scheduled = apply(nest, steps, strict=strict)
-    tree = scan(scheduled, f"us_{nest.name}")
-    return Compiled(simple, scheduled.nest, str(steps), tree, target.emit(tree), target, work_of(simple))
+    stages = Stages(graph.name)
+    simple = stages.run("simplify", GRAPH, lambda: simplify(graph))
+    nest = stages.run("lower", NEST, lambda: lower(simple, accumulate=accumulate, strict=strict))
+    steps = None if schedule is None else parse_schedule(schedule)
+    scheduled, steps = recipe(nest, strict=strict) if steps is None else (apply(nest, steps, strict=strict), steps)
+    ordered = stages.run("schedule", NEST, lambda: scheduled.nest)
+    if options.current.debug >= 2:
+        print(steps, file=sys.stderr)
+    tree = stages.run("scan", TREE, lambda: scan(replace(scheduled, nest=ordered), f"us_{nest.name}"))
+    source = stages.run("emit", SOURCE, lambda: target.emit(tree))
+    return Compiled(simple, ordered, str(steps), tree, source, target, work_of(simple), tuple(stages.times))
 
 
 def compile_host(graph: Graph, target: Target, *, strict: bool = False) -> HostProgram:

@@ -6,7 +6,7 @@ A page runs from top to bottom in an empty folder, its Python blocks in one name
 - ``python``: is executed. Lines after ``# prints:`` at its end are its expected output (``...`` matches anything).
 - ``console``: lines after ``$`` are run, ``dsl`` being this checkout's; what follows is the expected output. A line
   ``$ dsl ... # exit 1`` expects that exit status.
-- ``text`` and ``sh`` are not run; another word, or none, is a fault.
+- ``text`` and ``sh`` are not run; ``text file=wrong.us`` is only written. Another word, or none, is a fault.
 """
 
 from __future__ import annotations
@@ -70,12 +70,10 @@ def run_python(block: Block, namespace: dict[str, Any]) -> None:
         compare(block, re.sub(r"^# ?", "", expected, flags=re.MULTILINE), printed.getvalue())
 
 
-def run_us(block: Block, folder: Path) -> None:
+def run_us(block: Block) -> None:
     from unspool.dsl.program import load_text
 
     load_text(block.text, block.where)
-    if block.file:
-        (folder / block.file).write_text(block.text, encoding="utf-8")
 
 
 def run_console(block: Block, folder: Path) -> None:
@@ -101,10 +99,12 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {"__name__": "__page__"}
     for block in blocks(page):
+        if block.file:
+            (tmp_path / block.file).write_text(block.text, encoding="utf-8")
         if block.language == "python":
             run_python(block, namespace)
         elif block.language == "us":
-            run_us(block, tmp_path)
+            run_us(block)
         elif block.language == "console":
             run_console(block, tmp_path)
         else:

@@ -104,9 +104,8 @@ def pair_map(source: Statement, sink: Statement, condition: str, params: Sequenc
     left = ", ".join(d.name for d in source.dims)
     right = ", ".join(d.name + "_" for d in sink.dims)
     parts = [_domain_condition(source, {}), _domain_condition(sink, rename), f"({condition})"]
-    head = f"[{', '.join(isl.safe(p) for p in params)}] -> "
     body = " and ".join(p for p in parts if p)
-    return isl.islpy.Map(f"{head}{{ {source.name}[{left}] -> {sink.name}[{right}] : {body} }}")
+    return isl.islpy.Map(f"{isl.head(params)}{{ {source.name}[{left}] -> {sink.name}[{right}] : {body} }}")
 
 
 def _domain_condition(statement: Statement, rename: Mapping[str, Size]) -> str:

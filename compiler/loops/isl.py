@@ -56,8 +56,10 @@ def _function_text(atom: SizeFn) -> str:
     return f"floor(({args[0]})/{divisor})" if atom.op == "//" else f"(({args[0]}) mod {divisor})"
 
 
-def _head(params: Iterable[str]) -> str:
-    return f"[{', '.join(safe(p) for p in params)}] -> "
+def head(params: Iterable[str]) -> str:
+    """The parameter list of an isl object."""
+    names = ", ".join(safe(p) for p in params)
+    return f"[{names}] -> " if names else ""
 
 
 def _tuple(statement: Statement) -> str:
@@ -69,7 +71,7 @@ def domain_text(statement: Statement, params: Sequence[str]) -> str:
     constraints = [f"{affine_text(d.lower)} <= {d.name} < {affine_text(d.upper)}" for d in statement.dims]
     constraints += [f"{affine_text(g.size)} {g.op} 0" for g in statement.guards]
     condition = f" : {' and '.join(constraints)}" if constraints else ""
-    return f"{_head(params)}{{ {_tuple(statement)}{condition} }}"
+    return f"{head(params)}{{ {_tuple(statement)}{condition} }}"
 
 
 def domain(statement: Statement, params: Sequence[str]) -> islpy.Set:
@@ -81,7 +83,7 @@ def access_map(statement: Statement, array: str, index: Sequence[Size], rank: in
     """Instances to elements of ``array``; axes beyond ``index`` are taken whole."""
     given = [affine_text(i) for i in index]
     free = [f"w{n}" for n in range(rank - len(given))]
-    text = f"{_head(params)}{{ {_tuple(statement)} -> {safe(array)}[{', '.join(given + free)}] }}"
+    text = f"{head(params)}{{ {_tuple(statement)} -> {safe(array)}[{', '.join(given + free)}] }}"
     return islpy.Map(text)
 
 
@@ -89,7 +91,7 @@ def place_map(statement: Statement, place: Sequence[Union[Size, int]], length: i
     """Instances to schedule vectors of ``length`` (padded with zeros)."""
     vector = [affine_text(p) if isinstance(p, Size) else str(p) for p in place]
     vector += ["0"] * (length - len(vector))
-    return islpy.Map(f"{_head(params)}{{ {_tuple(statement)} -> [{', '.join(vector)}] }}")
+    return islpy.Map(f"{head(params)}{{ {_tuple(statement)} -> [{', '.join(vector)}] }}")
 
 
 def earlier(length: int, params: Sequence[str]) -> islpy.Map:
@@ -136,7 +138,7 @@ def _atom_bounds(atom: SizeFn, dims: Mapping[str, tuple[int, int]]) -> tuple[int
 def ast_of(order: Order, statements: Mapping[str, Statement], params: Sequence[str], separate: frozenset[str]) -> islpy.AstNode:
     """isl's AST for an order. Loops carry marks ``name``; those in ``separate`` are split so that bodies have no guards."""
     schedule = _schedule(order, statements, params, separate)
-    context = islpy.Set(f"{_head(params)}{{ : }}")
+    context = islpy.Set(f"{head(params)}{{ : }}")
     return islpy.AstBuild.from_context(context).node_from_schedule(schedule)
 
 
@@ -151,7 +153,7 @@ def _schedule(order: Order, statements: Mapping[str, Statement], params: Sequenc
         return whole
     inner = _schedule(order.body, statements, params, separate)
     parts = "; ".join(f"{_tuple(statements[s])} -> [{affine_text(v)}]" for s, v in order.values)
-    inner = inner.insert_partial_schedule(islpy.MultiUnionPwAff(f"{_head(params)}[{{ {parts} }}]"))
+    inner = inner.insert_partial_schedule(islpy.MultiUnionPwAff(f"{head(params)}[{{ {parts} }}]"))
     band = inner.get_root().child(0)
     if order.name in separate:
         band = band.band_member_set_ast_loop_type(0, islpy.ast_loop_type.separate)

@@ -49,14 +49,19 @@ class _Maker:
             self._fuse_siblings(todo, done)
 
     def _fuse_siblings(self, names: list[str], done: set[str]) -> None:
-        heads: list[str] = []
-        for name in names:
-            for head in reversed(heads):
-                if self._worth_fusing(head, name) and transform.can_fuse(self.scheduled, head, name) is None:
-                    self.take("fuse", head, name)
-                    break
-            else:
-                heads.append(name)
+        heads = list(names)
+        changed = True
+        while changed:
+            changed, kept = False, []
+            for name in heads:
+                for head in reversed(kept):
+                    if self._worth_fusing(head, name) and transform.can_fuse(self.scheduled, head, name) is None:
+                        self.take("fuse", head, name)
+                        changed = True
+                        break
+                else:
+                    kept.append(name)
+            heads = kept
         done.update(heads)
 
     def _worth_fusing(self, a: str, b: str) -> bool:

@@ -27,13 +27,13 @@ _UNARY: tuple[tuple[str, Sequence[str], bool, str, Fold | None], ...] = (
     ("sqrt", NUMBERS, False, "Square root; its derivative at 0 is infinite.", math.sqrt),
     ("exp", NUMBERS, False, "e to the power x.", math.exp),
     ("log", NUMBERS, False, "Natural logarithm.", math.log),
-    ("log1p", ORDERED, False, "log(1 + x), accurate for small x.", math.log1p),
-    ("expm1", ORDERED, False, "exp(x) - 1, accurate for small x.", math.expm1),
+    ("log1p", NUMBERS, False, "log(1 + x), accurate for small x.", math.log1p),
+    ("expm1", NUMBERS, False, "exp(x) - 1, accurate for small x.", math.expm1),
     ("sin", NUMBERS, False, "Sine of x in radians.", math.sin),
     ("cos", NUMBERS, False, "Cosine of x in radians.", math.cos),
     ("tan", NUMBERS, False, "Tangent of x in radians.", math.tan),
     ("tanh", NUMBERS, False, "Hyperbolic tangent.", math.tanh),
-    ("sigmoid", ORDERED, False, "1 / (1 + exp(-x)).", _sigmoid),
+    ("sigmoid", NUMBERS, False, "1 / (1 + exp(-x)).", _sigmoid),
     ("softplus", ORDERED, False, "log(1 + exp(x)), without overflow.", None),
     ("relu", ORDERED, True, "max(x, 0); its derivative at 0 is 0.", lambda x: max(x, 0)),
     ("erf", ORDERED, False, "The error function.", math.erf),
@@ -107,11 +107,7 @@ def abs_(call: Call) -> Result:
 @builtin(FAMILY, "isfinite(x)", example="all(isfinite(x))")
 def isfinite(call: Call) -> Result:
     """True where x is neither infinite nor NaN."""
-    x = call.array("x")
-    if is_complex(x.type.dtype):
-        re, im = (compose.op(call.b, "isfinite", compose.op(call.b, part, x)) for part in ("re", "im"))
-        return compose.op(call.b, "and", re, im)
-    return compose.op(call.b, "isfinite", x)
+    return compose.op(call.b, "isfinite", call.array("x"))
 
 
 @builtin(FAMILY, "conj(x)", example="conj(z)")

@@ -21,8 +21,8 @@ Infer = Callable[[tuple[Type, ...], Attrs], tuple[Type, ...]]
 #: ``numerics(torch, attrs, *tensors)``: attrs with every Size evaluated to an int; a tensor, or a tuple of them.
 Numerics = Callable[..., Any]
 #: ``adjoint(b, node, cotangents, operand, result)``: cotangents per output (None is zero); ``operand(i)``
-#: and ``result(i)`` give the primal values (asking for one is what puts it on the tape); one cotangent
-#: or None per input.
+#: and ``result(i)`` give the primal values (what the appended nodes read goes on the tape; looking at a
+#: value's ``type`` only costs nothing); one cotangent or None per input.
 Adjoint = Callable[
     ["Builder", "Node", "tuple[Optional[Value], ...]", "Callable[[int], Value]", "Callable[[int], Value]"],
     "list[Optional[Value]]",
@@ -67,7 +67,7 @@ def register(op: Op) -> Op:
 
 def lookup(name: str) -> Op:
     """The row of an op; loads the families on first use. Raises KeyError for an unknown name."""
-    if not OPS:
+    if name not in OPS:
         from . import load_all
 
         load_all()

@@ -1,0 +1,105 @@
+"""The run-time library of generated C: sections of the ``c_*.h`` files, printed only where they are used.
+
+A section starts with ``//= name : dtypes x lanes``. Its text is a template in the dtype and the number of lanes; one
+instance defines ``name_dtype`` (``us_maximum_f32``, ``us_load_f64x8``), and needs the instances that its text names.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+FILES = ("c_base.h", "c_special.h", "c_complex.h", "c_random.h", "c_select.h", "c_vector.h", "c_team.h")
+
+#: C type of an element in memory and in expressions.
+C_TYPES = {
+    "f32": "float", "f64": "double", "c64": "us_c64", "c128": "us_c128", "i8": "int8_t", "i16": "int16_t", "i32": "int32_t",
+    "i64": "int64_t", "key": "int64_t", "bool": "uint8_t",
+}  # fmt: skip
+BITS = {"f32": 32, "f64": 64, "c64": 64, "c128": 128, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "key": 64, "bool": 8}
+
+#: Vector versions of the C library's functions in glibc's libmvec, by the version that brought them.
+_LIBMVEC = {
+    **dict.fromkeys(("exp", "log", "sin", "cos", "pow"), 22),
+    **dict.fromkeys(("tan", "tanh", "atan2", "expm1", "log1p", "erf", "hypot"), 35),
+}
+_TWO_ARGUMENTS = {"pow", "atan2", "hypot"}
+
+_WORD = re.compile(r"\bus_\w+")
+_CALL = re.compile(rf"\b({'|'.join(_LIBMVEC)})(f?)\(")
+
+
+def _substitute(text: str, dtype: str, lanes: int) -> str:
+    real = {"c64": "f32", "c128": "f64"}.get(dtype, dtype)
+    single = real == "f32"
+    table = {
+        "t": dtype, "T": C_TYPES.get(dtype, ""), "R": C_TYPES.get(real, ""), "U": "uint64_t" if dtype == "i64" else "uint32_t",
+        "f": "f" if single else "", "F": "F" if single else "", "b": str(BITS.get(dtype, 0)), "n": str(lanes), "h": str(lanes // 2),
+        "s": "s" if single else "d", "i": "" if single else "d", "xs": ", ".join(["x"] * lanes),
+    }  # fmt: skip
+    return re.sub(r"\$(xs|[a-zA-Z])", lambda m: table[m[1]], text)
+
+
+@lru_cache(maxsize=1)
+def sections() -> dict[str, str]:
+    """The text of every instance of every section, by name, in the order they must be printed."""
+    found: dict[str, str] = {}
+    for file in FILES:
+        text = (Path(__file__).parent / file).read_text(encoding="utf-8")
+        for part in re.split(r"^//= ", text, flags=re.M)[1:]:
+            head, _, body = part.partition("\n")
+            body = re.sub(r"(\n//[^\n]*)?\n*\Z", "\n", body) if body.rstrip().rsplit("\n", 1)[-1].startswith("//") else body.rstrip() + "\n"
+            name, _, rest = head.partition(" : ")
+            dtypes, _, lanes = rest.partition(" x ")
+            for count in lanes.split() or ["0"]:
+                for dtype in dtypes.split() or [""]:
+                    instance = f"{name}_{dtype}" if dtype else name
+                    if count != "0":
+                        instance += f"x{count}"
+                    instance = re.sub(r"^us_vec_", "us_", instance)
+                    instance = re.sub(r"^us_\$t_", "us_", instance)
+                    found[instance] = _substitute(body, dtype, int(count))
+    return found
+
+
+def needed(source: str) -> list[str]:
+    """The sections a source uses, with all that they use, in printing order."""
+    table = sections()
+    todo, seen = [source], set()
+    while todo:
+        for word in _WORD.findall(todo.pop()):
+            if word in table and word not in seen:
+                seen.add(word)
+                todo.append(table[word])
+    return [name for name in table if name in seen]
+
+
+def prelude(source: str) -> str:
+    """Includes, declarations and run-time sections that must stand before ``source``."""
+    parts = [sections()[name] for name in needed(source)]
+    text = "".join(parts) + source
+    headers = ["math.h", "stdint.h"]
+    headers += ["complex.h"] if "_Complex" in text else []
+    headers += ["omp.h"] if "omp_" in text else []
+    headers += ["sched.h", "stdatomic.h"] if "_Atomic" in text else []
+    headers += ["string.h"] if "mem" in text else []
+    out = "".join(f"#include <{h}>\n" for h in sorted(headers))
+    if "_mm" in text:
+        out += "#if defined(__x86_64__)\n#include <immintrin.h>\n#endif\n"
+    return out + _vector_functions(text) + "".join("\n" + p for p in parts)
+
+
+def _vector_functions(text: str) -> str:
+    """Declarations that let the compiler call libmvec from vector loops."""
+    used = sorted(set(_CALL.findall(text)))
+    out = ""
+    for version in sorted(set(_LIBMVEC.values())):
+        lines = ""
+        for name, suffix in used:
+            if _LIBMVEC[name] == version:
+                real = "float" if suffix else "double"
+                lines += f'__attribute__((simd("notinbranch"))) {real} {name}{suffix}({real}{f", {real}" * (name in _TWO_ARGUMENTS)});\n'
+        if lines:
+            out += f"#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && __GLIBC_PREREQ(2, {version})\n{lines}#endif\n"
+    return "\n" + out if out else ""

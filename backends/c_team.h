@@ -1,0 +1,32 @@
+// Work that several threads share.
+
+//= us_share
+// The part of `trips` iterations that thread `member` of `size` takes, in whole multiples of `grain`.
+static inline void us_share(int64_t trips, int64_t grain, int64_t member, int64_t size, int64_t *begin, int64_t *end) {
+  int64_t grains = (trips + grain - 1) / grain, low = grains * member / size * grain, high = grains * (member + 1) / size * grain;
+  *begin = low < trips ? low : trips;
+  *end = high < trips ? high : trips;
+}
+//= us_team
+// Meeting point of the threads that work on one problem. Waiting spins for a moment, then gives the processor away.
+typedef struct {
+  _Alignas(64) _Atomic int arrived;
+  _Alignas(64) _Atomic int phase;
+} us_team;
+//= us_barrier
+static inline void us_barrier(us_team *team, int64_t size) {
+  if (size == 1) return;
+  int phase = atomic_load_explicit(&team->phase, memory_order_relaxed);
+  if (atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel) == size - 1) {
+    atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
+    atomic_store_explicit(&team->phase, phase + 1, memory_order_release);
+    return;
+  }
+  for (int spin = 0; atomic_load_explicit(&team->phase, memory_order_acquire) == phase; spin++) {
+#if defined(__x86_64__)
+    if (spin < 2000) __builtin_ia32_pause();
+    else
+#endif
+      sched_yield();
+  }
+}

@@ -1,0 +1,50 @@
+"""Loops, branches, modules, checks and kernels: the interpreter runs them, this file types them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..types import Type
+from .common import batch_same, need, need_count, prefixed
+from .library import library_adjoint
+from .table import Attrs, Op, OpTypeError, register
+
+
+def _infer_types(types: tuple[Type, ...], attrs: Attrs) -> tuple[Type, ...]:
+    return tuple(attrs["types"])
+
+
+def _infer_if(types: tuple[Type, ...], attrs: Attrs) -> tuple[Type, ...]:
+    need_count("if", types, 1)
+    need("if", "bool", types[0])
+    if types[0].rank:
+        raise OpTypeError(f"if needs one bool, not {types[0]}")
+    return tuple(attrs["types"])
+
+
+def _infer_assert(types: tuple[Type, ...], attrs: Attrs) -> tuple[Type, ...]:
+    need_count("assert", types, 1)
+    need("assert", "bool", types[0])
+    return ()
+
+
+def _infer_for(types: tuple[Type, ...], attrs: Attrs) -> tuple[Type, ...]:
+    raise OpTypeError("a loop is made by Builder.loop")
+
+
+def _batch_module(b: Any, node: Any, operands: Any, batched: Any, size: Any) -> Any:
+    return prefixed("types")(b, node.with_attrs(batched=True), operands, batched, size)
+
+
+def _batch_kernel(b: Any, node: Any, operands: Any, batched: Any, size: Any) -> Any:
+    types = tuple(t.with_shape(size, *t.shape) for t in node.attr("types"))
+    out = b.op("kernel", *operands, regions=node.regions, **{**dict(node.attrs), "types": types, "batched": tuple(batched)})
+    return out if isinstance(out, tuple) else (out,)
+
+
+register(Op("for", "control", _infer_for, None, doc="A loop over an index that carries values; with until it may stop early."))
+register(Op("if", "control", _infer_if, None, doc="One of two regions, chosen by a bool scalar; attribute types gives the results."))
+register(Op("module", "control", _infer_types, None, library_adjoint, _batch_module, library=True,
+            doc="A learned operator, called with all leading axes flattened into one."))  # fmt: skip
+register(Op("assert", "effect", _infer_assert, None, None, batch_same, doc="Stops with a message unless all elements are true."))
+register(Op("kernel", "control", _infer_types, None, None, _batch_kernel, doc="A compiled region: its arguments are the inputs."))

@@ -1,0 +1,109 @@
+"""Text to syntax tree. Syntax errors become diagnostics, one for each broken top-level definition."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import Any, NoReturn
+
+from lark import Lark, Token
+from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+
+from ..compiler.diagnostics import Diagnostic, ProgramError, Source, Span
+from . import syntax as s
+from .indent import Indenter, IndentError
+from .syntax_errors import describe_character, describe_layout, describe_token
+from .tree_builder import SyntaxFault, TreeBuilder
+
+#: Expressions and blocks may be nested this deep; more is an error, not a crash.
+MAX_DEPTH = 60
+_LOCK = Lock()
+
+
+@lru_cache(maxsize=1)
+def _parser() -> tuple[Lark, TreeBuilder]:
+    builder = TreeBuilder()
+    grammar = (Path(__file__).parent / "grammar.lark").read_text(encoding="utf-8")
+    parser = Lark(
+        grammar, parser="lalr", postlex=Indenter(), transformer=builder, keep_all_tokens=True, maybe_placeholders=True
+    )
+    return parser, builder
+
+
+def parse(source: Source) -> s.Program:
+    """The syntax tree of a text. Raises ProgramError with every syntax error found."""
+    try:
+        return _parse(source, source.text)
+    except _Fault as fault:
+        first = fault.diagnostic
+    found = [first]
+    for text in _definitions(source.text):
+        try:
+            _parse(source, text)
+        except _Fault as fault:
+            found.append(fault.diagnostic)
+    found = list(dict.fromkeys(found))
+    if len(found) > 2 or (len(found) == 2 and first not in found[1:]):
+        found = found[1:] if first not in found[1:] else found
+    raise ProgramError(sorted(found, key=_place))
+
+
+class _Fault(Exception):
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        self.diagnostic = diagnostic
+
+
+def _place(diagnostic: Diagnostic) -> tuple[int, int]:
+    span = diagnostic.span
+    return (span.line, span.column) if span else (0, 0)
+
+
+def _definitions(text: str) -> list[str]:
+    """The text cut before each line that starts a definition, each part at its own place."""
+    starts = [m.start() for m in re.finditer(r"^(?:use|fn|algorithm)\b", text, re.MULTILINE)]
+    parts = []
+    for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
+        parts.append("\n" * text.count("\n", 0, start) + text[start:end])
+    return parts
+
+
+def _parse(source: Source, text: str) -> s.Program:
+    with _LOCK:
+        parser, builder = _parser()
+        builder.source = source
+        try:
+            # the first newline gives the first line an indentation; spans are counted one line back
+            tree: Any = parser.parse("\n" + text + "\n")
+        except IndentError as error:
+            raise _Fault(describe_layout(error, builder.token_span(error.token))) from None
+        except UnexpectedToken as error:
+            raise _Fault(_unexpected(error, builder, source)) from None
+        except UnexpectedCharacters as error:
+            raise _Fault(describe_character(source, error.line - 1, error.column)) from None
+        except UnexpectedInput as error:
+            raise _Fault(Diagnostic("US0101", str(error), builder.everything())) from None
+        except SyntaxFault as error:
+            raise _Fault(error.diagnostic) from None
+    program: s.Program = tree
+    _check_depth(program)
+    return program
+
+
+def _unexpected(error: UnexpectedToken, builder: TreeBuilder, source: Source) -> Diagnostic:
+    history = error.token_history or []
+    accepted = error.accepts if isinstance(error.accepts, set) else set(error.expected)
+    return describe_token(source, error.token, builder.token_span(error.token), history[-1] if history else None, accepted)
+
+
+def _check_depth(program: s.Program) -> None:
+    stack: list[tuple[s.Node, int]] = [(program, 0)]
+    while stack:
+        node, depth = stack.pop()
+        if depth > MAX_DEPTH:
+            raise _Fault(
+                Diagnostic("US0108", f"this is nested more than {MAX_DEPTH} deep", node.span, suggestion="name a part of it first")
+            )
+        stack.extend((child, depth + 1) for child in s.children(node))
