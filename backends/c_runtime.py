@@ -49,7 +49,7 @@ def sections() -> dict[str, str]:
         text = (Path(__file__).parent / file).read_text(encoding="utf-8")
         for part in re.split(r"^//= ", text, flags=re.M)[1:]:
             head, _, body = part.partition("\n")
-            body = re.sub(r"(\n//[^\n]*)?\n*\Z", "\n", body) if body.rstrip().rsplit("\n", 1)[-1].startswith("//") else body.rstrip() + "\n"
+            body = body.rstrip() + "\n"
             name, _, rest = head.partition(" : ")
             dtypes, _, lanes = rest.partition(" x ")
             for count in lanes.split() or ["0"]:

@@ -31,7 +31,7 @@ from .loops.lower import CannotExpand, lower
 from .loops.nest import Nest
 from .loops.recipe import recipe
 from .loops.scan import scan
-from .loops.schedule import apply, parse_schedule
+from .loops.schedule import apply, parse_schedule, prove
 from .loops.text import parse_nest, print_nest
 from .loops.tree import Function
 from .stages import Form, Stages
@@ -87,6 +87,8 @@ def compile_graph(graph: Graph, target: Target, *, accumulate: bool = False, str
     steps = None if schedule is None else parse_schedule(schedule)
     scheduled, steps = recipe(nest, strict=strict) if steps is None else (apply(nest, steps, strict=strict), steps)
     ordered = stages.run("schedule", NEST, lambda: scheduled.nest)
+    if ordered != scheduled.nest:  # an edited dump: proved again
+        prove(replace(scheduled, nest=ordered), strict=strict)
     if options.current.debug >= 2:
         print(steps, file=sys.stderr)
     tree = stages.run("scan", TREE, lambda: scan(replace(scheduled, nest=ordered), f"us_{nest.name}"))

@@ -50,9 +50,8 @@ class Stages:
             result = form.read((switches.override / file).read_text(encoding="utf-8"))
         if switches.verify >= 1 and form.verify:
             form.verify(result)
-        if switches.verify >= 2 and form.read:
-            if form.read(form.show(result)) != result:
-                raise CompileError(f"internal error: what stage {stage} made does not read back equal")
+        if switches.verify >= 2 and form.read and form.read(form.show(result)) != result:
+            raise CompileError(f"internal error: what stage {stage} made does not read back equal")
         if switches.dump:
             _write(switches.dump / file, form.show(result))
         if switches.debug >= 1:

@@ -179,7 +179,7 @@ class Builder:
         self.inputs.append(value)
         return value
 
-    def op(self, op: str, *inputs: Value, hint: str = "", regions: tuple[Region, ...] = (), **attrs: Any) -> Any:
+    def op(self, op: str, /, *inputs: Value, hint: str = "", regions: tuple[Region, ...] = (), **attrs: Any) -> Any:
         """Append a node; its output :class:`Value`, or a tuple of them. Raises ``OpTypeError`` (ops.table)."""
         from .ops.table import infer
 

@@ -84,7 +84,8 @@ def _levels(source: Statement, sink: Statement, above: Mapping[str, Sequence[Lev
 
 def before_text(source: Statement, sink: Statement, above: Mapping[str, Sequence[Level]], *, strict: bool = True) -> str:
     """A condition, in isl notation, for an instance of ``source`` to run before one of ``sink`` (primed dims)."""
-    cases, equal = [], []
+    cases: list[str] = []
+    equal: list[str] = []
     tie = not strict
     for kind, value in _levels(source, sink, above):
         if kind == "at":
@@ -100,12 +101,8 @@ def before_text(source: Statement, sink: Statement, above: Mapping[str, Sequence
 
 def pair_map(source: Statement, sink: Statement, condition: str, params: Sequence[str]) -> Any:
     """The relation ``{ source -> sink : condition }`` within both domains (sink dims primed)."""
-    rename = primed(sink)
-    left = ", ".join(d.name for d in source.dims)
-    right = ", ".join(d.name + "_" for d in sink.dims)
-    parts = [_domain_condition(source, {}), _domain_condition(sink, rename), f"({condition})"]
-    body = " and ".join(p for p in parts if p)
-    return isl.islpy.Map(f"{isl.head(params)}{{ {source.name}[{left}] -> {sink.name}[{right}] : {body} }}")
+    parts = [_domain_condition(source, {}), _domain_condition(sink, primed(sink)), f"({condition})"]
+    return isl.relation(source, sink, " and ".join(p for p in parts if p), params)
 
 
 def _domain_condition(statement: Statement, rename: Mapping[str, Size]) -> str:
@@ -198,7 +195,8 @@ def check_order(nest: Nest, order: Order, found: Sequence[Dependence], *, strict
         broken = d.relation.intersect(pair_map(source, sink, condition, nest.params))
         if not broken.is_empty():
             where = f" (step `{step}`)" if step else ""
-            raise IllegalSchedule(f"illegal schedule{where}: {d.kind} dependence on {d.array} is reversed, for instance {isl.example_pair(broken)}")
+            pair = isl.example_pair(broken)
+            raise IllegalSchedule(f"illegal schedule{where}: {d.kind} dependence on {d.array} is reversed, for instance {pair}")
 
 
 def _not_before(source: Statement, sink: Statement, above: Mapping[str, Sequence[Level]], d: Dependence) -> str:
@@ -207,7 +205,8 @@ def _not_before(source: Statement, sink: Statement, above: Mapping[str, Sequence
     Levels that are still the leading loops of program order can only be equal or right; levels that equal
     indices force to be equal decide nothing.
     """
-    cases, equal = [], []
+    cases: list[str] = []
+    equal: list[str] = []
     kept = True
     tie = True  # the same place: never strictly before
     rename = primed(sink)
@@ -216,7 +215,8 @@ def _not_before(source: Statement, sink: Statement, above: Mapping[str, Sequence
             tie = not a < b
             break
         x, y = a.value(source.name), b.value(sink.name)
-        kept = kept and depth < min(len(source.dims), len(sink.dims)) and source.dims[depth] == sink.dims[depth] and x == y == Size.of(source.dims[depth].name)
+        shared = depth < min(len(source.dims), len(sink.dims)) and source.dims[depth] == sink.dims[depth]
+        kept = kept and shared and x == y == Size.of(source.dims[depth].name)
         if d.forces_equal(x, y):
             continue
         first, second = isl.affine_text(x), isl.affine_text(y.substitute(rename))

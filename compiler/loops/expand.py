@@ -14,6 +14,7 @@ from ..graph.graph import Node, Value, free_names, walk
 from ..graph.ops.table import lookup
 from ..graph.types import At, Pick, Range, Size, Type, is_floating
 from . import lazy as lz
+from .isl import NotAffine
 from .lazy import ZERO, Index, Lazy, stored
 from .nest import Access, Apply, Expr, Guard, SizeValue, Whole, accesses
 from .tree import Literal
@@ -155,7 +156,7 @@ def _items(low: Lowering, node: Node) -> tuple[At | Range | Pick, ...]:
         elif isinstance(item, Range):
             out.append(Range(low.size(item.start), low.size(item.size), item.step))
         else:
-            raise lz.NotAffine("a data-dependent index")
+            raise NotAffine("a data-dependent index")
     return tuple(out)
 
 
@@ -414,16 +415,16 @@ def _random(low: Lowering, node: Node) -> None:
 
 @expansion("topk_mask")
 def _topk_mask(low: Lowering, node: Node) -> None:
-    values, count = low.in_array(low.scope[node.inputs[0]], node.inputs[0]), low.in_array(low.scope[node.inputs[1]], node.inputs[1])
+    values, count = (low.in_array(low.scope[n], n) for n in node.inputs)
     if node.attr("axis") != -1 or count.type.rank:
-        raise lz.NotAffine("topk along an axis other than the last")
+        raise NotAffine("topk along an axis other than the last")
     out = low.type(node.output.type)
     mask = low.new_array(node.output.name, out)
     rows = Size.of(1)
     for s in out.shape[:-1]:
         rows = rows * s
-    low.emit_call("topk_mask", [Whole(mask, (), "bool")], [Whole(_name(values), (), values.type.dtype), Whole(_name(count), (), count.type.dtype)],
-                  [rows, out.shape[-1]])  # fmt: skip
+    blocks = [Whole(_name(v), (), v.type.dtype) for v in (values, count)]
+    low.emit_call("topk_mask", [Whole(mask, (), "bool")], blocks, [rows, out.shape[-1]])
     low.scope[node.output.name] = stored(mask, out)
 
 
@@ -501,8 +502,8 @@ def affine_guards(test: Expr) -> list[tuple[Guard, ...]] | None:
         if isinstance(inner, Apply) and inner.op == "not":
             return affine_guards(inner.args[0])
         if isinstance(inner, Apply) and inner.op in ("and", "or"):
-            a, b = (Apply("not", (x,), "bool") for x in inner.args)
-            return affine_guards(Apply("or" if inner.op == "and" else "and", (a, b), "bool"))
+            sides = tuple(Apply("not", (x,), "bool") for x in inner.args)
+            return affine_guards(Apply("or" if inner.op == "and" else "and", sides, "bool"))
         if isinstance(inner, Apply) and inner.op in _NEGATED:
             return affine_guards(Apply(_NEGATED[inner.op], inner.args, "bool"))
         if isinstance(inner, Literal):
@@ -537,12 +538,12 @@ def affine_size(value: Expr) -> Size | None:
     if isinstance(value, Literal) and isinstance(value.value, int):
         return Size.of(int(value.value))
     if isinstance(value, Apply) and value.dtype.startswith("i"):
-        args = [affine_size(a) for a in value.args]
-        if value.op == "cast" and args[0] is not None:
-            return args[0]
-        if len(args) == 2 and args[0] is not None and args[1] is not None and value.op in ("add", "sub", "mul"):
+        args = [a for a in map(affine_size, value.args) if a is not None]
+        if len(args) < len(value.args):
+            return None
+        if value.op in ("cast", "neg"):
+            return args[0] if value.op == "cast" else -args[0]
+        if value.op in ("add", "sub", "mul"):
             a, b = args
             return a + b if value.op == "add" else a - b if value.op == "sub" else a * b
-        if value.op == "neg" and args[0] is not None:
-            return -args[0]
     return None

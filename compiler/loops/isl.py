@@ -1,23 +1,32 @@
 """Every islpy idiom of the compiler; nothing else imports islpy.
 
-Functions are named by the question they answer. Names of dims and parameters are made fit for isl
-by :func:`safe`.
+Functions are named by the question they answer. Names in a nest are fit for isl and for C: lowering gives dims
+names of its own and passes the user's names through :func:`safe`.
 """
 
 from __future__ import annotations
 
 import keyword
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Union
+from typing import Any
 
 import islpy
 
 from ..diagnostics import UnspoolError
 from ..graph.types import Size, SizeFn
-from .nest import Leaf, LoopOrder, Order, Statement
+from .nest import Leaf, Order, Statement
 from .nest import Sequence as SequenceOrder
+from .tree import Int
 
-_RESERVED = {"and", "or", "not", "exists", "implies", "mod", "floor", "floord", "ceil", "ceild", "min", "max", "true", "false", "infty", "NaN"}
+_RESERVED = frozenset(
+    "and or not exists implies mod floor floord ceil ceild min max true false infty NaN"
+    " auto break case char const continue default do double else enum extern float for goto if inline int long register"
+    " restrict return short signed sizeof static struct switch typedef union unsigned void volatile while complex asm"
+    " typeof main".split(" ")  # words of isl and of C
+)
+#: Names that isl gives to loops and the compiler to dims.
+_GENERATED = re.compile(r"[cti]\d+|us_\w*|w\d+")
 
 
 class NotAffine(UnspoolError):
@@ -26,7 +35,8 @@ class NotAffine(UnspoolError):
 
 def safe(name: str) -> str:
     """A name that isl and C accept, the same one every time, different for different names."""
-    if name.isascii() and name.isidentifier() and name not in _RESERVED and not keyword.iskeyword(name):
+    plain = name.isascii() and name.isidentifier() and name not in _RESERVED and not keyword.iskeyword(name)
+    if plain and not _GENERATED.fullmatch(name):
         return name
     return "u_" + "".join(c if c.isascii() and c.isalnum() else f"_{ord(c):x}_" for c in name)
 
@@ -41,7 +51,7 @@ def affine_text(size: Size) -> str:
             parts.append(str(coefficient))
             continue
         atom = monomial[0]
-        text = safe(atom) if isinstance(atom, str) else _function_text(atom)
+        text = atom if isinstance(atom, str) else _function_text(atom)
         parts.append(f"{coefficient} * {text}" if coefficient != 1 else text)
     return f"({' + '.join(parts)})" if parts else "0"
 
@@ -58,7 +68,7 @@ def _function_text(atom: SizeFn) -> str:
 
 def head(params: Iterable[str]) -> str:
     """The parameter list of an isl object."""
-    names = ", ".join(safe(p) for p in params)
+    names = ", ".join(params)
     return f"[{names}] -> " if names else ""
 
 
@@ -79,30 +89,15 @@ def domain(statement: Statement, params: Sequence[str]) -> islpy.Set:
     return islpy.Set(domain_text(statement, params))
 
 
-def access_map(statement: Statement, array: str, index: Sequence[Size], rank: int, params: Sequence[str]) -> islpy.Map:
-    """Instances to elements of ``array``; axes beyond ``index`` are taken whole."""
-    given = [affine_text(i) for i in index]
-    free = [f"w{n}" for n in range(rank - len(given))]
-    text = f"{head(params)}{{ {_tuple(statement)} -> {safe(array)}[{', '.join(given + free)}] }}"
-    return islpy.Map(text)
+def relation(source: Statement, sink: Statement, condition: str, params: Sequence[str]) -> islpy.Map:
+    """The relation ``{ source[dims] -> sink[dims_] : condition }`` (the sink's dims are primed with ``_``)."""
+    right = ", ".join(d.name + "_" for d in sink.dims)
+    return islpy.Map(f"{head(params)}{{ {_tuple(source)} -> {sink.name}[{right}] : {condition} }}")
 
 
-def place_map(statement: Statement, place: Sequence[Union[Size, int]], length: int, params: Sequence[str]) -> islpy.Map:
-    """Instances to schedule vectors of ``length`` (padded with zeros)."""
-    vector = [affine_text(p) if isinstance(p, Size) else str(p) for p in place]
-    vector += ["0"] * (length - len(vector))
-    return islpy.Map(f"{head(params)}{{ {_tuple(statement)} -> [{', '.join(vector)}] }}")
-
-
-def earlier(length: int, params: Sequence[str]) -> islpy.Map:
-    """Pairs of schedule vectors, the first strictly before the second."""
-    space = islpy.Space.create_from_names(islpy.DEFAULT_CONTEXT, set=[f"s{i}" for i in range(length)])
-    return islpy.Map.lex_lt(space)
-
-
-def example_pair(relation: islpy.Map) -> str:
+def example_pair(found: islpy.Map) -> str:
     """One pair of a non-empty relation, as text."""
-    sample = relation.sample()
+    sample = found.sample()
     return str(sample).split("{", 1)[1].rsplit("}", 1)[0].split(":", 1)[0].strip() if not sample.is_empty() else "none"
 
 
@@ -158,3 +153,37 @@ def _schedule(order: Order, statements: Mapping[str, Statement], params: Sequenc
     if order.name in separate:
         band = band.band_member_set_ast_loop_type(0, islpy.ast_loop_type.separate)
     return band.insert_mark(islpy.Id(order.name)).get_schedule()
+
+
+# -- reading the AST ---------------------------------------------------------------------------------------------------
+
+_OPS = {
+    "add": "+", "sub": "-", "mul": "*", "div": "//", "fdiv_q": "//", "pdiv_q": "//", "pdiv_r": "%", "zdiv_r": "%",
+    "min": "min", "max": "max",
+    "and_": "and", "and_then": "and", "or_": "or", "or_else": "or", "eq": "==", "le": "<=", "lt": "<", "ge": ">=", "gt": ">",
+    "cond": "select", "select": "select",
+}  # fmt: skip
+_AST_OPS = {getattr(islpy.ast_expr_op_type, k): v for k, v in _OPS.items()}
+
+
+def ast_kind(node: Any) -> str:
+    """``mark``, ``block``, ``if``, ``for`` or ``user``."""
+    return {getattr(islpy.ast_node_type, k): k.rstrip("_") for k in ("mark", "block", "if_", "for_", "user")}[node.get_type()]
+
+
+def int_expr(expr: Any) -> Int:
+    """An integer expression of the AST."""
+    if expr.get_type() == islpy.ast_expr_type.int:
+        return Int("const", value=expr.get_val().to_python())
+    if expr.get_type() == islpy.ast_expr_type.id:
+        return Int("name", name=expr.get_id().get_name())
+    args = tuple(int_expr(expr.op_get_arg(i)) for i in range(expr.op_get_n_arg()))
+    op = expr.op_get_type()
+    if op == islpy.ast_expr_op_type.minus:
+        return Int("-", (Int("const", value=0), args[0]))
+    if _AST_OPS[op] == "select":
+        return Int("select", args)
+    out = args[0]
+    for arg in args[1:]:
+        out = Int(_AST_OPS[op], (out, arg))
+    return out

@@ -134,7 +134,7 @@ def _groups(old: Sequence[Size], new: Sequence[Size]) -> list[tuple[list[int], l
         a, b = Size.of(1), Size.of(1)
         left: list[int] = []
         right: list[int] = []
-        while not left and not right or a != b:
+        while (not left and not right) or a != b:
             grow_left = j == len(new) or (i < len(old) and (not left or _known(a) <= _known(b)))
             if grow_left and i < len(old):
                 a, i = a * old[i], i + 1

@@ -12,12 +12,27 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..diagnostics import CompileError, Span
-from ..graph.graph import Graph, Node, Region, Value, free_names, region_captures
+from ..graph.graph import Graph, Node, Region, Value, free_names, region_captures, walk
 from ..graph.types import Size, SizeFn, Type
 from . import expand
 from .isl import NotAffine, safe
 from .lazy import Index, Lazy, stored
-from .nest import Access, ArrayInfo, Dim, Expr, Guard, Leaf, LoopOrder, Nest, Order, Statement, Whole, accesses, leaves, sequence
+from .nest import (
+    Access,
+    ArrayInfo,
+    Dim,
+    Expr,
+    Guard,
+    Leaf,
+    LoopOrder,
+    Nest,
+    Order,
+    Statement,
+    Whole,
+    accesses,
+    leaves,
+    sequence,
+)
 from .tree import Literal
 
 
@@ -127,10 +142,10 @@ class Lowering:
         self.statements.append(statement)
         self.items.append(order)
 
-    def store(self, value: Lazy, array: str) -> None:
-        """Append ``array = value``."""
+    def store(self, value: Lazy, array: str, reduce: str = "") -> None:
+        """Append ``array = value``, or an accumulation into it."""
         if value.array != array:
-            self.emit(value.type.shape, lambda i: (Access(array, i, value.type.dtype), value.element(i)))
+            self.emit(value.type.shape, lambda i: (Access(array, i, value.type.dtype), value.element(i)), reduce)
 
     def in_array(self, value: Lazy, hint: str = "") -> Lazy:
         """The value, stored in an array if it is not yet."""
@@ -151,7 +166,8 @@ class Lowering:
         if info.scope == "input":
             return False
         also = set(extra)
-        pending = [n for n, v in self.scope.items() if array in v.reads and (n in also or any(f.live(n) for f in self.frames))]
+        readers = [n for n, v in self.scope.items() if array in v.reads]
+        pending = [n for n in readers if n in also or any(f.live(n) for f in self.frames)]
         if any(self.scope[n].array == array or n not in self.frames[-1].defined for n in pending):
             return False
         for name in pending:
@@ -172,7 +188,7 @@ class Lowering:
                 last[name] = position
         for name in results:
             last[name] = float("inf")
-        names = set(defined).union(*(({v.name for v in n.outputs}) for n in nodes))
+        names = set(defined).union(*({v.name for v in n.outputs} for n in nodes))
         self.frames.append(Frame(names, last, loop))
         outer_span = self.span
         expand.note_uses(self, nodes, results, loop)
@@ -234,7 +250,7 @@ class Lowering:
         saved_items, saved_env, saved_targets = self.items, dict(self.env), self.targets
         self.items, self.dims = [], [*self.dims, t]
         self.env[node.attr("index")] = lower + step * Size.of(t.name)
-        self.targets = {name: buffer for name, buffer in zip(region.results, buffers)}
+        self.targets = dict(zip(region.results, buffers, strict=False))
         for arg, buffer in zip(region.args, buffers, strict=True):
             self.scope[arg.name] = stored(buffer, self.type(arg.type))
         made = {v.name for n in region.nodes for v in n.outputs} | {a.name for a in region.args}
@@ -309,21 +325,35 @@ class Lowering:
     def whole(self) -> Nest:
         """The nest of the graph."""
         graph = self.graph
+        self.env = {n: Size.of(safe(n)) for t in graph.types.values() for s in t.shape for n in s.names()}
+        self.env |= {n: Size.of(safe(n)) for n in bound_names(graph)}
         for value in graph.inputs:
-            name = self.new_array(value.name, value.type, "input")
-            self.scope[value.name] = stored(name, value.type)
-        outputs = [self.new_array(f"out_{r}", t, "output") for r, t in zip(graph.results, graph.result_types, strict=True)]
+            name = self.new_array(value.name, self.type(value.type), "input")
+            self.scope[value.name] = stored(name, self.type(value.type))
+        types = [self.type(t) for t in graph.result_types]
+        outputs = [self.new_array(f"out_{r}", t, "output") for r, t in zip(graph.results, types, strict=True)]
         self.run_nodes(graph.nodes, graph.results, [v.name for v in graph.inputs], False)
         for name, array in zip(graph.results, outputs, strict=True):
-            value = self.scope[name]
-            self.emit(value.type.shape, lambda i: (Access(array, i, value.type.dtype), value.element(i)), "add" if self.accumulate else "")
+            self.store(self.scope[name], array, "add" if self.accumulate else "")
         self.end_region()
-        params = sorted(set().union(*(d.upper.names() | d.lower.names() for s in self.statements for d in s.dims),
-                                    *(s.names() for a in self.arrays.values() for s in a.shape))
-                        - {d.name for s in self.statements for d in s.dims})  # fmt: skip
-        used = {x.array for s in self.statements for x in (s.write, *s.reads(), *s.outputs, *s.inputs)}
+        shapes = {n for a in self.arrays.values() for s in a.shape for n in s.names()}
+        params = sorted(shapes.union(*(s.params() for s in self.statements)))
+        used = set().union(*(s.arrays() for s in self.statements))
         arrays = tuple(a for a in self.arrays.values() if a.name in used or not a.temporary)
-        return Nest(safe(graph.name), tuple(params), arrays, tuple(self.statements), sequence(self.items) if self.items else sequence([]))
+        return Nest(safe(graph.name), tuple(params), arrays, tuple(self.statements), sequence(self.items))
+
+
+def bound_names(graph: Graph) -> set[str]:
+    """Names in the bounds of loops, in indices and in ``size_value`` that are not loop indices: run-time integers."""
+    found: set[str] = set()
+    indices = set()
+    for node in walk(graph.nodes):
+        indices.add(node.attr("index"))
+        for _, attr in node.attrs:
+            for item in attr if isinstance(attr, tuple) else (attr,):
+                sizes = [item] if isinstance(item, Size) else [getattr(item, f, None) for f in ("index", "start", "size")]
+                found |= set().union(*(s.names() for s in sizes if isinstance(s, Size)))
+    return found - indices
 
 
 def size_names(atom: SizeFn) -> frozenset[str]:

@@ -49,13 +49,16 @@ class Apply:
 Expr = Union[Access, SizeValue, Literal, Apply]
 
 
+ZERO = Size.of(0)
+
+
 @dataclass(frozen=True)
 class Dim:
     """An iterator: ``lower <= name < upper``; bounds over outer dims and parameters."""
 
     name: str
     upper: Size
-    lower: Size = Size(())
+    lower: Size = ZERO
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,16 @@ class Statement:
     def reads(self) -> tuple[Access, ...]:
         """Every element access of the value, in order, repeats dropped."""
         return tuple(dict.fromkeys(accesses(self.value)))
+
+    def params(self) -> set[str]:
+        """Names in bounds, guards and indices that are not its dims."""
+        sizes = [s for d in self.dims for s in (d.lower, d.upper)] + [g.size for g in self.guards] + [*self.write.index, *self.integers]
+        sizes += [i for a in (*self.reads(), *self.outputs, *self.inputs) for i in a.index] + size_values(self.value)
+        return set().union(*(s.names() for s in sizes)) - {d.name for d in self.dims}
+
+    def arrays(self) -> set[str]:
+        """Every array it touches."""
+        return {self.write.array, *(r.array for r in self.reads()), *(w.array for w in (*self.outputs, *self.inputs))}
 
 
 @dataclass(frozen=True)
@@ -183,6 +196,13 @@ def accesses(value: Expr) -> Iterator[Access]:
             yield from accesses(arg)
 
 
+def size_values(value: Expr) -> list[Size]:
+    """The integer expressions that an expression takes as values."""
+    if isinstance(value, SizeValue):
+        return [value.size]
+    return [s for a in value.args for s in size_values(a)] if isinstance(value, Apply) else []
+
+
 def map_expr(value: Expr, change: Callable[[Expr], Expr]) -> Expr:
     """``change`` applied to every sub-expression, leaves first."""
     if isinstance(value, Apply):
@@ -230,29 +250,6 @@ def sequence(children: list[Order]) -> Order:
     for child in children:
         flat.extend(child.children if isinstance(child, Sequence) else [child])
     return flat[0] if len(flat) == 1 else Sequence(tuple(flat))
-
-
-def placements(order: Order) -> dict[str, tuple[Union[Size, int], ...]]:
-    """For every statement, its place as an alternation of positions (int) and loop values (Size), outermost first."""
-    found: dict[str, tuple[Union[Size, int], ...]] = {}
-
-    def visit(node: Order, prefix: tuple[Union[Size, int, str], ...]) -> None:
-        if isinstance(node, Leaf):
-            found[node.statement] = prefix  # type: ignore[assignment]
-        elif isinstance(node, Sequence):
-            for position, child in enumerate(node.children):
-                visit(child, (*prefix, position))
-        else:
-            for statement, value in node.values:
-                pending.setdefault(statement, []).append(value)
-            visit(node.body, (*prefix, node.name))
-
-    pending: dict[str, list[Size]] = {}
-    visit(order, ())
-    for statement, prefix in list(found.items()):
-        values = iter(pending.get(statement, []))
-        found[statement] = tuple(next(values) if isinstance(p, str) else p for p in prefix)
-    return found
 
 
 def loop_path(order: Order, statement: str) -> tuple[LoopOrder, ...]:

@@ -43,7 +43,7 @@ class _Maker:
         done: set[str] = set()
         while True:
             order = self.scheduled.nest.order
-            todo = next((names for names in _sequences(order) if tuple(names)[0] not in done), None)
+            todo = next((names for names in _sequences(order) if names[0] not in done), None)
             if todo is None:
                 return
             self._fuse_siblings(todo, done)
@@ -52,7 +52,8 @@ class _Maker:
         heads = list(names)
         changed = True
         while changed:
-            changed, kept = False, []
+            changed = False
+            kept: list[str] = []
             for name in heads:
                 for head in reversed(kept):
                     if self._worth_fusing(head, name) and transform.can_fuse(self.scheduled, head, name) is None:
@@ -79,8 +80,8 @@ class _Maker:
     def _arrays(self, loop: LoopOrder) -> set[str]:
         """Arrays touched below a loop, inputs aside."""
         table = self.scheduled.nest.array_table
-        found = {x.array for s, _ in loop.values for st in [self.scheduled.nest.statement_table[s]]
-                 for x in (st.write, *st.reads(), *st.outputs, *st.inputs)}  # fmt: skip
+        statements = self.scheduled.nest.statement_table
+        found = set().union(*(statements[s].arrays() for s, _ in loop.values))
         return {a for a in found if table[a].scope != "input"}
 
     def _parallel_lost(self, first: LoopOrder, second: LoopOrder) -> bool:
@@ -101,7 +102,7 @@ class _Maker:
 
     def _common_loops(self, array: str) -> list[LoopOrder]:
         nest = self.scheduled.nest
-        users = {s.name for s in nest.statements if array in {s.write.array, *(r.array for r in (*s.reads(), *s.outputs, *s.inputs))}}
+        users = {s.name for s in nest.statements if array in s.arrays()}
         return [loop for loop in loops_of(nest.order) if users <= {s for s, _ in loop.values}]
 
     def _fits(self, array: str, loop: LoopOrder) -> bool:

@@ -28,7 +28,6 @@ from .tree import (
     If,
     Int,
     LibraryCall,
-    Literal,
     Load,
     Loop,
     Single,
@@ -66,37 +65,11 @@ def int_of(size: Size, env: Mapping[str, Int]) -> Int:
 
 def _atom(atom: str | SizeFn, env: Mapping[str, Int]) -> Int:
     if isinstance(atom, str):
-        return env.get(atom) or name(isl.safe(atom))
+        return env.get(atom) or name(atom)
     args = [int_of(a, env) for a in atom.args]
     out = args[0]
     for arg in args[1:]:
         out = Int(atom.op, (out, arg))
-    return out
-
-
-_OPS = {
-    "add": "+", "sub": "-", "mul": "*", "div": "//", "fdiv_q": "//", "pdiv_q": "//", "pdiv_r": "%", "zdiv_r": "%", "min": "min", "max": "max",
-    "and_": "and", "and_then": "and", "or_": "or", "or_else": "or", "eq": "==", "le": "<=", "lt": "<", "ge": ">=", "gt": ">",
-    "cond": "select", "select": "select",
-}  # fmt: skip
-_AST_OPS = {getattr(isl.islpy.ast_expr_op_type, k): v for k, v in _OPS.items()}
-
-
-def _int(expr: Any) -> Int:
-    kinds = isl.islpy.ast_expr_type
-    if expr.get_type() == kinds.int:
-        return const(expr.get_val().to_python())
-    if expr.get_type() == kinds.id:
-        return name(expr.get_id().get_name())
-    args = tuple(_int(expr.op_get_arg(i)) for i in range(expr.op_get_n_arg()))
-    op = expr.op_get_type()
-    if op == isl.islpy.ast_expr_op_type.minus:
-        return Int("-", (const(0), args[0]))
-    out = args[0]
-    if _AST_OPS[op] == "select":
-        return Int("select", args)
-    for arg in args[1:]:
-        out = Int(_AST_OPS[op], (out, arg))
     return out
 
 
@@ -109,17 +82,17 @@ class _Scan:
 
     def tree(self, node: Any, mark: str = "") -> list[Tree]:
         """The code of an AST node; ``mark`` is the loop that the next ``for`` belongs to."""
-        kinds, kind = isl.islpy.ast_node_type, node.get_type()
-        if kind == kinds.mark:
+        kind = isl.ast_kind(node)
+        if kind == "mark":
             return self.tree(node.mark_get_node(), node.mark_get_id().get_name())
         if mark and not _has_for(node):
             return self.once(self.tree(node), mark)
-        if kind == kinds.block:
+        if kind == "block":
             return self.pieces(node, mark)
-        if kind == kinds.if_:
+        if kind == "if":
             orelse = Block(tuple(self.tree(node.if_get_else_node(), mark))) if node.if_has_else_node() else None
-            return [If(_int(node.if_get_cond()), Block(tuple(self.tree(node.if_get_then_node(), mark))), orelse)]
-        if kind == kinds.for_:
+            return [If(isl.int_expr(node.if_get_cond()), Block(tuple(self.tree(node.if_get_then_node(), mark))), orelse)]
+        if kind == "for":
             return self.loop(node, mark)
         return [self.instance(node.user_get_expr())]
 
@@ -146,10 +119,10 @@ class _Scan:
         body = self.tree(node.for_get_body())
         body = [*self.declares(mark), *body]
         iterator = node.for_get_iterator().get_id().get_name()
-        lower = _int(node.for_get_init())
+        lower = isl.int_expr(node.for_get_init())
         if node.for_is_degenerate():
             return [Loop(iterator, lower, Int("+", (lower, const(1))), 1, Block(tuple(body)), "serial")]
-        test = _int(node.for_get_cond())
+        test = isl.int_expr(node.for_get_cond())
         assert test.op in ("<", "<=") and test.args[0] == name(iterator), f"unexpected loop condition {test}"
         upper = test.args[1] if test.op == "<" else plus_one(test.args[1])
         kind = self.scheduled.loop(mark).kind if mark else "serial"
@@ -160,7 +133,7 @@ class _Scan:
 
     def instance(self, expr: Any) -> Tree:
         statement = self.statements[expr.op_get_arg(0).get_id().get_name()]
-        args = [_int(expr.op_get_arg(i)) for i in range(1, expr.op_get_n_arg())]
+        args = [isl.int_expr(expr.op_get_arg(i)) for i in range(1, expr.op_get_n_arg())]
         env = {d.name: a for d, a in zip(statement.dims, args, strict=True)}
         if statement.routine:
             outputs, inputs = (tuple(_block(w, env) for w in part) for part in (statement.outputs, statement.inputs))
@@ -171,13 +144,13 @@ class _Scan:
 
 def _has_for(node: Any) -> bool:
     """Whether a loop of the mark being generated is below, not behind another mark."""
-    kinds, kind = isl.islpy.ast_node_type, node.get_type()
-    if kind == kinds.for_:
+    kind = isl.ast_kind(node)
+    if kind == "for":
         return True
-    if kind == kinds.block:
+    if kind == "block":
         children = node.block_get_children()
         return any(_has_for(children.get_ast_node(i)) for i in range(children.n_ast_node()))
-    if kind == kinds.if_:
+    if kind == "if":
         return _has_for(node.if_get_then_node()) or (node.if_has_else_node() and _has_for(node.if_get_else_node()))
     return False
 
@@ -285,8 +258,10 @@ def _crosses(scheduled: Scheduled, loop: LoopOrder, inner: LoopOrder) -> bool:
             continue
         source, sink = table[d.source], table[d.sink]
         rename = primed(sink)
-        same = [f"{isl.affine_text(o.value(d.source))} = {isl.affine_text(o.value(d.sink).substitute(rename))}" for o in scheduled.outer(loop.name)]
-        differ = f"{isl.affine_text(inner.value(d.source))} != {isl.affine_text(inner.value(d.sink).substitute(rename))}"
+        around = scheduled.outer(loop.name)
+        pairs = [(isl.affine_text(o.value(d.source)), isl.affine_text(o.value(d.sink).substitute(rename))) for o in (*around, inner)]
+        same = [f"{a} = {b}" for a, b in pairs[:-1]]
+        differ = f"{pairs[-1][0]} != {pairs[-1][1]}"
         if not d.relation.intersect(pair_map(source, sink, " and ".join([*same, differ]), scheduled.nest.params)).is_empty():
             return True
     return False
@@ -348,7 +323,7 @@ def scan(scheduled: Scheduled, function_name: str) -> Function:
     names = frozenset(a.name for a in arrays if a.scope.startswith("local"))
     body = Block(synchronise(tuple(children), names))
     kept = [_array(a) for scope in ("input", "output", "problem") for a in arrays if a.scope == scope]
-    return Function(function_name, tuple(isl.safe(p) for p in nest.params), tuple(kept), body)
+    return Function(function_name, nest.params, tuple(kept), body)
 
 
 def _mark_quiet(order: Order, quiet: set[str]) -> Order:

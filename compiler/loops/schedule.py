@@ -14,7 +14,7 @@ from .nest import Nest
 from .transform import Scheduled
 
 #: step name -> (transformation, its can_ twin)
-STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., "str | None"]]] = {
+STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., str | None]]] = {
     "fuse": (transform.fuse, transform.can_fuse),
     "interchange": (transform.interchange, transform.can_interchange),
     "tile": (transform.tile, transform.can_tile),
@@ -88,6 +88,7 @@ def prove(scheduled: Scheduled, *, strict: bool = False) -> None:
     check_order(scheduled.nest, scheduled.nest.order, scheduled.found, strict=strict)
     for loop in scheduled.loops.values():
         for kind in loop.kind.split():
-            reason = {"parallel": transform.can_parallel, "vector": transform.can_vector}.get(kind, lambda *_: None)(scheduled, loop.name)
+            test = {"parallel": transform.can_parallel, "vector": transform.can_vector}.get(kind)
+            reason = test(scheduled, loop.name) if test else None
             if reason:
                 raise IllegalSchedule(f"loop {loop.name} is marked {kind}, but {reason}")

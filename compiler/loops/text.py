@@ -16,7 +16,23 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ..graph.types import Size, parse_size
-from .nest import Access, Apply, ArrayInfo, Dim, Expr, Guard, Leaf, LoopOrder, Nest, Order, Sequence, SizeValue, Statement, Whole, sequence
+from .nest import (
+    Access,
+    Apply,
+    ArrayInfo,
+    Dim,
+    Expr,
+    Guard,
+    Leaf,
+    LoopOrder,
+    Nest,
+    Order,
+    Sequence,
+    SizeValue,
+    Statement,
+    Whole,
+    sequence,
+)
 from .tree import Literal
 
 T = TypeVar("T")
@@ -37,16 +53,13 @@ def print_statement(s: Statement) -> str:
     parts = [f"{d.name}: {d.lower}..{d.upper}" for d in s.dims] + [f"{g.size} {g.op} 0" for g in s.guards]
     head = f"{s.name} {{ {', '.join(parts)} }} "
     if s.routine:
-        blocks = "; ".join(", ".join(map(_whole, part)) for part in (s.outputs, s.inputs))
+        blocks = "; ".join(", ".join(map(_access, part)) for part in (s.outputs, s.inputs))
         return f"{head}call {s.routine}({blocks}; {', '.join(f'<{i}>' for i in s.integers)})"
     return f"{head}{_access(s.write)} {s.reduce}= {print_expr(s.value)}"
 
 
 def _access(a: Access | Whole) -> str:
     return f"{a.array}[{', '.join(map(str, a.index))}]:{a.dtype}"
-
-
-_whole = _access
 
 
 def print_expr(e: Expr) -> str:
@@ -141,7 +154,7 @@ class _Reader:
 
 
 def _number(text: str) -> complex:
-    return float(text) if text.lstrip("-") in ("inf", "nan") else ast.literal_eval(text)  # type: ignore[no-any-return]
+    return float(text) if text.lstrip("-") in ("inf", "nan") else ast.literal_eval(text)
 
 
 def _parse_array(line: str) -> ArrayInfo:
@@ -182,13 +195,16 @@ def _parse_statement(line: str) -> Statement:
         inputs = r.list(r.access, ";", ";")
         r.at -= 1
         integers = tuple(parse_size(t[1:-1]) for t in r.list(r.take, ";", ")"))
-        blocks = [tuple(Whole(a.array, a.index, a.dtype) for a in part) for part in (outputs, inputs)]
-        first = outputs[0]
-        return Statement(name, tuple(dims), first, Literal(0, first.dtype), "", tuple(guards), routine, *blocks, integers)
+        first, value = outputs[0], Literal(0, outputs[0].dtype)
+        return Statement(name, tuple(dims), first, value, "", tuple(guards), routine, _blocks(outputs), _blocks(inputs), integers)
     write = r.access()
     reduce = "" if r.peek() == "=" else r.take()
     r.take("=")
     return Statement(name, tuple(dims), write, r.expr(), reduce, tuple(guards))
+
+
+def _blocks(found: tuple[Access, ...]) -> tuple[Whole, ...]:
+    return tuple(Whole(a.array, a.index, a.dtype) for a in found)
 
 
 def _parse_order(lines: list[str], depth: int) -> tuple[Order, list[str]]:

@@ -13,10 +13,30 @@ from functools import cached_property
 import networkx as nx
 
 from ..graph.types import Size
-from .dependences import Dependence, carried, dependences
+from . import isl
+from .dependences import Dependence, before_text, carried, dependences, pair_map, paths, primed
 from .isl import NotAffine, bound_values
-from .nest import ArrayInfo, Leaf, LoopOrder, Nest, Order, leaves, loop_path, loops_of, sequence
+from .nest import (
+    Access,
+    Apply,
+    ArrayInfo,
+    Expr,
+    Leaf,
+    LoopOrder,
+    Nest,
+    Order,
+    Statement,
+    Whole,
+    leaves,
+    loop_path,
+    loops_of,
+    map_expr,
+    sequence,
+)
 from .nest import Sequence as SequenceOrder
+
+#: A place where an array is touched: the statement, the index, whether it writes.
+Site = tuple[str, tuple[Size, ...], bool]
 
 
 @dataclass(frozen=True)
@@ -290,9 +310,9 @@ def _mark(scheduled: Scheduled, name: str, kind: str) -> Scheduled:
 # -- contract --------------------------------------------------------------------------------------------------------
 
 
-def _sites(scheduled: Scheduled, array: str) -> list[tuple[str, tuple[Size, ...], bool]]:
+def _sites(scheduled: Scheduled, array: str) -> list[Site]:
     """(statement, index, writes) of every access to an array."""
-    out: list[tuple[str, tuple[Size, ...], bool]] = []
+    out: list[Site] = []
     for s in scheduled.nest.statements:
         for block, writes in [*((w, True) for w in s.outputs), *((r, False) for r in s.inputs)]:
             if block.array == array:
@@ -321,10 +341,7 @@ def can_contract(scheduled: Scheduled, array: str, name: str) -> str | None:
     return _uncovered_read(scheduled, array, loop, sites)
 
 
-def _uncovered_read(scheduled: Scheduled, array: str, loop: LoopOrder, sites: list[tuple[str, tuple[Size, ...], bool]]) -> str | None:
-    from . import isl
-    from .dependences import before_text, pair_map, paths, primed
-
+def _uncovered_read(scheduled: Scheduled, array: str, loop: LoopOrder, sites: list[Site]) -> str | None:
     nest, table = scheduled.nest, scheduled.nest.statement_table
     above = paths(nest.order)
     path = (*scheduled.outer(loop.name), loop)
@@ -341,14 +358,14 @@ def _uncovered_read(scheduled: Scheduled, array: str, loop: LoopOrder, sites: li
             if source is sink or source.reduce:
                 continue
             rename = primed(sink)
-            same = [f"{isl.affine_text(p.value(writer))} = {isl.affine_text(p.value(reader).substitute(rename))}" for p in path]
+            levels = [(p.value(writer), p.value(reader).substitute(rename)) for p in path]
+            same = [f"{isl.affine_text(a)} = {isl.affine_text(b)}" for a, b in levels]
             if len(index) == rank and len(written) == rank:
                 same += [f"{isl.affine_text(a)} = {isl.affine_text(b.substitute(rename))}" for a, b in zip(written, index, strict=True)]
             elif len(written) != len(index):
                 continue
             order = before_text(source, sink, above)
             reached = pair_map(source, sink, " and ".join([*same, f"({order})"]), nest.params).range()
-            reached = isl.islpy.Set.from_params(reached.params()) if reached.is_params() else reached
             covered = reached if covered is None else covered.union(reached)
         if covered is None or not need.is_subset(covered):
             return f"{reader} reads elements of {array} that are not written before it in one iteration of {loop.name}"
@@ -374,7 +391,7 @@ def contract(scheduled: Scheduled, array: str, name: str) -> Scheduled:
     return replace(scheduled, nest=replace(nest, arrays=arrays), private=scheduled.private | {(array, name)})
 
 
-def _follows(sites: list[tuple[str, tuple[Size, ...], bool]], axis: int, path: tuple[LoopOrder, ...]) -> bool:
+def _follows(sites: list[Site], axis: int, path: tuple[LoopOrder, ...]) -> bool:
     """Whether an axis is, at every access, one loop's value plus one constant."""
     if any(axis >= len(index) for _, index, _ in sites):
         return False
@@ -382,12 +399,11 @@ def _follows(sites: list[tuple[str, tuple[Size, ...], bool]], axis: int, path: t
         shifts = {(index[axis] - loop.value(s)).constant for s, index, _ in sites}
         if len(shifts) == 1 and None not in shifts:
             return True
-    return len({index[axis].constant for _, index, _ in sites} - {None}) == 1 and all(index[axis].constant is not None for _, index, _ in sites)
+    fixed = {index[axis].constant for _, index, _ in sites}
+    return len(fixed) == 1 and None not in fixed
 
 
 def _reindex(nest: Nest, array: str, kept: list[int]) -> Nest:
-    from .nest import Access, Apply, Expr, Statement, Whole, map_expr
-
     def shorter(index: tuple[Size, ...]) -> tuple[Size, ...]:
         return tuple(index[a] for a in kept if a < len(index))
 

@@ -52,13 +52,19 @@ def _torch(name: str) -> Numerics:
     return lambda torch, attrs, x, y: getattr(torch, name)(x, y)
 
 
-def _checked(name: str) -> Numerics:
-    def numerics(torch: Any, attrs: Attrs, x: Any, y: Any) -> Any:
-        if not y.is_floating_point() and bool((y == 0).any()):
-            raise DataError("integer division by zero")
-        return getattr(torch, name)(x, y)
+def _floordiv(torch: Any, attrs: Attrs, x: Any, y: Any) -> Any:
+    _check_divisor(y)
+    return torch.floor_divide(x.detach(), y.detach())
 
-    return numerics
+
+def _remainder(torch: Any, attrs: Attrs, x: Any, y: Any) -> Any:
+    _check_divisor(y)
+    return torch.remainder(x, y)
+
+
+def _check_divisor(y: Any) -> None:
+    if not y.is_floating_point() and bool((y == 0).any()):
+        raise DataError("integer division by zero")
 
 
 def _div(g: E, a: Fetch, b: Fetch, y: Fetch) -> tuple[E, E]:
@@ -94,8 +100,9 @@ _binary("add", "numeric", "Sum: a + b.", _torch("add"), lambda g, a, b, y: (g, g
 _binary("sub", "numeric", "Difference: a - b.", _torch("sub"), lambda g, a, b, y: (g, -g), linear=(0, 1))
 _binary("mul", "numeric", "Product: a * b.", _torch("mul"), lambda g, a, b, y: (g * b().conj(), g * a().conj()), linear=(0, 1))
 _binary("div", "floating or complex", "Quotient: a / b.", _torch("div"), _div, linear=(0,))
-_binary("floordiv", "real", "Floor of the quotient, as Python's //: (a - mod(a, b)) / b. Derivative zero.", _checked("floor_divide"))
-_binary("mod", "real", "Remainder with the sign of b, as Python's %: a - b * floor(a / b).", _checked("remainder"), _mod)
+_binary("floordiv", "real", "Floor of the quotient, as Python's //: (a - mod(a, b)) / b. Derivative zero.",
+        _floordiv)  # fmt: skip
+_binary("mod", "real", "Remainder with the sign of b, as Python's %: a - b * floor(a / b).", _remainder, _mod)
 _binary("pow", "numeric", "Power: a^b.", _torch("pow"), _pow)
 _binary("maximum", "real", "The larger of two; NaN if one is NaN. At a tie each gets half of the derivative.",
         _torch("maximum"), _extremum("lt"))  # fmt: skip

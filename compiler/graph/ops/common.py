@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 from ..types import At, Range, Size, SizeLike, Type, is_complex, is_floating, is_integer
 from .table import Adjoint, Attrs, Batch, OpTypeError
@@ -171,7 +171,7 @@ def shape_of(shape: Sequence[SizeLike]) -> tuple[Size, ...]:
 
 # -- expressions for adjoint rules -----------------------------------------------------------------------------------
 
-Scalar = Union[int, float, complex]
+Scalar = int | float | complex
 
 
 class E:

@@ -93,4 +93,5 @@ def _batch(b: Builder, node: Node, operands: Any, batched: Any, size: Size) -> t
 
 
 register(Op("einsum", "contraction", _infer, _numerics, _adjoint, _batch,
-            doc="Product of operands summed over the indices that the result lacks: y[i, k] = sum over j of a[i, j] * b[j, k]."))  # fmt: skip
+            doc="Product of operands summed over the indices that the result lacks:"
+            " y[i, k] = sum over j of a[i, j] * b[j, k]."))  # fmt: skip

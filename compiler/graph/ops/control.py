@@ -43,7 +43,8 @@ def _batch_kernel(b: Any, node: Any, operands: Any, batched: Any, size: Any) -> 
 
 
 register(Op("for", "control", _infer_for, None, doc="A loop over an index that carries values; with until it may stop early."))
-register(Op("if", "control", _infer_if, None, doc="One of two regions, chosen by a bool scalar; attribute types gives the results."))
+register(Op("if", "control", _infer_if, None,
+            doc="One of two regions, chosen by a bool scalar; attribute types gives the results."))  # fmt: skip
 register(Op("module", "control", _infer_types, None, library_adjoint, _batch_module, library=True,
             doc="A learned operator, called with all leading axes flattened into one."))  # fmt: skip
 register(Op("assert", "effect", _infer_assert, None, None, batch_same, doc="Stops with a message unless all elements are true."))

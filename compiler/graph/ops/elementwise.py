@@ -125,8 +125,10 @@ _unary("tan", _FC, "Tangent: tan x.", unary_adjoint(lambda g, x, y: g * (y() * y
 _unary("tanh", _FC, "Hyperbolic tangent: tanh x.", unary_adjoint(lambda g, x, y: g * (1.0 - y() * y()).conj()))
 _unary("sigmoid", _FC, "Logistic function: 1 / (1 + e^-x).", unary_adjoint(lambda g, x, y: g * (y() * (1.0 - y())).conj()))
 _unary("softplus", _F, "Smooth positive part: ln(1 + e^x), as max(x, 0) + ln(1 + e^-|x|).",
-       unary_adjoint(lambda g, x, y: g * x().op("sigmoid")), lambda torch, attrs, x: torch.logaddexp(x, x.new_zeros(())))  # fmt: skip
-_unary("relu", "real", "Positive part: max(x, 0), derivative 0 at 0.", unary_adjoint(lambda g, x, y: x().op("gt", 0).where(g, 0.0)))
+       unary_adjoint(lambda g, x, y: g * x().op("sigmoid")),
+       lambda torch, attrs, x: torch.logaddexp(x, x.new_zeros(())))  # fmt: skip
+_unary("relu", "real", "Positive part: max(x, 0), derivative 0 at 0.",
+       unary_adjoint(lambda g, x, y: x().op("gt", 0).where(g, 0.0)))  # fmt: skip
 _unary("erf", _F, "Error function: 2/sqrt(pi) * integral of e^(-t^2) from 0 to x.",
        unary_adjoint(lambda g, x, y: g * (2 / sqrt(pi)) * (-(x() * x())).op("exp")))  # fmt: skip
 _unary("floor", _F, "Largest integer not above x. Derivative zero.")
@@ -176,4 +178,5 @@ def _cast_adjoint(b: Builder, node: Node, cotangents: Any, operand: Any, result:
 
 
 register(Op("cast", "elementwise", _infer_cast, _cast, _cast_adjoint, batch_elementwise, (0,),
-            doc="x in another dtype: real to integer truncates, complex to real takes the real part, anything to bool tests x != 0."))  # fmt: skip
+            doc="x in another dtype: real to integer truncates, complex to real takes the real part,"
+            " anything to bool tests x != 0."))  # fmt: skip

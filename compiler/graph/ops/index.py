@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from ...diagnostics import DataError
 from ..types import Item, Pick, Range, Size, Type
-from .common import add_batch, align_batch, broadcast_shapes, constant, emit, is_differentiable, need, reshape_to, unbroadcast, zeros
+from .common import (
+    add_batch,
+    align_batch,
+    broadcast_shapes,
+    constant,
+    emit,
+    is_differentiable,
+    need,
+    reshape_to,
+    unbroadcast,
+    zeros,
+)
 from .shape import inverse_order, permute_to
 from .table import Attrs, Op, OpTypeError, register
 

@@ -80,4 +80,4 @@ def _vjp(torch: Any, attrs: Attrs, *tensors: Any) -> Any:
 
 
 register(Op("vjp", "library", _infer_vjp, _vjp, library_adjoint, batch_same, library=True,
-            doc="Cotangents of an op's floating-point operands from its operands and the cotangents of its results."))  # fmt: skip
+            doc="Cotangents of an op's floating-point operands from its operands and its results' cotangents."))  # fmt: skip

@@ -69,7 +69,7 @@ def _infer_randint(types: tuple[Type, ...], attrs: Attrs) -> tuple[Type, ...]:
     need_count("random_randint", types, 3)
     need("random_randint", "key", types[0])
     need("random_randint", "integer", *types[1:], Type(attrs["dtype"]))
-    if types[1].dtype != types[2].dtype or types[1].shape != types[2].shape != types[0].shape:
+    if types[1].dtype != types[2].dtype or {t.shape for t in types} != {types[0].shape}:
         raise OpTypeError(f"random_randint needs two scalar bounds of one dtype, not {types[1]} and {types[2]}")
     return (Type(attrs["dtype"], (*types[0].shape, *shape_of(attrs["shape"]))),)
 
@@ -77,7 +77,7 @@ def _infer_randint(types: tuple[Type, ...], attrs: Attrs) -> tuple[Type, ...]:
 def _randint(torch: Any, attrs: Attrs, key: Any, low: Any, high: Any) -> Any:
     a, _ = words(torch, key, attrs["shape"], "randint")
     ones = (1,) * len(attrs["shape"])
-    low, high = (v.long().reshape(*v.shape, *ones) for v in (low, high))
+    low, high = (v.long().reshape((*v.shape, *ones)) for v in (low, high))
     width = high - low
     drawn = ((a >> 16) * width + (((a & 0xFFFF) * width) >> 16)) >> 16
     return (low + drawn).to(torch_dtype(torch, attrs["dtype"]))

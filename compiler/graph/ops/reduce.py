@@ -146,5 +146,5 @@ def _cumsum_adjoint(b: Builder, node: Node, cotangents: Any, operand: Any, resul
     return [b.op("flip", total, axes=(axis,))]
 
 
-register(Op("cumsum", "scan", _infer_cumsum, lambda torch, attrs, x: torch.cumsum(x, attrs["axis"], dtype=x.dtype), _cumsum_adjoint,
-            batch_same, (0,), doc="Running sum along an axis: y[i] = x[0] + ... + x[i]."))  # fmt: skip
+register(Op("cumsum", "scan", _infer_cumsum, lambda torch, attrs, x: torch.cumsum(x, attrs["axis"], dtype=x.dtype),
+            _cumsum_adjoint, batch_same, (0,), doc="Running sum along an axis: y[i] = x[0] + ... + x[i]."))  # fmt: skip

@@ -74,7 +74,7 @@ def _topk_mask(torch: Any, attrs: Attrs, x: Any, count: Any) -> Any:
 
 
 register(Op("topk_mask", "selection", _infer_topk_mask, _topk_mask, None, batch_same, library=True,
-            doc="True where one of the count largest elements along an axis stands, for a count known only at run time."))  # fmt: skip
+            doc="True where one of the count largest elements along an axis stands, for a count that is a value."))  # fmt: skip
 
 
 def _infer_sort(types: tuple[Type, ...], attrs: Attrs) -> tuple[Type, ...]:

@@ -119,7 +119,7 @@ def inverse_order(axes: tuple[int, ...]) -> tuple[int, ...]:
 def permute_to(b: Builder, value: Value, axes: tuple[int, ...]) -> Value:
     """``value`` with its axes (negative) in another order; itself if the order is the same."""
     rank = value.type.rank
-    return value if axes == tuple(range(-rank, 0)) else b.op("permute", value, axes=axes)  # type: ignore[no-any-return]
+    return value if axes == tuple(range(-rank, 0)) else b.op("permute", value, axes=axes)
 
 
 def _permute_adjoint(b: Builder, node: Node, cotangents: Any, operand: Any, result: Any) -> list[Value | None]:
@@ -193,7 +193,7 @@ register(Op("concat", "view", _infer_concat, lambda torch, attrs, *xs: torch.cat
 def _infer_diagonal(types: tuple[Type, ...], attrs: Attrs) -> tuple[Type, ...]:
     need_count("diagonal", types, 1)
     need_rank("diagonal", types[0], 2)
-    need_equal("diagonal", "the last two sizes", *types[0].shape[-2:], types)
+    need_equal("diagonal", "the last two sizes", types[0].shape[-2], types[0].shape[-1], types)
     return (Type(types[0].dtype, types[0].shape[:-1]),)
 
 
@@ -212,6 +212,6 @@ def _diagonal_adjoint(b: Builder, node: Node, cotangents: Any, operand: Any, res
     return [b.op("where", mask, column, constant(b, 0, g.type.dtype))]
 
 
-register(Op("diagonal", "view", _infer_diagonal, lambda torch, attrs, x: torch.diagonal(x, 0, -2, -1), _diagonal_adjoint, batch_same,
-            (0,), doc="The diagonal of the last two axes: y[..., i] = x[..., i, i]."))  # fmt: skip
+register(Op("diagonal", "view", _infer_diagonal, lambda torch, attrs, x: torch.diagonal(x, 0, -2, -1), _diagonal_adjoint,
+            batch_same, (0,), doc="The diagonal of the last two axes: y[..., i] = x[..., i, i]."))  # fmt: skip
 

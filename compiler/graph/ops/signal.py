@@ -6,7 +6,20 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ..types import Size, Type
-from .common import E, add_batch, batch_same, check_axes, check_axis, emit, need, need_count, need_equal, need_rank, real_twin, same_dtype
+from .common import (
+    E,
+    add_batch,
+    batch_same,
+    check_axes,
+    check_axis,
+    emit,
+    need,
+    need_count,
+    need_equal,
+    need_rank,
+    real_twin,
+    same_dtype,
+)
 from .library import library
 from .table import Adjoint, Attrs, Infer, Numerics, Op, OpTypeError, register
 
@@ -73,7 +86,8 @@ def _batch_conv(b: Builder, node: Node, operands: Any, batched: Any, size: Size)
 
 
 library("conv1d", _infer_conv("conv1d", 1, False), _conv("conv1d", 1, False),
-        "Correlation along the last axis: y[o, i] = sum over c, k of w[o, c, k] * x[c, i*stride + k*dilation - padding].", _batch_conv)  # fmt: skip
+        "Correlation along the last axis: y[o, i] = sum over c, k of w[o, c, k] * x[c, i*stride + k*dilation - padding].",
+        _batch_conv)  # fmt: skip
 library("conv2d", _infer_conv("conv2d", 2, False), _conv("conv2d", 2, False),
         "Correlation over the last two axes, weights w[o, c, kh, kw], as in PyTorch.", _batch_conv)  # fmt: skip
 library("conv_transpose2d", _infer_conv("conv_transpose2d", 2, True), _conv("conv_transpose2d", 2, True),
@@ -97,10 +111,13 @@ def _infer_fft(name: str) -> Infer:
     return infer
 
 
-def _fft(name: str, dims: str) -> Numerics:
-    if dims == "axis":
-        return lambda torch, attrs, x: getattr(torch.fft, name)(x, dim=attrs["axis"])
-    return lambda torch, attrs, x: getattr(torch.fft, name)(x)
+def _fft(name: str) -> Numerics:
+    def numerics(torch: Any, attrs: Attrs, x: Any) -> Any:
+        if x.numel() == 0:  # an empty batch, which not every library takes
+            return x.clone()
+        return getattr(torch.fft, name)(x, dim=attrs["axis"]) if "axis" in attrs else getattr(torch.fft, name)(x)
+
+    return numerics
 
 
 def _fft_adjoint(inverse: str, forward: bool) -> Adjoint:
@@ -121,13 +138,13 @@ def _fft_adjoint(inverse: str, forward: bool) -> Adjoint:
     return adjoint
 
 
-for _name, _inverse, _dims, _doc in (
-    ("fft", "ifft", "axis", "Discrete Fourier transform along an axis: y[k] = sum over j of x[j] e^(-2 pi i j k / n)."),
-    ("ifft", "fft", "axis", "Inverse of fft: x[j] = 1/n sum over k of y[k] e^(2 pi i j k / n)."),
-    ("fft2", "ifft2", "two", "fft along the last two axes."),
-    ("ifft2", "fft2", "two", "Inverse of fft2."),
+for _name, _inverse, _doc in (
+    ("fft", "ifft", "Discrete Fourier transform along an axis: y[k] = sum over j of x[j] e^(-2 pi i j k / n)."),
+    ("ifft", "fft", "Inverse of fft: x[j] = 1/n sum over k of y[k] e^(2 pi i j k / n)."),
+    ("fft2", "ifft2", "fft along the last two axes."),
+    ("ifft2", "fft2", "Inverse of fft2."),
 ):
-    register(Op(_name, "library", _infer_fft(_name), _fft(_name, _dims), _fft_adjoint(_inverse, not _name.startswith("i")),
+    register(Op(_name, "library", _infer_fft(_name), _fft(_name), _fft_adjoint(_inverse, not _name.startswith("i")),
                 batch_same, (0,), library=True, doc=_doc))  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
 from ..types import Size, Type
 
@@ -24,8 +24,8 @@ Numerics = Callable[..., Any]
 #: and ``result(i)`` give the primal values (what the appended nodes read goes on the tape; looking at a
 #: value's ``type`` only costs nothing); one cotangent or None per input.
 Adjoint = Callable[
-    ["Builder", "Node", "tuple[Optional[Value], ...]", "Callable[[int], Value]", "Callable[[int], Value]"],
-    "list[Optional[Value]]",
+    ["Builder", "Node", "tuple[Value | None, ...]", "Callable[[int], Value]", "Callable[[int], Value]"],
+    "list[Value | None]",
 ]
 #: ``batch(b, node, operands, batched, size)``: the op on operands some of which have a leading axis of
 #: ``size``; one value per output, each with the leading axis.

@@ -1,0 +1,414 @@
+"""The adjoint: a graph that computes gradients, by reverse mode, loops kept rolled.
+
+    for k in 0..K carry x:                     for k in 0..K carry x: stack what the adjoint needs
+        x = f(x, theta[k])         -->         for k in K-1..-1 by -1 carry dx, dtheta:
+                                                   dx, dtheta[k] += (adjoint of f at the k-th row)(dx)
+
+What an iteration needs is recorded in one of two ways, whichever is smaller: the values its adjoint asks for (residuals), or
+the carried state at its start, from which the reverse loop computes them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ..diagnostics import CompileError
+from .graph import Builder, Graph, LoopBody, Node, Region, Value, free_names, make_attrs, region_captures
+from .ops.table import lookup
+from .types import At, Pick, Range, Size, Type, is_complex, is_floating, size_fn
+
+_NOMINAL = 256
+#: Recomputed rather than recorded when all they read is at hand.
+_CHEAP = frozenset({"const", "size_value", "iota", "broadcast", "reshape", "permute", "slice", "flip", "diagonal"})
+
+
+def differentiable(type: Type) -> bool:
+    """Whether values of a type carry cotangents."""
+    return is_floating(type.dtype) or is_complex(type.dtype)
+
+
+def backward(graph: Graph, wrt: Sequence[int]) -> Graph:
+    """From inputs and one cotangent ``d_RESULT`` per differentiable result to the cotangents of inputs ``wrt``.
+
+    Raises CompileError for loops with ``until``.
+    """
+    b = Builder(f"{graph.name}_backward", graph.inputs)
+    cotangents = [b.input(f"d_{r}", t) if differentiable(t) else None for r, t in zip(graph.results, graph.result_types, strict=True)]
+    return b.finish(gradient(b, graph, graph.inputs, wrt, cotangents))
+
+
+def gradient(b: Builder, graph: Graph, args: Sequence[Value], wrt: Sequence[int], cotangents: Sequence[Value | None]) -> list[Value]:
+    """Append ``graph`` on ``args`` and its adjoint to ``b``; the cotangents of arguments ``wrt`` (zeros if none)."""
+    return value_and_gradient(b, graph, args, wrt, cotangents)[1]
+
+
+def value_and_gradient(
+    b: Builder, graph: Graph, args: Sequence[Value], wrt: Sequence[int], cotangents: Sequence[Value | None]
+) -> tuple[list[Value], list[Value]]:
+    """As :func:`gradient`, with the results of the graph first."""
+    start = {graph.inputs[i].name for i in wrt if differentiable(graph.inputs[i].type)}
+    taper = _Taper(dict(graph.types), _varied(graph.nodes, start))
+    nodes = taper.augment(graph.nodes, ())
+    sweep = _Sweep(b, taper, _Env({v.name: a for v, a in zip(graph.inputs, args, strict=True)}))
+    sweep.emit(nodes)
+    for name, cotangent in zip(graph.results, cotangents, strict=True):
+        if cotangent is not None:
+            sweep.add(name, cotangent)
+    sweep.reverse(nodes)
+    results = [sweep.env.value(r) for r in graph.results]
+    return results, [sweep.cotangent(graph.inputs[i]) for i in wrt]
+
+
+def _varied(nodes: Sequence[Node], start: Iterable[str]) -> set[str]:
+    """Names of differentiable values that depend differentiably on ``start``."""
+    varied = set(start)
+
+    def visit(nodes: Sequence[Node]) -> None:
+        for node in nodes:
+            if node.op == "for":
+                _visit_loop(node)
+            elif node.op == "if":
+                for region in node.regions:
+                    visit(region.nodes)
+                    mark(v.name for v, r in zip(node.outputs, region.results, strict=True) if r in varied)
+            elif lookup(node.op).adjoint is not None and varied & free_names(node):
+                mark(v.name for v in node.outputs if differentiable(v.type))
+
+    def _visit_loop(node: Node) -> None:
+        region = node.regions[0]
+        mark(a.name for a, i in zip(region.args, node.inputs, strict=True) if i in varied and differentiable(a.type))
+        while True:
+            visit(region.nodes)
+            again = [a.name for a, r in zip(region.args, region.results, strict=False) if r in varied and a.name not in varied]
+            if not again:
+                break
+            mark(again)
+        mark(o.name for o, a in zip(node.outputs, region.args, strict=False) if a.name in varied)
+        mark(v.name for v, r in zip(node.outputs, region.results, strict=False) if r in varied)
+
+    def mark(names: Iterable[str]) -> None:
+        varied.update(names)
+
+    visit(nodes)
+    return varied
+
+
+class _Env:
+    """Values by the name they have in the primal graph; names that it lacks are the surrounding code's."""
+
+    def __init__(self, own: Mapping[str, Value], around: _Env | None = None) -> None:
+        self.own = dict(own)
+        self.around = around
+
+    def value(self, name: str) -> Value:
+        """The value that stands for a name here."""
+        found = self.own.get(name)
+        if found is not None:
+            return found
+        assert self.around is not None, f"{name} is not at hand"
+        return self.around.value(name)
+
+
+class _Probe(_Env):
+    """Has every value; remembers which were asked for."""
+
+    def __init__(self, types: Mapping[str, Type]) -> None:
+        super().__init__({})
+        self.types = types
+        self.asked: set[str] = set()
+
+    def value(self, name: str) -> Value:
+        self.asked.add(name)
+        return Value(name, self.types[name])
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How the adjoint of one loop gets at the values of an iteration, and which outer values it reaches."""
+
+    stacked: tuple[tuple[str, str], ...]  # body value -> output that stacks it
+    recompute: tuple[Node, ...]  # what is computed again from them
+    captured: tuple[Value, ...]  # outer values that get cotangents
+
+
+@dataclass
+class _Taper:
+    """Adds to every differentiated loop the stacks that its adjoint needs."""
+
+    types: dict[str, Type]
+    varied: set[str]
+
+    def __post_init__(self) -> None:
+        self.plans: dict[str, _Plan] = {}  # by the first output of the loop
+        self.branches: dict[str, tuple[tuple[Node, ...], ...]] = {}  # augmented code of an if, by its first output
+
+    def augment(self, nodes: Sequence[Node], around: tuple[Node, ...]) -> tuple[Node, ...]:
+        """The nodes with recording loops; ``around`` are the loops they stand in, outermost first."""
+        out = []
+        for node in nodes:
+            reached = self.varied & {v.name for v in node.outputs}
+            if node.op == "for" and reached:
+                out.append(self._loop(node, around))
+                continue
+            if node.op == "if" and reached:
+                self.branches[node.outputs[0].name] = tuple(self.augment(r.nodes, around) for r in node.regions)
+            out.append(node)
+        return tuple(out)
+
+    def _loop(self, node: Node, around: tuple[Node, ...]) -> Node:
+        if node.attr("until"):
+            raise CompileError("the adjoint of a loop with `until` is not generated: it is differentiated on the host")
+        region = node.regions[0]
+        body = self.augment(region.nodes, (*around, node))
+        probe = _Probe(self.types)
+        sweep = _Sweep(Builder("probe"), self, probe)
+        for result in region.results:
+            if result in self.varied:
+                sweep.add(result, Value(result, self.types[result]))
+        sweep.reverse(body)
+        defined = {a.name for a in region.args} | {v.name for n in body for v in n.outputs}
+        captured = tuple(Value(c, self.types[c]) for c in sorted(sweep.cotangents) if c not in defined and c in self.varied)
+        record, recompute = self._choose(region, body, probe.asked & defined)
+        trip = node.attr("stack_size") or _bound(trip_count(node), around)
+        outputs, stacked = list(node.outputs), []
+        for name in record:
+            stack = Value(self._name(f"{name}_tape"), Type(self.types[name].dtype, (trip, *_fixed(self.types[name], (*around, node)).shape)))
+            self.types[stack.name] = stack.type
+            outputs.append(stack)
+            stacked.append((name, stack.name))
+        self.plans[node.outputs[0].name] = _Plan(tuple(stacked), recompute, captured)
+        attrs = dict(node.attrs) | {"stacked": node.attr("stacked", 0) + len(stacked)}
+        if attrs["stacked"]:
+            attrs["stack_size"] = trip
+        whole = Region(region.args, body, (*region.results, *record))
+        return replace(node, outputs=tuple(outputs), attrs=make_attrs(attrs), regions=(whole,))
+
+    def _name(self, hint: str) -> str:
+        name, n = hint, 0
+        while name in self.types:
+            name, n = f"{hint}_{n}", n + 1
+        return name
+
+    def _choose(self, region: Region, body: Sequence[Node], asked: set[str]) -> tuple[list[str], tuple[Node, ...]]:
+        """What to record per iteration, and what to compute again from that."""
+        producer = {v.name: n for n in body for v in n.outputs}
+        args = {a.name for a in region.args}
+        residuals = self._without_cheap(asked, producer, args)
+        again, _ = _closure(asked, producer, args, set(residuals))
+        everything, state = _closure(asked, producer, args, set())
+        if self._elements(state) <= self._elements(residuals):
+            return sorted(state), tuple(n for n in body if n in everything)
+        return residuals, tuple(n for n in body if n in again)
+
+    def _without_cheap(self, asked: set[str], producer: Mapping[str, Node], args: set[str]) -> list[str]:
+        """Values to record so that all that is asked for follows by cheap operations."""
+        chosen: set[str] = set()
+
+        def free(name: str) -> bool:
+            if name in args:
+                return False
+            node = producer.get(name)
+            return node is None or (node.op in _CHEAP and all(free(i) for i in free_names(node)))
+
+        todo = list(asked)
+        while todo:
+            name = todo.pop()
+            node = producer.get(name)
+            if free(name) or name in chosen:
+                continue
+            if node is not None and node.op in ("reshape", "permute", "broadcast"):
+                todo += node.inputs
+            else:
+                chosen.add(name)
+        return sorted(chosen)
+
+    def _elements(self, names: Iterable[str]) -> int:
+        total = 0
+        for name in names:
+            numel = self.types[name].numel
+            total += numel.evaluate(dict.fromkeys(numel.names(), _NOMINAL))
+        return total
+
+
+def _closure(names: set[str], producer: Mapping[str, Node], args: set[str], stop: set[str]) -> tuple[list[Node], set[str]]:
+    """Nodes that compute ``names`` from arguments and ``stop``, and the arguments they read."""
+    nodes: list[Node] = []
+    read: set[str] = set()
+    seen: set[str] = set()
+    todo = list(names)
+    while todo:
+        name = todo.pop()
+        if name in seen or name in stop:
+            continue
+        seen.add(name)
+        if name in args:
+            read.add(name)
+        elif name in producer and producer[name] not in nodes:
+            nodes.append(producer[name])
+            todo += free_names(producer[name])
+    return nodes, read
+
+
+def trip_count(node: Node) -> Size:
+    """Number of iterations of a ``for`` node (negative counts mean none)."""
+    lower, upper, step = node.attr("lower"), node.attr("upper"), node.attr("step")
+    distance = upper - lower if step > 0 else lower - upper
+    found: Size = (distance + (abs(step) - 1)) // abs(step)
+    return found
+
+
+def _bound(size: Size, around: Sequence[Node]) -> Size:
+    """An upper bound of a size that names no index of the loops around."""
+    for loop in reversed(around):
+        index = loop.attr("index")
+        if index not in size.names():
+            continue
+        first, last = loop.attr("lower"), loop.attr("upper") - (1 if loop.attr("step") > 0 else -1)
+        ends = [size.substitute({index: end}) for end in (first, last)]
+        size = size_fn("max", *ends)
+    return size
+
+
+def _fixed(type: Type, around: Sequence[Node]) -> Type:
+    return Type(type.dtype, tuple(_bound(s, around) for s in type.shape))
+
+
+def row_items(type: Type, row: Size) -> tuple[At | Range, ...]:
+    """Items that pick one row of a stack of ``type``."""
+    return (At(row), *(Range(Size.of(0), s) for s in type.shape[1:]))
+
+
+class _Sweep:
+    """Emits code into a builder: copies of primal nodes, and their adjoints in reverse."""
+
+    def __init__(self, b: Builder, taper: _Taper, env: _Env) -> None:
+        self.b = b
+        self.taper = taper
+        self.env = env
+        self.cotangents: dict[str, Value] = {}
+
+    def emit(self, nodes: Sequence[Node]) -> None:
+        """Copy primal nodes."""
+        for node in nodes:
+            names = {n: self.env.value(n).name for n in free_names(node)}
+            copied = self.b.copy(node, names)
+            self.b.append(copied)
+            self.env.own.update({old.name: new for old, new in zip(node.outputs, copied.outputs, strict=True)})
+
+    def zeros(self, type: Type) -> Value:
+        """Zeros of a type."""
+        zero: Value = self.b.op("const", value=0.0, dtype=type.dtype)
+        out: Value = self.b.op("broadcast", zero, shape=type.shape) if type.shape else zero
+        return out
+
+    def cotangent(self, value: Value) -> Value:
+        """The cotangent of a primal value, zeros if nothing reached it."""
+        return self.cotangents[value.name] if value.name in self.cotangents else self.zeros(value.type)
+
+    def add(self, name: str, value: Value) -> None:
+        """Accumulate into a cotangent."""
+        before = self.cotangents.get(name)
+        self.cotangents[name] = value if before is None else self.b.op("add", before, value)
+
+    def reverse(self, nodes: Sequence[Node]) -> None:
+        """Adjoints of the nodes, last first."""
+        for node in reversed(nodes):
+            if not any(v.name in self.cotangents for v in node.outputs):
+                continue
+            self.b.span = node.span
+            if node.op == "for":
+                self._loop(node)
+            elif node.op == "if":
+                self._branch(node)
+            else:
+                self._node(node)
+
+    def _node(self, node: Node) -> None:
+        given = tuple(self.cotangents.pop(v.name, None) for v in node.outputs)
+        rule = lookup(node.op).adjoint
+        if rule is None or not self.taper.varied & set(node.inputs):
+            return
+        if node.op == "slice" and given[0] is not None and not any(isinstance(i, Pick) for i in node.attr("items")):
+            name = node.inputs[0]
+            base = self.cotangents.get(name) or self.zeros(self.taper.types[name])
+            self.cotangents[name] = self.b.op("update", base, given[0], items=node.attr("items"), mode="add")
+            return
+        found = rule(self.b, node, given, lambda i: self.env.value(node.inputs[i]), lambda i: self.env.value(node.outputs[i].name))
+        for name, value in zip(node.inputs, found, strict=True):
+            if value is not None and name in self.taper.varied:
+                self.add(name, value)
+
+    def _loop(self, node: Node) -> None:
+        plan = self.taper.plans.get(node.outputs[0].name)
+        if plan is None:
+            return
+        region, step, lower, index = node.regions[0], node.attr("step"), node.attr("lower"), node.attr("index")
+        count = len(region.args)
+        carried = [n for n, a in enumerate(region.args) if a.name in self.taper.varied]
+        stacks = [(r, self.cotangents.pop(v.name)) for r, v in zip(region.results[count:], node.outputs[count:], strict=True)
+                  if v.name in self.cotangents]  # fmt: skip
+        start = [self.cotangents.pop(node.outputs[n].name, None) or self.zeros(region.args[n].type) for n in carried]
+        start += [self.cotangents.pop(c.name, None) or self.zeros(c.type) for c in plan.captured]
+        row = (Size.of(index) - lower) // step if step > 0 else (lower - Size.of(index)) // -step
+
+        def body(*values: Value) -> LoopBody:
+            child = _Sweep(self.b, self.taper, _Env({}, self.env))
+            for name, stack in plan.stacked:
+                child.env.own[name] = self._row(self.env.value(stack), row, self.taper.types[name])
+            child.emit(plan.recompute)
+            child.cotangents = {c.name: v for c, v in zip(plan.captured, values[len(carried) :], strict=True)}
+            for n, value in zip(carried, values, strict=False):
+                child.add(region.results[n], value)
+            for result, cotangent in stacks:
+                child.add(result, self.b.op("slice", cotangent, items=row_items(cotangent.type, row)))
+            child.reverse(region.nodes)
+            return LoopBody((*(child.cotangent(region.args[n]) for n in carried), *(child.cotangent(c) for c in plan.captured)))
+
+        last = lower + (trip_count(node) - 1) * step
+        end = lower - 1 if step > 0 else lower + 1
+        finals = self.b.loop(index, last, end, start, body, step=-step)
+        for c, value in zip(plan.captured, finals[len(carried) :], strict=True):
+            self.cotangents[c.name] = value
+        for n, value in zip(carried, finals, strict=False):
+            if node.inputs[n] in self.taper.varied:
+                self.add(node.inputs[n], value)
+
+    def _row(self, stack: Value, row: Size, type: Type) -> Value:
+        items = (At(row), *(Range(Size.of(0), s) for s in type.shape))
+        out: Value = self.b.op("slice", stack, items=items)
+        return out
+
+    def _branch(self, node: Node) -> None:
+        given = [self.cotangents.pop(v.name, None) for v in node.outputs]
+        bodies = self.taper.branches.get(node.outputs[0].name)
+        if bodies is None:
+            return
+        reached: dict[str, Value] = {}
+        for region, nodes in zip(node.regions, bodies, strict=True):
+            probe = _Sweep(Builder("probe"), self.taper, _Probe(self.taper.types))
+            probe.branch(region, nodes, given)
+            inside = {v.name for n in nodes for v in n.outputs}
+            reached |= {c: Value(c, self.taper.types[c]) for c in probe.cotangents if c not in inside and c in self.taper.varied}
+        wanted = [reached[c] for c in sorted(reached)]
+        if not wanted:
+            return
+
+        def side(region: Region, nodes: Sequence[Node]) -> list[Value]:
+            child = _Sweep(self.b, self.taper, _Env({}, self.env))
+            child.emit(nodes)
+            child.branch(region, nodes, given)
+            return [child.cotangent(c) for c in wanted]
+
+        regions = tuple(self.b.region([], lambda r=r, n=n: side(r, n)) for r, n in zip(node.regions, bodies, strict=True))
+        condition = self.env.value(node.inputs[0])
+        found = self.b.op("if", condition, regions=regions, types=tuple(c.type for c in wanted))
+        for c, value in zip(wanted, found if isinstance(found, tuple) else (found,), strict=True):
+            self.add(c.name, value)
+
+    def branch(self, region: Region, nodes: Sequence[Node], given: Sequence[Value | None]) -> None:
+        """Adjoint of one side of an ``if`` for the cotangents of its results."""
+        for result, cotangent in zip(region.results, given, strict=True):
+            if cotangent is not None:
+                self.add(result, cotangent)
+        self.reverse(nodes)
