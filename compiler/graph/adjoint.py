@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..diagnostics import CompileError
-from .graph import Builder, Graph, LoopBody, Node, Region, Value, free_names, make_attrs, region_captures
+from .graph import Builder, Graph, LoopBody, Node, Region, Value, free_names, make_attrs
 from .ops.table import lookup
 from .types import At, Pick, Range, Size, Type, is_complex, is_floating, size_fn
 
@@ -34,7 +34,8 @@ def backward(graph: Graph, wrt: Sequence[int]) -> Graph:
     Raises CompileError for loops with ``until``.
     """
     b = Builder(f"{graph.name}_backward", graph.inputs)
-    cotangents = [b.input(f"d_{r}", t) if differentiable(t) else None for r, t in zip(graph.results, graph.result_types, strict=True)]
+    results = zip(graph.results, graph.result_types, strict=True)
+    cotangents = [b.input(f"d_{r}", t) if differentiable(t) else None for r, t in results]
     return b.finish(gradient(b, graph, graph.inputs, wrt, cotangents))
 
 
@@ -173,7 +174,8 @@ class _Taper:
         trip = node.attr("stack_size") or _bound(trip_count(node), around)
         outputs, stacked = list(node.outputs), []
         for name in record:
-            stack = Value(self._name(f"{name}_tape"), Type(self.types[name].dtype, (trip, *_fixed(self.types[name], (*around, node)).shape)))
+            row = _fixed(self.types[name], (*around, node))
+            stack = Value(self._name(f"{name}_tape"), row.with_shape(trip, *row.shape))
             self.types[stack.name] = stack.type
             outputs.append(stack)
             stacked.append((name, stack.name))
@@ -334,7 +336,8 @@ class _Sweep:
             base = self.cotangents.get(name) or self.zeros(self.taper.types[name])
             self.cotangents[name] = self.b.op("update", base, given[0], items=node.attr("items"), mode="add")
             return
-        found = rule(self.b, node, given, lambda i: self.env.value(node.inputs[i]), lambda i: self.env.value(node.outputs[i].name))
+        env = self.env
+        found = rule(self.b, node, given, lambda i: env.value(node.inputs[i]), lambda i: env.value(node.outputs[i].name))
         for name, value in zip(node.inputs, found, strict=True):
             if value is not None and name in self.taper.varied:
                 self.add(name, value)
@@ -348,8 +351,8 @@ class _Sweep:
         carried = [n for n, a in enumerate(region.args) if a.name in self.taper.varied]
         stacks = [(r, self.cotangents.pop(v.name)) for r, v in zip(region.results[count:], node.outputs[count:], strict=True)
                   if v.name in self.cotangents]  # fmt: skip
-        start = [self.cotangents.pop(node.outputs[n].name, None) or self.zeros(region.args[n].type) for n in carried]
-        start += [self.cotangents.pop(c.name, None) or self.zeros(c.type) for c in plan.captured]
+        start = [self._taken(node.outputs[n].name, region.args[n].type) for n in carried]
+        start += [self._taken(c.name, c.type) for c in plan.captured]
         row = (Size.of(index) - lower) // step if step > 0 else (lower - Size.of(index)) // -step
 
         def body(*values: Value) -> LoopBody:
@@ -373,6 +376,9 @@ class _Sweep:
         for n, value in zip(carried, finals, strict=False):
             if node.inputs[n] in self.taper.varied:
                 self.add(node.inputs[n], value)
+
+    def _taken(self, name: str, type: Type) -> Value:
+        return self.cotangents.pop(name) if name in self.cotangents else self.zeros(type)
 
     def _row(self, stack: Value, row: Size, type: Type) -> Value:
         items = (At(row), *(Range(Size.of(0), s) for s in type.shape))

@@ -1,0 +1,188 @@
+"""Text of a graph: typed, one node per line, and :func:`parse_graph` reads it back to an equal graph.
+
+    graph ista(%y: f32[m], %A: f32[m, n]) {
+      %v0 = const() {dtype='f32', value=0.0} : f32[]                 # ista.us:4:7
+      %x = for(%v1) {index='k', ...} : f32[n] {
+        (%c: f32[n])
+        ...
+        yield %v5
+      }
+      return %x
+    }
+
+Attributes are written as Python literals and calls of ``Size``, ``At``, ``Range``, ``Pick``, ``Type``.
+Comments (``#``, the source spans) are not part of equality.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from .graph import Graph, Node, Region, Value
+from .types import At, Pick, Range, Size, Type, parse_size
+
+
+def print_graph(graph: Graph, spans: bool = False) -> str:
+    """The graph as text; with ``spans`` every line ends in a comment that says where it comes from."""
+    out = [f"graph {graph.name}({_values(graph.inputs)}) {{"]
+    for node in graph.nodes:
+        out += _node_lines(node, 1, spans)
+    out += [f"  return {_names(graph.results)}", "}"]
+    return "\n".join(out) + "\n"
+
+
+def _values(values: Iterable[Value]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"%{n}" for n in names)
+
+
+def _node_lines(node: Node, depth: int, spans: bool) -> list[str]:
+    pad = "  " * depth
+    attrs = ", ".join(f"{k}={_attr(v)}" for k, v in node.attrs)
+    types = ", ".join(str(v.type) for v in node.outputs)
+    line = f"{pad}{_names(v.name for v in node.outputs)} = {node.op}({_names(node.inputs)}) {{{attrs}}} : {types}"
+    where = f"  # {node.span}" if spans and node.span else ""
+    if not node.regions:
+        return [line.rstrip() + where]
+    out = [f"{line} {{{where}"]
+    for n, region in enumerate(node.regions):
+        if n:
+            out.append(f"{pad}}} {{")
+        out.append(f"{pad}  ({_values(region.args)})")
+        for inner in region.nodes:
+            out += _node_lines(inner, depth + 1, spans)
+        out.append(f"{pad}  yield {_names(region.results)}".rstrip())
+    return [*out, f"{pad}}}"]
+
+
+def _attr(value: Any) -> str:
+    if isinstance(value, Size):
+        return f"Size({str(value)!r})"
+    if isinstance(value, At):
+        return f"At({str(value.index)!r})"
+    if isinstance(value, Range):
+        return f"Range({str(value.start)!r}, {str(value.size)!r}, {value.step})"
+    if isinstance(value, Pick):
+        return f"Pick({value.operand})"
+    if isinstance(value, Type):
+        return f"Type({', '.join([repr(value.dtype), *(repr(str(s)) for s in value.shape)])})"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_attr, value))}{',' if len(value) == 1 else ''})"
+    if isinstance(value, complex):
+        return f"complex({value.real!r}, {value.imag!r})"
+    return repr(value)
+
+
+_CALLS: dict[str, Any] = {
+    "Size": parse_size,
+    "At": lambda i: At(parse_size(i)),
+    "Range": lambda start, size, step: Range(parse_size(start), parse_size(size), step),
+    "Pick": Pick,
+    "Type": lambda dtype, *shape: Type(dtype, tuple(map(parse_size, shape))),
+    "complex": complex,
+}
+
+
+def _evaluate(node: ast.expr) -> Any:
+    match node:
+        case ast.Constant(value=value):
+            return value
+        case ast.Name(id="inf" | "nan" as name):
+            return math.inf if name == "inf" else math.nan
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_evaluate(operand)
+        case ast.Tuple(elts=elements):
+            return tuple(map(_evaluate, elements))
+        case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _CALLS:
+            return _CALLS[name](*map(_evaluate, args))
+    raise ValueError(f"not an attribute: {ast.unparse(node)}")
+
+
+_LINE = re.compile(r"^\s*(?P<outs>[^=]*?) = (?P<op>\w+)\((?P<ins>[^()]*)\) \{(?P<attrs>.*)\} :(?P<types>[^{]*?)(?P<open> \{)?$")
+_VALUE = re.compile(r"%(\w+): (\w+)\[")
+
+
+def _split(text: str) -> list[str]:
+    """Parts between commas outside brackets."""
+    out, depth, start = [], 0, 0
+    for n, c in enumerate(text):
+        depth += (c in "([") - (c in ")]")
+        if c == "," and depth == 0:
+            out.append(text[start:n].strip())
+            start = n + 1
+    last = text[start:].strip()
+    return [*out, last] if last else out
+
+
+def _type(text: str) -> Type:
+    dtype, _, shape = text.strip().partition("[")
+    return Type(dtype, tuple(parse_size(s) for s in _split(shape.removesuffix("]"))))
+
+
+def _value(text: str) -> Value:
+    name, _, type = text.partition(": ")
+    return Value(name.removeprefix("%"), _type(type))
+
+
+def _refs(text: str) -> tuple[str, ...]:
+    return tuple(n.strip().removeprefix("%") for n in text.split(",") if n.strip())
+
+
+class _Lines:
+    def __init__(self, text: str) -> None:
+        self.lines = [x for x in (re.sub(r"\s+# \S+:\d+:\d+$", "", y) for y in text.splitlines()) if x.strip()]
+        self.at = 0
+
+    def peek(self) -> str:
+        if self.at >= len(self.lines):
+            raise ValueError("the text of the graph ends too early")
+        return self.lines[self.at].strip()
+
+    def take(self) -> str:
+        line = self.peek()
+        self.at += 1
+        return line
+
+    def nodes(self, stop: str) -> tuple[Node, ...]:
+        out = []
+        while not self.peek().startswith(stop):
+            out.append(self.node())
+        return tuple(out)
+
+    def node(self) -> Node:
+        line = self.take()
+        found = _LINE.match(line)
+        if not found:
+            raise ValueError(f"not a node: {line}")
+        call = ast.parse(f"f({found['attrs']})", mode="eval").body
+        assert isinstance(call, ast.Call)
+        attrs = tuple((k.arg or "", _evaluate(k.value)) for k in call.keywords)
+        types = [_type(t) for t in _split(found["types"])]
+        outputs = tuple(Value(n, t) for n, t in zip(_refs(found["outs"]), types, strict=True))
+        regions = []
+        while found["open"]:
+            args = tuple(_value(v) for v in _split(self.take().removeprefix("(").removesuffix(")")))
+            nodes = self.nodes("yield")
+            regions.append(Region(args, nodes, _refs(self.take().removeprefix("yield"))))
+            if self.take() == "}":
+                break
+        return Node(found["op"], _refs(found["ins"]), outputs, attrs, tuple(regions))
+
+
+def parse_graph(text: str) -> Graph:
+    """Read what :func:`print_graph` wrote. Raises ValueError."""
+    lines = _Lines(text)
+    head = lines.take()
+    found = re.match(r"^graph (\w+)\((.*)\) \{$", head)
+    if not found:
+        raise ValueError(f"a graph starts with `graph NAME(inputs) {{`, not {head!r}")
+    inputs = tuple(_value(v) for v in _split(found[2]))
+    nodes = lines.nodes("return")
+    return Graph(found[1], inputs, nodes, _refs(lines.take().removeprefix("return")))
