@@ -26,6 +26,7 @@ FLOORS = {
     "compiler/options.py": 0,
     "compiler/target.py": 1,
     "compiler/pipeline.py": 1,
+    "compiler/stages.py": 1,
     "compiler/graph/": 2,
     "compiler/loops/": 3,
     "compiler/search/": 4,
@@ -65,9 +66,10 @@ def _imports(file: str, node: ast.AST, top: bool) -> Iterator[tuple[int, str, bo
         elif isinstance(child, ast.ImportFrom) and child.level == 0:
             yield child.lineno, child.module or "", top
         elif isinstance(child, ast.ImportFrom):
-            base = _base(file, child.level)
-            names = [child.module] if child.module else [alias.name for alias in child.names]
-            yield from ((child.lineno, "/" + "/".join([*base, *name.split(".")]), top) for name in names)
+            module = "/" + "/".join(_base(file, child.level) + (child.module or "").split(".")).rstrip("/")
+            for alias in child.names:  # `from ..loops import expand` names the module expand
+                inner = f"{module}/{alias.name}".replace("//", "/")
+                yield child.lineno, inner if resolve(inner) else module, top
         else:
             function = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
             yield from _imports(file, child, top and not function and not _type_checking(child))

@@ -125,21 +125,21 @@ def logsumexp(call: Call) -> Result:
     return compose.logsumexp(call.b, x, axes, call.flag("keepdims")) if axes else x
 
 
-@builtin(FAMILY, "softmax(x, *, axis)", example="softmax(x, axis=1)")
+@builtin(FAMILY, "softmax(x, *, axis, keepdims=False)", example="softmax(x, axis=1)")
 def softmax(call: Call) -> Result:
     """exp(x) divided by its sum along an axis, without overflow."""
     x = call.array("x", ORDERED, real=True)
     return compose.softmax(call.b, x, call.axes(x))
 
 
-@builtin(FAMILY, "log_softmax(x, *, axis)", example="log_softmax(x, axis=1)")
+@builtin(FAMILY, "log_softmax(x, *, axis, keepdims=False)", example="log_softmax(x, axis=1)")
 def log_softmax(call: Call) -> Result:
     """log(softmax(x)) without loss of digits."""
     x = call.array("x", ORDERED, real=True)
     return compose.log_softmax(call.b, x, call.axes(x))
 
 
-@builtin(FAMILY, "cumsum(x, *, axis)", example="cumsum(x, axis=0)")
+@builtin(FAMILY, "cumsum(x, *, axis, keepdims=False)", example="cumsum(x, axis=0)")
 def cumsum(call: Call) -> Result:
     """Running sum along an axis: y[i] = x[0] + ... + x[i]. Integers add up as i64."""
     x = _wide(call)
