@@ -10,6 +10,8 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
+from ..compiler.graph.ops import random_bits
+
 FILES = ("c_base.h", "c_special.h", "c_complex.h", "c_random.h", "c_select.h", "c_vector.h", "c_team.h")
 
 #: C type of an element in memory and in expressions.
@@ -41,12 +43,27 @@ def _substitute(text: str, dtype: str, lanes: int) -> str:
     return re.sub(r"\$(xs|[a-zA-Z])", lambda m: table[m[1]], text)
 
 
+def _random_constants(text: str) -> str:
+    """The numbers of ``random_bits``: ``$tag(name)``, ``$horner(TABLE, z)``, ``$NAME``."""
+
+    def horner(m: re.Match[str]) -> str:
+        *rest, last = getattr(random_bits, m[1])
+        out = repr(last)
+        for c in reversed(rest):
+            out = f"({out}) * {m[2]} {'-' if c < 0 else '+'} {abs(c)!r}"
+        return out
+
+    text = re.sub(r"\$tag\((\w+)\)", lambda m: str(random_bits.TAGS[m[1]]), text)
+    text = re.sub(r"\$horner\((\w+), (\w+)\)", horner, text)
+    return re.sub(r"\$(SQRT2|LN2|STEP|M0|M1|W0|W1)", lambda m: repr(getattr(random_bits, m[1])), text)
+
+
 @lru_cache(maxsize=1)
 def sections() -> dict[str, str]:
     """The text of every instance of every section, by name, in the order they must be printed."""
     found: dict[str, str] = {}
     for file in FILES:
-        text = (Path(__file__).parent / file).read_text(encoding="utf-8")
+        text = _random_constants((Path(__file__).parent / file).read_text(encoding="utf-8"))
         for part in re.split(r"^//= ", text, flags=re.M)[1:]:
             head, _, body = part.partition("\n")
             body = body.rstrip() + "\n"

@@ -2,7 +2,7 @@
 
 Every case runs forward and, where the result is differentiable, forward and backward, our kernels and eager
 interleaved in one process. Prints a table of medians and ratios and writes ``benchmarks/results/unrolled.json``.
-``--full`` takes more sizes and more rounds.
+``--full`` takes more sizes and more rounds; ``--readme`` puts the table into the README.
 """
 
 from __future__ import annotations
@@ -139,6 +139,38 @@ def row(case: Case, mode: str, times: dict[str, float], error: float) -> dict[st
     }
 
 
+def means(rows: list[dict[str, object]]) -> dict[str, float]:
+    """The geometric mean of the ratios, per mode."""
+    modes = dict.fromkeys(str(r["mode"]) for r in rows)
+    return {mode: statistics.geometric_mean([float(r["ratio"]) for r in rows if r["mode"] == mode]) for mode in modes}
+
+
+def markdown(rows: list[dict[str, object]], facts: dict[str, object]) -> str:
+    """The table for the README: a line per case, forward and backward side by side."""
+    lines = ["| program | size | forward: ours | eager | | forward + backward: ours | eager | |"]
+    lines.append("|---|---|--:|--:|--:|--:|--:|--:|")
+    for program, size in dict.fromkeys((r["program"], r["size"]) for r in rows):
+        cells = []
+        for mode in ("forward", "forward + backward"):
+            r = next((r for r in rows if (r["program"], r["size"], r["mode"]) == (program, size, mode)), None)
+            cells += [f"{r['unspool_ms']:.3g}", f"{r['eager_ms']:.3g}", f"{r['ratio']:.1f}x"] if r else [""] * 3
+        lines.append(f"| {program} | {size} | " + " | ".join(cells) + " |")
+    summary = ", ".join(f"{mean:.1f}x {mode}" for mode, mean in means(rows).items())
+    where = f"{facts['processor']}, {facts['threads']} threads, torch {facts['torch']}"
+    head = f"Milliseconds, float32, medians, both sides interleaved in one run ({where}). Geometric mean: {summary}."
+    return "\n".join([head, "", *lines])
+
+
+def into_readme(table: str) -> None:
+    """Replace what stands between the two markers."""
+    readme = HERE.parent / "README.md"
+    before, begin, rest = readme.read_text(encoding="utf-8").partition("<!-- speed: make bench -->\n")
+    _, end, after = rest.partition("<!-- end of speed -->")
+    assert begin, "README.md has lost the marker of its speed table"
+    assert end, "README.md has lost the end marker of its speed table"
+    readme.write_text(f"{before}{begin}{table}\n{end}{after}", encoding="utf-8")
+
+
 def commit() -> str:
     done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"
@@ -153,14 +185,14 @@ def show(rows: list[dict[str, object]], facts: dict[str, object], console: Conso
         times = (f"{r['unspool_ms']:.3g}", f"{r['eager_ms']:.3g}", f"{r['ratio']:.2f}x")
         table.add_row(r["program"], r["size"], r["mode"], *times)
     console.print(table)
-    for mode in ("forward", "forward + backward"):
-        mean = statistics.geometric_mean([r["ratio"] for r in rows if r["mode"] == mode])
+    for mode, mean in means(rows).items():
         console.print(f"{mode}: geometric mean {mean:.2f}x")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="more sizes, more rounds")
+    parser.add_argument("--readme", action="store_true", help="put the table into the README")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "unrolled.json")
     chosen = parser.parse_args()
     rounds, seconds = (31, 60.0) if chosen.full else (11, 8.0)
@@ -178,6 +210,8 @@ def main() -> None:
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.write_text(json.dumps({**facts, "commit": commit(), "rows": rows}, indent=1) + "\n", encoding="utf-8")
     console.print(f"Written: {chosen.out}")
+    if chosen.readme:
+        into_readme(markdown(rows, facts))
 
 
 if __name__ == "__main__":

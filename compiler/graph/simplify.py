@@ -94,6 +94,8 @@ def _where(node: Node, producers: Producers, types: Types) -> str | None:
 
 def _constant(node: Node, producers: Producers, types: Types) -> Node | None:
     """Arithmetic on integer and bool literals, casts of literals."""
+    if node.op not in ("cast", "add", "sub", "mul"):
+        return None
     values = [_literal(producers, n) for n in node.inputs]
     if not node.inputs or node.outputs[0].type.shape or any(v is None for v in values) or any(types[n].shape for n in node.inputs):
         return None

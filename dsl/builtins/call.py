@@ -104,9 +104,7 @@ class Call:
         """Match arguments with parameters as Python does. Raises BuiltinError for what does not fit."""
         s = signature
         if len(args) > len(s.positional) and s.rest is None:
-            raise BuiltinError(
-                f"{s.name} takes {_at_most(s)}, not {len(args)}", len(s.positional), _keyword_hint(s), COUNT
-            )
+            raise BuiltinError(f"{s.name} takes {_at_most(s)}, not {len(args)}", len(s.positional), _keyword_hint(s), COUNT)
         bound = dict(zip(s.positional, args))
         places: dict[str, int | str] = {name: i for i, name in enumerate(bound)}
         for key, operand in kwargs.items():
@@ -114,9 +112,12 @@ class Call:
                 known = [*s.positional, *s.keywords]
                 close = get_close_matches(key, known, 1)
                 raise BuiltinError(
-                    f"{s.name} has no argument {key}; its arguments are {_listed(known)}" if known
+                    f"{s.name} has no argument {key}; its arguments are {_listed(known)}"
+                    if known
                     else f"{s.name} has no argument {key}",
-                    key, f"{close[0]}=" if close else None, KEYWORD,
+                    key,
+                    f"{close[0]}=" if close else None,
+                    KEYWORD,
                 )
             if key in bound:
                 raise BuiltinError(f"{s.name} got {key} twice, by position and by keyword", key, None, KEYWORD)
@@ -126,7 +127,7 @@ class Call:
                 if name in s.keywords:
                     raise BuiltinError(f"{s.name} needs {name}=", None, f"{name}=0" if name == "axis" else None, KEYWORD)
                 raise BuiltinError(f"{s.name} needs {_at_least(s)}; {name} is missing", None, None, COUNT)
-        return Call(ctx, s, bound, tuple(args[len(s.positional):]), places)
+        return Call(ctx, s, bound, tuple(args[len(s.positional) :]), places)
 
     @property
     def b(self) -> Builder:
@@ -210,7 +211,9 @@ class Call:
         try:
             return self.ctx.constant_of(self.bound[name])
         except BuiltinError:
-            raise self.error(f"{name} of {self.name} must be a literal, not {describe(self.bound[name])}", name, None, NOT_KNOWN) from None
+            raise self.error(
+                f"{name} of {self.name} must be a literal, not {describe(self.bound[name])}", name, None, NOT_KNOWN
+            ) from None
 
     def integer(self, name: str, minimum: int | None = None) -> int:
         """An integer known now."""
@@ -240,7 +243,9 @@ class Call:
         except BuiltinError:
             raise self.error(
                 f"{self.name} takes a size here (an integer expression of sizes and literals), not {describe(operand)}",
-                name, None, NOT_KNOWN,
+                name,
+                None,
+                NOT_KNOWN,
             ) from None
 
     def sizes(self) -> list[Size]:
@@ -320,7 +325,7 @@ class Call:
         target = self.ctx.broadcast_shapes(*(v.type.shape for v in values))
         out = []
         for v in values:
-            wanted = target[len(target) - v.type.rank:]
+            wanted = target[len(target) - v.type.rank :]
             shape = [s if s.constant == 1 else w for s, w in zip(v.type.shape, wanted, strict=True)]
             out.append(compose.reshape(self.b, v, shape))
         return out

@@ -161,6 +161,8 @@ def _fitted(call: Call, position: int, part: Value, first: Value, axis: int | No
         where = "" if axis is None else f" (but for axis {axis})"
         raise call.error(
             f"{call.name} needs arrays of one shape{where}, not {first.type} and {part.type}",
-            min(position, len(call.rest) - 1), None, SHAPE,
+            min(position, len(call.rest) - 1),
+            None,
+            SHAPE,
         )
     return fit

@@ -24,7 +24,9 @@ def split(call: Call, spec: str, count: int) -> tuple[list[str], str]:
     odd = next((c for c in letters + right if c not in string.ascii_letters), None)
     if odd is not None:
         if odd == ".":
-            raise call.error("einsum has no `...`: a program describes one problem, leading dimensions come by themselves", "spec")
+            raise call.error(
+                "einsum has no `...`: a program describes one problem, leading dimensions come by themselves", "spec"
+            )
         raise call.error(f'a spec of einsum has letters, commas and one ->, not "{odd}"', "spec", '"ij,jk->ik"')
     if len(parts) != count:
         raise call.error(f'"{spec}" is for {len(parts)} array{"" if len(parts) == 1 else "s"}, not {count}', "spec", None, COUNT)
@@ -46,7 +48,9 @@ def contract(call: Call, parts: Sequence[str], right: str, values: Sequence[Valu
         if len(part) != x.type.rank:
             raise call.error(
                 f'{call.name} expects {len(part)} ax{"is" if len(part) == 1 else "es"} ("{part}") here, not {describe(Array(x))}',
-                place, None, SHAPE,
+                place,
+                None,
+                SHAPE,
             )
         for c in sorted(set(part)):
             while part.count(c) > 1:

@@ -166,7 +166,9 @@ def cast(call: Call) -> Result:
     if isinstance(call.operand("x"), (Weak, SizeOperand, WeakExpression)) and dtype != "bool":
         return call.ctx.as_value(call.operand("x"), dtype)
     if is_complex(x.type.dtype) and not is_complex(dtype) and dtype != "bool":
-        raise call.error(f"a complex array cannot be cast to {dtype}: its imaginary part would be lost", "x", f"cast(re(x), {dtype})")
+        raise call.error(
+            f"a complex array cannot be cast to {dtype}: its imaginary part would be lost", "x", f"cast(re(x), {dtype})"
+        )
     if dtype == "bool":
         return truth(call, x)
     return compose.cast(call.b, x, dtype)
@@ -216,5 +218,7 @@ def as_complex(call: Call, x: Value) -> Value:
     """``x`` as complex numbers of its precision. Raises BuiltinError for precisions that have none."""
     twin = complex_twin(x.type.dtype)
     if twin is None:
-        raise call.error(f"there is no complex type of precision {real_twin(x.type.dtype)}: not for {describe(Array(x))}", "x", "cast(x, f32)")
+        raise call.error(
+            f"there is no complex type of precision {real_twin(x.type.dtype)}: not for {describe(Array(x))}", "x", "cast(x, f32)"
+        )
     return compose.cast(call.b, x, twin)

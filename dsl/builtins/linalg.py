@@ -44,7 +44,9 @@ def _system(call: Call) -> tuple[Value, Value]:
         raise call.error(f"{call.name} takes a vector or a matrix as right side, not {describe(Array(right))}", "b", None, SHAPE)
     fitted = call.fit(right, rows, n)
     if fitted is None:
-        raise call.error(f"{call.name} of a {n} by {n} matrix needs a right side of {n} rows, not {right.type.shape[rows]}", "b", None, SHAPE)
+        raise call.error(
+            f"{call.name} of a {n} by {n} matrix needs a right side of {n} rows, not {right.type.shape[rows]}", "b", None, SHAPE
+        )
     lead = call.ctx.broadcast_shapes(matrix.type.shape[:-2], fitted.type.shape[:rows])
     matrix = compose.broadcast(call.b, matrix, [*lead, n, n])
     return matrix, compose.broadcast(call.b, fitted, [*lead, *fitted.type.shape[rows:]])

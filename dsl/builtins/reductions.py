@@ -53,7 +53,9 @@ def _extreme(call: Call, which: str) -> Result:
     if call.rest:
         for name in ("axis", "keepdims"):
             if call.given(name):
-                raise call.error(f"{which} of several arguments is elementwise and takes no {name}=", name, f"{which}(a, {name}=...)", COUNT)
+                raise call.error(
+                    f"{which} of several arguments is elementwise and takes no {name}=", name, f"{which}(a, {name}=...)", COUNT
+                )
         return extreme(call, which)
     if isinstance(call.operand("x"), (Weak, SizeOperand)):
         return call.operand("x")

@@ -38,7 +38,9 @@ def _run_time_topk(call: Call, x: Value, axis: int) -> Operand:
     mask = compose.op(call.b, "topk_mask", x, count, axis=axis)
     unknown = BuiltinError(
         "the count of this topk is known only when it runs, so it has no .values and no .indices (their size would not be known)",
-        None, "use .mask, or a count made of sizes and literals", NOT_KNOWN,
+        None,
+        "use .mask, or a count made of sizes and literals",
+        NOT_KNOWN,
     )
     return StructOperand("topk", {"values": unknown, "indices": unknown, "mask": Array(mask)})
 
@@ -62,8 +64,10 @@ def _index(call: Call, x: Value, axis: int) -> tuple[Value, Value]:
     index = call.array("index", (INTEGER,))
     if index.type.rank != x.type.rank:
         raise call.error(
-            f"{call.name} needs an index array of the rank of x, {x.type.rank}, not {describe(Array(index))}", "index",
-            "x[index] takes whole rows", SHAPE,
+            f"{call.name} needs an index array of the rank of x, {x.type.rank}, not {describe(Array(index))}",
+            "index",
+            "x[index] takes whole rows",
+            SHAPE,
         )
     for n in range(-x.type.rank, 0):
         if n == axis:
@@ -72,7 +76,10 @@ def _index(call: Call, x: Value, axis: int) -> tuple[Value, Value]:
         if fitted is None:
             if call.name != "gather" or not call.ctx.at_most(index.type.shape[n], x.type.shape[n]):
                 raise call.error(
-                    f"{call.name} along axis {axis}: the other sizes of {x.type} and {index.type} must be equal", "index", None, SHAPE
+                    f"{call.name} along axis {axis}: the other sizes of {x.type} and {index.type} must be equal",
+                    "index",
+                    None,
+                    SHAPE,
                 )
             x = compose.take(call.b, x, n, 0, index.type.shape[n])
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...compiler.graph.graph import Value
-from ...compiler.graph.types import Size, is_complex, is_integer
+from ...compiler.graph.types import Size, is_integer
 from ..operand import Array, BuiltinError, Operand, TupleOperand
 from . import compose
 from .call import BOOL, NOT_KNOWN, NUMBERS, SHAPE, Call, describe
@@ -38,9 +38,8 @@ def reshape(call: Call) -> Result:
         if quotient is None:
             raise call.error(f"{x.type} has {total} elements, which {known} does not divide for every size", None, None, SHAPE)
         sizes[unknown[0]] = quotient
-    elif known != total:
-        if not call.ctx.same_size(known, total):
-            raise call.error(f"{x.type} has {total} elements, the new shape {known}", None, None, SHAPE)
+    elif known != total and not call.ctx.same_size(known, total):
+        raise call.error(f"{x.type} has {total} elements, the new shape {known}", None, None, SHAPE)
     return compose.reshape(call.b, x, sizes)
 
 
@@ -50,7 +49,9 @@ def _shape_entry(call: Call, position: int, operand: Operand) -> Size:
     except BuiltinError:
         raise call.error(
             f"{call.name} takes sizes (integer expressions of sizes and literals), not {describe(operand)}",
-            min(position, len(call.rest) - 1), None, NOT_KNOWN,
+            min(position, len(call.rest) - 1),
+            None,
+            NOT_KNOWN,
         ) from None
     if size.constant is not None and size.constant < 1 and size.constant != -1:
         raise call.error(f"a size is at least 1, not {size}", min(position, len(call.rest) - 1), None, SHAPE)
@@ -95,7 +96,12 @@ def permute(call: Call) -> Result:
             raise call.error(f"permute has no axis {axis} in an array of rank {x.type.rank}", place, None, SHAPE)
         order.append(axis % x.type.rank - x.type.rank)
     if sorted(order) != list(range(-x.type.rank, 0)):
-        raise call.error(f"permute needs each of the {x.type.rank} axes of x once, not {tuple(a + x.type.rank for a in order)}", None, None, SHAPE)
+        raise call.error(
+            f"permute needs each of the {x.type.rank} axes of x once, not {tuple(a + x.type.rank for a in order)}",
+            None,
+            None,
+            SHAPE,
+        )
     return compose.permute(call.b, x, order)
 
 
@@ -111,12 +117,19 @@ def expand(call: Call) -> Result:
         own = x.type.shape[i - lead] if i >= lead else None
         if size.constant == -1:
             if own is None:
-                raise call.error("-1 keeps the size of an axis of x, and there is none here", min(i, len(call.rest) - 1), None, SHAPE)
+                raise call.error(
+                    "-1 keeps the size of an axis of x, and there is none here", min(i, len(call.rest) - 1), None, SHAPE
+                )
             sizes[i] = own
         elif own is not None and own.constant != 1:
             fitted = call.fit(x, i - len(sizes), size)
             if fitted is None:
-                raise call.error(f"expand cannot make {own} into {size}: only a size of literally 1 is repeated", min(i, len(call.rest) - 1), None, SHAPE)
+                raise call.error(
+                    f"expand cannot make {own} into {size}: only a size of literally 1 is repeated",
+                    min(i, len(call.rest) - 1),
+                    None,
+                    SHAPE,
+                )
             x = fitted
     return compose.broadcast(call.b, x, sizes)
 
@@ -198,7 +211,7 @@ def pad(call: Call) -> Result:
 
 
 def _takes_fractions(dtype: str) -> bool:
-    return not is_integer(dtype) and dtype != "bool" or is_complex(dtype)
+    return not is_integer(dtype) and dtype != "bool"
 
 
 def _widths(call: Call, x: Value) -> list[tuple[Size, Size]]:
@@ -213,7 +226,9 @@ def _widths(call: Call, x: Value) -> list[tuple[Size, Size]]:
         found = [(_width(call, p[0]), _width(call, p[-1])) for p in pairs]
         return found * rank if len(pairs) == 1 else found
     if len(operand.items) not in (1, 2):
-        raise call.error(f"pad needs (before, after), or one such pair per axis, not {len(operand.items)} numbers", "width", None, SHAPE)
+        raise call.error(
+            f"pad needs (before, after), or one such pair per axis, not {len(operand.items)} numbers", "width", None, SHAPE
+        )
     return [(_width(call, operand.items[0]), _width(call, operand.items[-1]))] * rank
 
 
@@ -239,7 +254,9 @@ def _padded_axis(call: Call, x: Value, axis: int, before: Size, after: Size, mod
         if limit is not None and not call.ctx.at_most(width, limit):
             raise call.error(
                 f'pad by {width} with mode "{mode}" needs an axis of at least {width + (n - limit)}, and this one is {n}',
-                "width", f"where {n} >= {width + (n - limit)}" if n.constant is None else None, SHAPE,
+                "width",
+                f"where {n} >= {width + (n - limit)}" if n.constant is None else None,
+                SHAPE,
             )
         parts.append(_border(call, x, axis, width, mode, is_before))
     return compose.concat(call.b, parts, axis)

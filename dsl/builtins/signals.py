@@ -23,7 +23,12 @@ def _setting(call: Call, name: str, dims: int, minimum: int) -> int | tuple[int,
         except BuiltinError:
             number = -1
         if isinstance(number, bool) or not isinstance(number, int) or number < minimum:
-            raise call.error(f"{name} of {call.name} must be literal integers of at least {minimum}, not {describe(item)}", name, None, NOT_KNOWN)
+            raise call.error(
+                f"{name} of {call.name} must be literal integers of at least {minimum}, not {describe(item)}",
+                name,
+                None,
+                NOT_KNOWN,
+            )
         numbers.append(number)
     if len(numbers) != dims:
         raise call.error(f"{name} of {call.name} is one number or {dims}, not {len(numbers)}", name, None, SHAPE)
@@ -39,7 +44,10 @@ def _convolution(call: Call, dims: int, transpose: bool = False) -> Value:
     if weight.type.rank != dims + 2:
         order = "[in, out" if transpose else "[out, in"
         raise call.error(
-            f"{call.name} takes weights {order}, {'width' if dims == 1 else 'height, width'}], not {describe(Array(weight))}", "weight", None, SHAPE
+            f"{call.name} takes weights {order}, {'width' if dims == 1 else 'height, width'}], not {describe(Array(weight))}",
+            "weight",
+            None,
+            SHAPE,
         )
     channels = weight.type.shape[0 if transpose else 1]
     fitted = call.fit(x, -dims - 1, channels)
@@ -54,7 +62,9 @@ def _convolution(call: Call, dims: int, transpose: bool = False) -> Value:
         return y
     out = y.type.shape[-dims - 1]
     if bias[0].type.rank != 1 or not call.ctx.same_size(bias[0].type.shape[0], out):
-        raise call.error(f"the bias of {call.name} has one number per channel, {out}, not {describe(Array(bias[0]))}", "bias", None, SHAPE)
+        raise call.error(
+            f"the bias of {call.name} has one number per channel, {out}, not {describe(Array(bias[0]))}", "bias", None, SHAPE
+        )
     return compose.op(call.b, "add", y, compose.reshape(call.b, bias[0], [out, *[1] * dims]))
 
 
@@ -79,7 +89,11 @@ def conv2d(call: Call) -> Result:
     return _convolution(call, 2)
 
 
-@builtin(FAMILY, "conv_transpose2d(x, weight, bias=None, *, stride=1, padding=0, dilation=1)", example="conv_transpose2d(x, w, stride=2)")
+@builtin(
+    FAMILY,
+    "conv_transpose2d(x, weight, bias=None, *, stride=1, padding=0, dilation=1)",
+    example="conv_transpose2d(x, w, stride=2)",
+)
 def conv_transpose2d(call: Call) -> Result:
     """The transpose of conv2d: x[c, h, w] with weights w[c, o, kh, kw], as in PyTorch."""
     return _convolution(call, 2, transpose=True)

@@ -73,7 +73,7 @@ def parse_signature(text: str) -> Signature:
     a = function.args
     positional = tuple(p.arg for p in (*a.posonlyargs, *a.args))
     defaults: dict[str, Any] = {
-        name: _default(node) for name, node in zip(positional[len(positional) - len(a.defaults):], a.defaults, strict=True)
+        name: _default(node) for name, node in zip(positional[len(positional) - len(a.defaults) :], a.defaults, strict=True)
     }
     defaults.update((k.arg, _default(node)) for k, node in zip(a.kwonlyargs, a.kw_defaults, strict=True) if node is not None)
     return Signature(function.name, positional, a.vararg.arg if a.vararg else None, tuple(k.arg for k in a.kwonlyargs), defaults)

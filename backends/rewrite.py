@@ -1,0 +1,146 @@
+"""Walks and rewrites of loop trees that the writer needs: what is read and written, substitution, private copies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+from ..compiler.loops.tree import Array, Block, Call, Declare, Expr, FromInt, If, Int, LibraryCall, Load, Loop, Single, Store, Tree
+from .affine import const, names, substitute
+
+
+def walk(tree: Tree | Block) -> Iterator[Tree]:
+    """A tree and everything in it, outer nodes first."""
+    if not isinstance(tree, Block):
+        yield tree
+    for child in children(tree):
+        yield from walk(child)
+
+
+def children(tree: Tree | Block) -> tuple[Tree, ...]:
+    """The nodes directly inside a node."""
+    if isinstance(tree, Block):
+        return tree.children
+    if isinstance(tree, (Loop, Single)):
+        return tree.body.children
+    if isinstance(tree, If):
+        return tree.then.children + (tree.orelse.children if tree.orelse else ())
+    return ()
+
+
+def loads(e: Expr) -> Iterator[Load]:
+    """Every element an expression reads."""
+    if isinstance(e, Load):
+        yield e
+    elif isinstance(e, Call):
+        for arg in e.args:
+            yield from loads(arg)
+
+
+def expressions(tree: Tree) -> tuple[Expr, ...]:
+    """The expressions of one node itself."""
+    return (tree.value,) if isinstance(tree, Store) else ()
+
+
+def reads(tree: Tree | Block) -> set[str]:
+    """Arrays that a tree reads (accumulation included)."""
+    found: set[str] = set()
+    for node in walk(tree):
+        for e in expressions(node):
+            found.update(x.array for x in loads(e))
+        if isinstance(node, Store) and node.reduce:
+            found.add(node.array)
+        if isinstance(node, LibraryCall):
+            found.update(x.array for x in node.inputs)
+    return found
+
+
+def writes(tree: Tree | Block) -> set[str]:
+    """Arrays that a tree writes."""
+    found: set[str] = set()
+    for node in walk(tree):
+        if isinstance(node, Store):
+            found.add(node.array)
+        elif isinstance(node, LibraryCall):
+            found.update(x.array for x in node.outputs)
+    return found
+
+
+def int_names(tree: Tree | Block) -> set[str]:
+    """Variables that the integer expressions of a tree use."""
+    found: set[str] = set()
+
+    def note(e: Int) -> Int:
+        found.update(names(e))
+        return e
+
+    map_ints(tree if isinstance(tree, Block) else Block((tree,)), note)
+    return found
+
+
+def expr_names(e: Expr) -> set[str]:
+    """Variables that the indices of an expression use."""
+    found: set[str] = set()
+
+    def note(i: Int) -> Int:
+        found.update(names(i))
+        return i
+
+    _expr(e, note, lambda load: load)
+    return found
+
+
+def _expr(e: Expr, change: Callable[[Int], Int], access: Callable[[Load], Load]) -> Expr:
+    if isinstance(e, Load):
+        return access(Load(e.array, tuple(change(i) for i in e.index), e.dtype))
+    if isinstance(e, FromInt):
+        return FromInt(change(e.value), e.dtype)
+    if isinstance(e, Call):
+        return Call(e.op, tuple(_expr(a, change, access) for a in e.args), e.dtype)
+    return e
+
+
+def map_ints(block: Block, change: Callable[[Int], Int], access: Callable[[Load], Load] = lambda load: load,
+             declare: Callable[[Array], Array] = lambda array: array) -> Block:  # fmt: skip
+    """A block with every integer expression, element access and declared array changed."""
+
+    def visit(tree: Tree) -> Tree:
+        if isinstance(tree, Loop):
+            return replace(tree, lower=change(tree.lower), upper=change(tree.upper), body=inner(tree.body))
+        if isinstance(tree, If):
+            return If(change(tree.condition), inner(tree.then), inner(tree.orelse) if tree.orelse else None)
+        if isinstance(tree, Single):
+            return Single(inner(tree.body))
+        if isinstance(tree, Declare):
+            return Declare(declare(tree.array))
+        if isinstance(tree, Store):
+            target = access(Load(tree.array, tuple(change(i) for i in tree.index), ""))
+            return Store(target.array, target.index, _expr(tree.value, change, access), tree.reduce)
+        if isinstance(tree, LibraryCall):
+            outputs, inputs = (tuple(access(Load(x.array, tuple(change(i) for i in x.index), x.dtype)) for x in part)
+                               for part in (tree.outputs, tree.inputs))  # fmt: skip
+            return LibraryCall(tree.name, outputs, inputs, tuple(change(i) for i in tree.integers))
+        return tree
+
+    def inner(b: Block) -> Block:
+        return Block(tuple(visit(c) for c in b.children))
+
+    return inner(block)
+
+
+def substitute_expr(e: Expr, env: Mapping[str, Int]) -> Expr:
+    """Variables replaced in an expression."""
+    return _expr(e, lambda i: substitute(i, env), lambda load: load)
+
+
+def expand_locals(block: Block, copies: int, place: Int) -> Block:
+    """Locals declared directly in a block get a leading axis of ``copies``, indexed by ``place``."""
+    mine = {c.array.name for c in block.children if isinstance(c, Declare)}
+
+    def access(load: Load) -> Load:
+        return replace(load, index=(place, *load.index)) if load.array in mine else load
+
+    def declare(array: Array) -> Array:
+        return replace(array, shape=(const(copies), *array.shape)) if array.name in mine else array
+
+    return map_ints(block, lambda i: i, access, declare)

@@ -1,0 +1,176 @@
+"""Passes on random graphs: before = after, text reads back, adjoints match torch and finite differences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.helpers import SIZES, USED, random_graphs, random_inputs
+from unspool.compiler.diagnostics import DataError
+from unspool.compiler.graph.adjoint import backward
+from unspool.compiler.graph.batch import batch
+from unspool.compiler.graph.graph import Builder, Graph, LoopBody
+from unspool.compiler.graph.interp import interpret
+from unspool.compiler.graph.ops import table
+from unspool.compiler.graph.simplify import simplify
+from unspool.compiler.graph.text import parse_graph, print_graph
+from unspool.compiler.graph.trace import trace
+from unspool.compiler.graph.types import At, Size, Type
+from unspool.compiler.graph.verify import GraphError, verify
+
+SEEDS = st.integers(0, 10**6)
+
+
+def close(got: torch.Tensor, want: torch.Tensor, tolerance: float = 1e-9) -> None:
+    scale = max(1.0, float(want.detach().abs().max()) if want.numel() else 1.0)
+    assert got.shape == want.shape
+    assert float((got - want).detach().abs().max() if want.numel() else 0) <= tolerance * scale
+
+
+@settings(max_examples=60)
+@given(graph=random_graphs())
+def test_text_reads_back_equal(graph: Graph) -> None:
+    verify(graph)
+    assert parse_graph(print_graph(graph)) == graph
+    assert parse_graph(print_graph(graph, spans=True)) == graph
+
+
+@settings(max_examples=60)
+@given(graph=random_graphs(), seed=SEEDS)
+def test_simplify_keeps_every_bit(graph: Graph, seed: int) -> None:
+    simple = simplify(graph)
+    verify(simple)
+    assert simplify(simple) == simple
+    inputs = random_inputs(graph, seed)
+    for a, b in zip(interpret(simple, inputs, SIZES), interpret(graph, inputs, SIZES), strict=True):
+        assert torch.equal(a, b)
+
+
+def gradients(graph: Graph, seed: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    inputs = [x.requires_grad_() for x in random_inputs(graph, seed)]
+    outputs = interpret(graph, inputs, SIZES)
+    g = torch.Generator().manual_seed(seed + 1)
+    cotangents = [torch.randn(o.shape, generator=g, dtype=o.dtype) for o in outputs]
+    want = torch.autograd.grad([o for o in outputs if o.requires_grad], inputs,
+                               [c for c, o in zip(cotangents, outputs, strict=True) if o.requires_grad], allow_unused=True)  # fmt: skip
+    reverse = simplify(backward(graph, range(len(inputs))))
+    verify(reverse)
+    got = interpret(reverse, [*(x.detach() for x in inputs), *cotangents], SIZES)
+    return list(got), [torch.zeros_like(x) if w is None else w for w, x in zip(want, inputs, strict=True)]
+
+
+@settings(max_examples=60)
+@given(graph=random_graphs(results=1), seed=SEEDS)
+def test_adjoint_is_torchs(graph: Graph, seed: int) -> None:
+    if not any(o.requires_grad for o in interpret(graph, [x.requires_grad_() for x in random_inputs(graph, seed)], SIZES)):
+        return
+    for got, want in zip(*gradients(graph, seed), strict=True):
+        close(got, want)
+
+
+@settings(max_examples=25)
+@given(graph=random_graphs(smooth=True, results=1), seed=SEEDS)
+def test_adjoint_agrees_with_finite_differences(graph: Graph, seed: int) -> None:
+    inputs = random_inputs(graph, seed)
+    g = torch.Generator().manual_seed(seed)
+    directions = [torch.randn(x.shape, generator=g, dtype=x.dtype) for x in inputs]
+
+    def value(t: float) -> torch.Tensor:
+        return interpret(graph, [x + t * d for x, d in zip(inputs, directions, strict=True)], SIZES)[0].sum()
+
+    h = 1e-5  # central differences: error h^2 in truncation, 1e-16 / h in rounding
+    slope = float((value(h) - value(-h)) / (2 * h))
+    ones = torch.ones_like(interpret(graph, inputs, SIZES)[0])
+    found = interpret(backward(graph, range(len(inputs))), [*inputs, ones], SIZES)
+    mine = sum(float((f * d).sum()) for f, d in zip(found, directions, strict=True))
+    assert mine == pytest.approx(slope, rel=1e-4, abs=1e-5)
+
+
+@settings(max_examples=20)
+@given(graph=random_graphs(smooth=True, results=1), seed=SEEDS)
+def test_adjoints_nest(graph: Graph, seed: int) -> None:
+    once = simplify(backward(graph, range(len(graph.inputs))))
+    inputs = [x.requires_grad_() for x in random_inputs(graph, seed)]
+    ones = torch.ones_like(interpret(graph, inputs, SIZES)[0]).requires_grad_()
+    outputs = interpret(once, [*inputs, ones], SIZES)
+    if not any(o.requires_grad for o in outputs):
+        return
+    live = [o for o in outputs if o.requires_grad]
+    want = torch.autograd.grad(live, inputs, [torch.ones_like(o) for o in live], allow_unused=True)
+    twice = backward(once, range(len(inputs)))
+    found = interpret(twice, [*(x.detach() for x in inputs), ones.detach(), *(torch.ones_like(o) for o in outputs)], SIZES)
+    for f, w in zip(found, want, strict=True):
+        close(f, torch.zeros_like(f) if w is None else w, 1e-8)
+
+
+@settings(max_examples=40)
+@given(graph=random_graphs(), seed=SEEDS, flags=st.lists(st.booleans(), min_size=6, max_size=6))
+def test_batch_is_one_problem_after_another(graph: Graph, seed: int, flags: list[bool]) -> None:
+    many = batch(graph, flags)
+    verify(many)
+    shared, own = random_inputs(graph, seed), random_inputs(graph, seed, batch=3)
+    inputs = [o if f else s for s, o, f in zip(shared, own, flags, strict=True)]
+    found = interpret(many, inputs, {**SIZES, "batch": 3})
+    for n in range(3):
+        one = interpret(graph, [x[n] if f else x for x, f in zip(inputs, flags, strict=True)], SIZES)
+        for a, b in zip(found, one, strict=True):
+            close(a[n], b, 1e-12)
+
+
+def test_the_random_graphs_cover_the_table() -> None:
+    print(f"\nops in random graphs: {dict(sorted(USED.items()))}")
+    assert {"for", "einsum", "update", "slice", "cumsum", "where", "sum", "max", "concat"} <= USED.keys()
+
+
+def counter() -> Graph:
+    b = Builder("counter")
+    x, theta = b.input("x", Type.of("f64", "n")), b.input("theta", Type.of("f64", "K"))
+    out = b.loop("k", 0, "K", [x], lambda c: LoopBody((b.op("mul", c, b.op("slice", theta, items=(At(Size.of("k")),))),)), names=("x",))
+    return b.finish(out)
+
+
+def test_a_planted_wrong_adjoint_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = table.lookup("mul")
+    assert row.adjoint is not None
+    wrong = replace(row, adjoint=lambda b, node, given, operand, result: [given[0], given[0]] if False else [
+        b.op("mul", given[0], operand(1)), b.op("neg", b.op("einsum", given[0], operand(0), spec="i,i->"))])  # fmt: skip
+    monkeypatch.setitem(table.OPS, "mul", wrong)
+    graph = counter()
+    x, theta = torch.ones(5, dtype=torch.float64), torch.full((3,), 2.0, dtype=torch.float64, requires_grad=True)
+    want = torch.autograd.grad(interpret(graph, [x, theta], SIZES)[0].sum(), theta)[0]
+    found = interpret(backward(graph, [1]), [x, theta.detach(), torch.ones(5, dtype=torch.float64)], SIZES)[0]
+    with pytest.raises(AssertionError):
+        close(found, want)
+
+
+def test_the_adjoint_of_a_loop_stays_rolled() -> None:
+    reverse = simplify(backward(counter(), [0, 1]))
+    assert [n.op for n in reverse.nodes].count("for") == 2
+    assert reverse == simplify(backward(counter(), [0, 1]))
+
+
+def test_trace_stacks_every_iterate_and_refuses_unknown_names() -> None:
+    graph = trace(counter(), ["x"])
+    verify(graph)
+    x, theta = torch.ones(5, dtype=torch.float64), torch.tensor([2.0, 3.0, 4.0], dtype=torch.float64)
+    _, path = interpret(graph, [x, theta], SIZES)
+    assert torch.equal(path, torch.tensor([2.0, 6.0, 24.0], dtype=torch.float64)[:, None].expand(3, 5))
+    with pytest.raises(DataError, match="carries no 'y'"):
+        trace(counter(), ["y"])
+
+
+def test_the_verifier_refuses_what_is_illegal_and_shows_where() -> None:
+    graph = counter()
+    with pytest.raises(GraphError, match="used before it is defined"):
+        verify(replace(graph, nodes=(replace(graph.nodes[0], inputs=("nowhere",)),)))
+    wrong = Builder("wrong")
+    x = wrong.input("x", Type.of("f64", "n"))
+    y = wrong.op("exp", x)
+    bad = wrong.finish([y])
+    node = replace(bad.nodes[0], outputs=(replace(bad.nodes[0].outputs[0], type=Type.of("f32", "n")),))
+    with pytest.raises(GraphError, match=r"exp gives f64\[n\], not f32\[n\]"):
+        verify(replace(bad, nodes=(node,)))
