@@ -12,7 +12,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from ...compiler.graph.graph import Builder, Value
-from ...compiler.graph.types import Size, is_complex, is_floating, is_integer
+from ...compiler.graph.types import Size
+from ..dtypes import kind_of
 from ..operand import (
     Array,
     BuiltinError,
@@ -50,13 +51,6 @@ class Signature:
     defaults: Mapping[str, Any]
 
 
-def kind_of(dtype: str) -> str:
-    """``integer``, ``real``, ``complex``, ``bool`` or ``key``."""
-    if is_integer(dtype):
-        return INTEGER
-    return REAL if is_floating(dtype) else COMPLEX if is_complex(dtype) else dtype
-
-
 def describe(operand: Operand) -> str:
     """What an operand is, as a noun phrase."""
     match operand:
@@ -86,7 +80,6 @@ def describe(operand: Operand) -> str:
             return f"the function {description}"
         case NoneOperand():
             return "None"
-    return "something else"
 
 
 @dataclass(frozen=True)
@@ -156,19 +149,22 @@ class Call:
         return self.rest[name] if isinstance(name, int) else self.bound[name]
 
     def check_kind(self, name: str | int, kinds: Sequence[str]) -> None:
-        """Raise if an array argument is of another kind of number."""
+        """Raise if an argument is no number or array, or one of another kind."""
         operand = self.operand(name)
-        if isinstance(operand, Array):
-            kind = kind_of(operand.type.dtype)
-            if kind not in kinds:
-                hint = None
-                if kind == BOOL:
-                    hint = "cast it first: cast(x, real)"
-                elif kind == COMPLEX:
-                    hint = "take re(x), im(x) or abs(x)"
-                raise self.error(f"{self.name} takes {_listed(kinds, 'or')} values, not {describe(operand)}", name, hint)
-        elif not isinstance(operand, (Weak, SizeOperand, WeakExpression)):
-            raise self.error(f"{self.name} takes an array or a number, not {describe(operand)}", name)
+        match operand:
+            case Array(value=value):
+                kind = kind_of(value.type.dtype)
+            case Weak(number=bool()):
+                kind = BOOL
+            case Weak(number=complex()):
+                kind = COMPLEX
+            case Weak() | SizeOperand() | WeakExpression():
+                return
+            case _:
+                raise self.error(f"{self.name} takes an array or a number, not {describe(operand)}", name)
+        if kind not in kinds:
+            hint = "cast it first: cast(x, real)" if kind == BOOL else "take re(x), im(x) or abs(x)" if kind == COMPLEX else None
+            raise self.error(f"{self.name} takes {_listed(kinds, 'or')} values, not {describe(operand)}", name, hint)
 
     def array(self, name: str | int, kinds: Sequence[str] = NUMBERS, *, real: bool = False, dtype: str | None = None) -> Value:
         """An argument as a value; ``real`` makes integers real, ``dtype`` casts."""

@@ -60,7 +60,8 @@ def folded(x: Operand, name: str, function: Fold | None, integer: bool) -> Opera
                 return None
             return Weak(result if integer and isinstance(number, int) else float(result))
         case SizeOperand() | WeakExpression():
-            return WeakExpression(name, (x,))
+            # a quotient is real, so the function is computed on real numbers
+            return WeakExpression(name, (x if integer else WeakExpression("div", (x, Weak(1))),))
     return None
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Union
 
 from ...compiler.graph.graph import Value
@@ -86,12 +85,3 @@ def _default(node: ast.expr) -> Any:
 def shown(signature: str) -> str:
     """The signature as the language page writes it: no bare ``*``."""
     return signature.replace("(*, ", "(").replace(", *, ", ", ")
-
-
-@dataclass(frozen=True)
-class Family:
-    """A heading of the reference and what stands under it."""
-
-    name: str
-    title: str
-    about: str = ""

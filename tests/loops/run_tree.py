@@ -44,6 +44,7 @@ OPS: dict[str, Callable[..., float]] = {
     "cos": math.cos,
     "sigmoid": lambda a: 1 / (1 + math.exp(-a)),
     "relu": lambda a: max(a, 0.0),
+    "softplus": lambda a: a if a > 20 else math.log1p(math.exp(a)),
     "maximum": max,
     "minimum": min,
     "where": lambda c, a, b: a if c else b,
