@@ -70,6 +70,13 @@ static inline us_$t us_tan_$t(us_$t a) { return us_parts_$t(ctan$f(us_native_$t(
 static inline us_$t us_tanh_$t(us_$t a) { return us_parts_$t(ctanh$f(us_native_$t(a))); }
 //= us_pow : c64 c128
 static inline us_$t us_pow_$t(us_$t a, us_$t b) { return us_parts_$t(cpow$f(us_native_$t(a), us_native_$t(b))); }
+//= us_log1p : c64 c128
+static inline us_$t us_log1p_$t(us_$t a) { return us_make_$t(log1p$f(a.re * (2 + a.re) + a.im * a.im) / 2, atan2$f(a.im, 1 + a.re)); }
+//= us_expm1 : c64 c128
+static inline us_$t us_expm1_$t(us_$t a) {
+  $R half = sin$f(a.im / 2);
+  return us_make_$t(expm1$f(a.re) * cos$f(a.im) - 2 * half * half, exp$f(a.re) * sin$f(a.im));
+}
 //= us_sigmoid : c64 c128
 static inline us_$t us_sigmoid_$t(us_$t a) {
   us_$t e = us_exp_$t(us_neg_$t(a)), one = {1, 0}, d = {1 + e.re, e.im};

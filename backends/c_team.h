@@ -30,3 +30,6 @@ static inline void us_barrier(us_team *team, int64_t size) {
       sched_yield();
   }
 }
+//= us_room
+// Bytes that scratch of a size takes: whole cache lines, and one more so that equal arrays do not share cache sets.
+static inline int64_t us_room(int64_t bytes) { return (bytes + 127) / 64 * 64; }

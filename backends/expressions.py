@@ -213,7 +213,8 @@ class Printer:
             out = self.call(x, [text(a) for a in x.args])
             if uses[key] > 1:
                 named[key] = self.names.fresh(prefix)
-                lines.append(f"const {C_TYPES[check_dtype(x.dtype)]} {named[key]} = {strip(out)};")
+                c_type = "_Bool" if x.dtype == "bool" else C_TYPES[check_dtype(x.dtype)]
+                lines.append(f"const {c_type} {named[key]} = {strip(out)};")
                 return named[key]
             return out
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from . import constructors, contraction, derivatives, elementwise, linalg, randoms, reductions, selection, shaping, signals
 from .table import BUILTINS, EXAMPLES
 
-#: The modules that hold the builtins, in the order of the reference.
-MODULES = (elementwise, constructors, shaping, reductions, contraction, linalg, selection, signals, derivatives, randoms)
+_MODULES = (elementwise, constructors, shaping, reductions, contraction, linalg, selection, signals, derivatives, randoms)
+#: The families of builtins, in the order of the reference.
+FAMILIES = tuple(dict.fromkeys(module.FAMILY for module in _MODULES))
 
-__all__ = ["BUILTINS", "EXAMPLES", "MODULES"]
+__all__ = ["BUILTINS", "EXAMPLES", "FAMILIES"]

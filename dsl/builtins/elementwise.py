@@ -180,7 +180,7 @@ def truth(call: Call, x: Value) -> Value:
     return x if x.type.dtype == BOOL else compose.op(call.b, "ne", x, compose.like(call.b, 0, x))
 
 
-@builtin(FAMILY, "stop_gradient(x)", example="stop_gradient(x)")
+@builtin("differentiation", "stop_gradient(x)", example="stop_gradient(x)")
 def stop_gradient(call: Call) -> Result:
     """x, as a constant for every derivative."""
     x = call.operand("x")

@@ -104,6 +104,12 @@ def _angle_adjoint(b: Builder, node: Node, cotangents: Any, operand: Any, result
     return [(x * 1j * factor.cast(x.dtype)).value]
 
 
+def _angle(torch: Any, attrs: Attrs, x: Any) -> Any:
+    if x.is_complex():
+        return torch.angle(x)
+    return torch.atan2(torch.zeros_like(x), x.detach())
+
+
 def _im(torch: Any, attrs: Attrs, x: Any) -> Any:
     return torch.imag(x) if x.is_complex() else torch.zeros_like(x)
 
@@ -144,7 +150,7 @@ _unary("conj", "numeric", "Complex conjugate; a real x stays.", unary_adjoint(la
        lambda torch, attrs, x: torch.conj(x).resolve_conj(), linear=True)  # fmt: skip
 _unary("re", "numeric", "Real part.", _re_adjoint, lambda torch, attrs, x: torch.real(x), real_twin)
 _unary("im", "numeric", "Imaginary part; zero of a real x.", _im_adjoint, _im, real_twin)
-_unary("angle", _FC, "Phase of a complex number, in -pi..pi.", _angle_adjoint, result=real_twin)
+_unary("angle", _FC, "Phase of a complex number, in -pi..pi.", _angle_adjoint, _angle, real_twin)
 _unary("not", "bool", "Logical negation.", numerics=_torch("logical_not"))
 _unary("stop_gradient", "comparable", "x itself, with derivative zero.", numerics=lambda torch, attrs, x: x.detach())
 

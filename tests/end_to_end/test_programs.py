@@ -1,0 +1,162 @@
+"""Every program of the language page: both targets, both precisions, single and batched, gradients, one kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import pytest
+import torch
+
+import unspool as us
+from tests.end_to_end.cases import CASES, ONE_KERNEL, PROGRAMS, Case, draw
+from unspool.compiler import options
+
+DTYPES = {"f32": torch.float32, "f64": torch.float64}
+DIFFERENTIABLE = [c for c in CASES if c.smooth]
+
+
+@lru_cache(maxsize=None)
+def algorithm(case: Case) -> Any:
+    return getattr(us.load(PROGRAMS / f"{case.program}.us"), case.algorithm)
+
+
+class Shrink(torch.nn.Module):
+    """A small learned operator: contracts, so that fixed points exist."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(0.9, dtype=dtype))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scale * torch.tanh(x)
+
+
+def extras(case: Case, dtype: torch.dtype) -> dict[str, Any]:
+    found: dict[str, Any] = dict(case.iterations)
+    if case.algorithm == "eggroll":
+        found["rng"] = us.key(3)
+    if case.modules:
+        found["denoise"] = Shrink(dtype)
+    return found
+
+
+def run(case: Case, inputs: dict[str, torch.Tensor], dtype: torch.dtype, target: str) -> tuple[torch.Tensor, ...]:
+    cast = {n: t.to(dtype) if t.is_floating_point() else t for n, t in inputs.items()}
+    with options.scope(target=target):
+        found = algorithm(case)(**cast, **extras(case, dtype))
+    return found if isinstance(found, tuple) else (found,)
+
+
+def error(got: torch.Tensor, want: torch.Tensor) -> float:
+    """Relative error in the maximum norm."""
+    assert got.shape == want.shape
+    return float((got.double() - want.double()).detach().abs().max() / want.detach().abs().max().clamp_min(1e-30))
+
+
+@pytest.mark.parametrize("batch", [(), (3,), (2, 2)], ids=["single", "batch", "grid"])
+@pytest.mark.parametrize("precision", ["f64", "f32"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_both_targets_agree(case: Case, precision: str, batch: tuple[int, ...]) -> None:
+    inputs = draw(case, 1, batch)
+    want = run(case, inputs, torch.float64, "interpreter")
+    got = run(case, inputs, DTYPES[precision], "c")
+    limit = 1e-10 if precision == "f64" else case.tolerance32
+    for g, w in zip(got, want, strict=True):
+        assert g.dtype == DTYPES[precision] or not g.is_floating_point()
+        assert error(g, w) <= limit
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_batch_is_one_problem_after_another(case: Case) -> None:
+    inputs = draw(case, 2, (3,))
+    fixed = (*case.shared, *case.given)
+    many = run(case, inputs, torch.float64, "interpreter")
+    for n in range(3):
+        one = run(case, {k: v if k in fixed else v[n] for k, v in inputs.items()}, torch.float64, "interpreter")
+        for a, b in zip(many, one, strict=True):
+            assert error(a[n], b) <= 1e-10
+
+
+def layer_and_inputs(case: Case, target: str) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
+    inputs = draw(case, 4, (2,))
+    given = {n: inputs.pop(n) for n in case.given}
+    more = extras(case, torch.float64)
+    call = {n: more.pop(n) for n in ("rng",) if n in more}
+    layer = algorithm(case).build(**given, **more, dtype=torch.float64, target=target)
+    return layer, {**inputs, **call}
+
+
+def gradients(case: Case, target: str) -> tuple[Callable[[], torch.Tensor], list[torch.Tensor], list[torch.Tensor]]:
+    layer, inputs = layer_and_inputs(case, target)
+    wrt = [*layer.parameters(), *(inputs[n].requires_grad_() for n in case.smooth if n in inputs)]
+
+    def loss() -> torch.Tensor:
+        found = layer(**inputs)
+        outputs = found if isinstance(found, tuple) else (found,)
+        return sum((o * torch.linspace(-1, 1, o.numel(), dtype=o.dtype).reshape(o.shape)).sum() for o in outputs)  # type: ignore[return-value]
+
+    grads = torch.autograd.grad(loss(), wrt, allow_unused=True)
+    return loss, wrt, [torch.zeros_like(w) if g is None else g for g, w in zip(grads, wrt, strict=True)]
+
+
+@pytest.mark.parametrize("case", DIFFERENTIABLE, ids=str)
+def test_gradients_of_both_targets_agree(case: Case) -> None:
+    _, _, compiled = gradients(case, "c")
+    _, _, interpreted = gradients(case, "interpreter")
+    scale = max(float(g.abs().max()) for g in interpreted)
+    for a, b in zip(compiled, interpreted, strict=True):
+        assert float((a - b).abs().max()) <= 1e-8 * max(scale, 1e-3)
+
+
+@pytest.mark.parametrize("case", DIFFERENTIABLE, ids=str)
+def test_gradients_agree_with_finite_differences(case: Case) -> None:
+    loss, wrt, grads = gradients(case, "c")
+    g = torch.Generator().manual_seed(5)
+    h = 1e-6  # central differences in float64: truncation about h^2, rounding about 1e-16 / h
+    for w, grad in zip(wrt, grads, strict=True):
+        direction = torch.randn(w.shape, generator=g, dtype=w.dtype)
+        with torch.no_grad():
+            w += h * direction
+            above = loss()
+            w -= 2 * h * direction
+            below = loss()
+            w += h * direction
+        slope = float(above - below) / (2 * h)
+        assert float((grad * direction).sum()) == pytest.approx(slope, rel=2e-4, abs=2e-5)
+
+
+def stages(name: str, **iterations: int) -> Any:
+    case = next(c for c in CASES if c.algorithm == name)
+    more = extras(case, torch.float32)
+    more.pop("rng", None)
+    shapes = {"lasso": {"m": 6, "n": 9}, "tv": {"h": 8, "w": 11}, "em": {"s": 6, "d": 4, "c": 3, "q": 7, "n": 12},
+              "balance": {"n": 6, "m": 7, "T": 40, "E": 8}, "bilevel": {"n": 10, "d": 4, "v": 6}, "es": {"o": 5, "d": 4, "b": 6},
+              "proxgrad": {"n": 10, "d": 4}}[case.program]  # fmt: skip
+    return algorithm(case).compile(target="c", shapes=shapes, **{**more, **iterations})
+
+
+@pytest.mark.parametrize("name", ONE_KERNEL)
+def test_no_library_call_in_the_loop_and_a_source_without_k(name: str) -> None:
+    kernel = stages(name, K=5)
+    assert "us_topk" not in kernel.source
+    assert kernel.source == stages(name, K=500).source
+
+
+def test_alf_lb_calls_one_routine_in_its_loop() -> None:
+    kernel = stages("alf_lb")
+    assert str(kernel.loops).count("call topk_mask") == 1
+
+
+def test_other_batch_sizes_and_iteration_counts_compile_nothing() -> None:
+    from unspool.backends import build
+
+    case = CASES[0]
+    run(case, draw(case, 1, (3,)), torch.float32, "c")
+    before = build.statistics.compiled + build.statistics.hits
+    for batch in ((1,), (5,), (2, 3), ()):
+        run(case, draw(case, 1, batch), torch.float32, "c")
+    longer = Case(case.program, case.algorithm, case.make, {"K": 9}, given=case.given)
+    run(longer, draw(case, 1, (3,)), torch.float32, "c")
+    assert build.statistics.compiled + build.statistics.hits == before
