@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..compiler.loops.tree import Array, Barrier, Block, Call, Declare, Expr, FromInt, LibraryCall, Literal, Load, Loop, Single, Store, Tree
+from ..compiler.loops.tree import Array, Barrier, Call, Declare, Expr, FromInt, Int, LibraryCall, Literal, Load, Loop, Single, Store, Tree
 from .affine import coefficient, constant, linear, names, offset
-from .rewrite import expr_names, loads, reads, walk, writes
+from .rewrite import expr_names, loads, walk, writes
 
 Arrays = Mapping[str, Array]
 SIZES = {"f32": 4, "f64": 8}
@@ -120,7 +120,7 @@ def _calls(e: Expr) -> list[Call]:
 
 def independent(loop: Loop) -> bool:
     """Whether iterations of a loop touch different elements, so that any order of their parts is right."""
-    if "parallel" in loop.kind or "vector" in loop.kind:
+    if "parallel" in loop.kind:
         return True
     own = {t.array.name for t in walk(loop.body) if isinstance(t, Declare)}
     bound = {t.name for t in walk(loop.body) if isinstance(t, Loop)}
@@ -132,7 +132,7 @@ def independent(loop: Loop) -> bool:
     return True
 
 
-def _separates(components: list, variable: str, bound: set[str]) -> bool:  # type: ignore[type-arg]
+def _separates(components: list[Int], variable: str, bound: set[str]) -> bool:
     forms = [linear(c) for c in components]
     used = set().union(*(names(atom) for atom in forms[0]))
     return all(f == forms[0] for f in forms) and coefficient(components[0], variable) not in (None, 0) and not used & bound
@@ -162,11 +162,6 @@ def can_jam(loop: Loop, arrays: Arrays) -> bool:
             return False
     with_locals = {**arrays, **{t.array.name: t.array for t in walk(loop.body) if isinstance(t, Declare)}}
     return any(shared_tile(loop, c, with_locals) for c in loop.body.children) and independent(loop)
-
-
-def writes_then_reads(block: Block) -> set[str]:
-    """Arrays a block both writes and reads."""
-    return writes(block) & reads(block)
 
 
 # -- tile shapes -----------------------------------------------------------------------------------------------------

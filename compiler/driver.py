@@ -75,7 +75,9 @@ class HostProgram:
     kernels: Mapping[int, Compiled] = field(default_factory=dict)
 
 
-def compile_graph(graph: Graph, target: Target, *, accumulate: bool = False, strict: bool = False, schedule: str | None = None) -> Compiled:
+def compile_graph(
+    graph: Graph, target: Target, *, accumulate: bool = False, strict: bool = False, schedule: str | None = None
+) -> Compiled:
     """One kernel for a graph with concrete dtypes and core sizes; iteration counts may stay names.
 
     ``accumulate`` adds every output to what its array holds. ``schedule`` replaces the recipe (the text of steps;
@@ -102,7 +104,9 @@ def compile_host(graph: Graph, target: Target, *, strict: bool = False) -> HostP
     made = {}
     for node in kernels(cut):
         try:
-            made[node.attr("number")] = compile_graph(kernel_graph(node, f"{graph.name}_{node.attr('number')}"), target, strict=strict)
+            made[node.attr("number")] = compile_graph(
+                kernel_graph(node, f"{graph.name}_{node.attr('number')}"), target, strict=strict
+            )
         except CannotExpand:
             continue  # the interpreter runs this part
     return HostProgram(cut, made)
@@ -134,7 +138,11 @@ def work_of(graph: Graph) -> float:
         for node in nodes:
             trips = times
             if node.op == "for":
-                trip = (node.attr("upper") - node.attr("lower")) if node.attr("step") > 0 else (node.attr("lower") - node.attr("upper"))
+                trip = (
+                    (node.attr("upper") - node.attr("lower"))
+                    if node.attr("step") > 0
+                    else (node.attr("lower") - node.attr("upper"))
+                )
                 trips *= max(1, trip.evaluate(dict.fromkeys(trip.names(), 16)))
             elif node.outputs:
                 widths = [expand.elements(v.type) for v in node.outputs]

@@ -12,7 +12,7 @@ from ..compiler.graph.graph import Value
 from ..compiler.graph.types import Size, is_complex, is_integer
 from . import syntax as s
 from .builtins.all import BUILTINS
-from .builtins.compose import permute
+from .builtins.compose import permute, reshape
 from .context import Context, LowerError, Poisoned, describe, lowers, noun, weak_kind
 from .dtypes import kind_of
 from .operand import (
@@ -183,8 +183,7 @@ def _binary(ctx: Context, node: s.Binary) -> Operand:
         if isinstance(left, Weak) and isinstance(right, Weak) and type(left.number) is type(right.number) is bool:
             return Weak(left.number and right.number if node.op == "and" else left.number or right.number)
         a, b = boolean(ctx, left, node.left), boolean(ctx, right, node.right)
-        ctx.broadcast_shapes(a.type.shape, b.type.shape)
-        return Array(ctx.builder.op(_OPS[node.op], a, b))
+        return Array(ctx.builder.op(_OPS[node.op], *_fitted(ctx, node.op, a, b)))
     return arithmetic(ctx, node.op, ctx.expr(node.left), ctx.expr(node.right))
 
 
@@ -203,16 +202,22 @@ def arithmetic(ctx: Context, op: str, left: Operand, right: Operand) -> Operand:
     (a, b), dtype = ctx.promote(left, right, real=op == "/")
     if dtype == "key" or (op in ("//", "%") and is_complex(dtype)):
         raise ctx.fault("US0303", f"{op} of {dtype} values")
-    _shapes(ctx, op, a, b)
-    return Array(ctx.builder.op(_OPS[op], a, b))
+    return Array(ctx.builder.op(_OPS[op], *_fitted(ctx, op, a, b)))
 
 
-def _shapes(ctx: Context, op: str, a: Value, b: Value) -> tuple[Size, ...]:
+def _fitted(ctx: Context, op: str, a: Value, b: Value) -> tuple[Value, Value]:
+    """The operands, which must broadcast; sizes that only ``where`` makes equal are written alike."""
     try:
-        return ctx.broadcast_shapes(a.type.shape, b.type.shape)
+        shape = ctx.broadcast_shapes(a.type.shape, b.type.shape)
     except BuiltinError as error:
         message = f"{op} of {describe(a.type)} and {describe(b.type)}: " + error.message.split(", in shapes")[0]
         raise ctx.fault("US0301", message, None, error.suggestion) from None
+    return _spelled(ctx, a, shape), _spelled(ctx, b, shape)
+
+
+def _spelled(ctx: Context, x: Value, shape: tuple[Size, ...]) -> Value:
+    sizes = [s if s.constant == 1 else t for s, t in zip(x.type.shape, shape[len(shape) - x.type.rank :], strict=True)]
+    return reshape(ctx.builder, x, sizes)
 
 
 def _power(ctx: Context, left: Operand, right: Operand) -> Operand:
@@ -225,8 +230,7 @@ def _power(ctx: Context, left: Operand, right: Operand) -> Operand:
         if isinstance(exponent, int) and exponent < 0 and is_integer(left.type.dtype):
             left = Array(ctx.as_value(left, "real"))
     (a, b), _ = ctx.promote(left, right)
-    _shapes(ctx, "**", a, b)
-    return Array(ctx.builder.op("pow", a, b))
+    return Array(ctx.builder.op("pow", *_fitted(ctx, "**", a, b)))
 
 
 def _weak(ctx: Context, op: str, left: Operand, right: Operand) -> Operand:
@@ -359,5 +363,4 @@ def comparison(ctx: Context, op: str, left: Operand, right: Operand) -> Operand:
         raise ctx.fault("US0303", "complex numbers have no order", None, "compare abs(x), re(x) or im(x)")
     if dtype == "key" or (dtype == "bool" and op not in ("==", "!=")):
         raise ctx.fault("US0303", f"{op} of {dtype} values", None, "bool values have and, or, not, ==, !=" if dtype == "bool" else None)
-    _shapes(ctx, op, a, b)
-    return Array(ctx.builder.op(_OPS[op], a, b))
+    return Array(ctx.builder.op(_OPS[op], *_fitted(ctx, op, a, b)))

@@ -10,6 +10,7 @@ from itertools import groupby
 
 from ..compiler.graph.ops.table import OPS, Op, lookup
 from .builtins.all import BUILTINS, EXAMPLES, FAMILIES
+from .operand import Builtin
 
 _HEAD = """\
 # Reference
@@ -40,13 +41,19 @@ def reference() -> str:
     rows = sorted(BUILTINS.values(), key=lambda row: order[row.family])
     for family, members in groupby(rows, key=lambda row: row.family):
         parts.append(f"### {family.capitalize()}\n")
-        parts += [f"**`{row.signature}`** {row.doc} For example `{EXAMPLES[row.name]}`.\n" for row in members]
+        parts.append("\n".join(_entry(row) for row in members) + "\n")
     parts.append(_OPS_HEAD)
     by_family = sorted(OPS.values(), key=lambda op: op.family)
     for family, ops in groupby(by_family, key=lambda op: op.family):
         parts.append(f"### {family.capitalize()} ops\n")
         parts.append(_table(ops))
     return "\n".join(parts)
+
+
+def _entry(row: Builtin) -> str:
+    example = EXAMPLES[row.name]
+    shown = f" For example `{example}`." if example != row.signature else ""
+    return f"- **`{row.signature}`** {row.doc}{shown}"
 
 
 def _table(ops: Iterable[Op]) -> str:

@@ -44,7 +44,11 @@ class _Maker:
         kind = self.draw(st.integers(0, 4))
         if kind == 0:
             return self.op(self.draw(st.sampled_from(_SMOOTH if self.smooth else _SMOOTH + _KINKED)), x)
-        others = [v for v in self.values if v.type == x.type or v.type.rank == 0 or (v.type.rank == 1 and x.type.shape[-1:] == v.type.shape)]
+        others = [
+            v
+            for v in self.values
+            if v.type == x.type or v.type.rank == 0 or (v.type.rank == 1 and x.type.shape[-1:] == v.type.shape)
+        ]
         y = self.draw(st.sampled_from(others))
         if kind == 1:
             one = self.op("const", value=1.5, dtype="f64")

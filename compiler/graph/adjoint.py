@@ -39,7 +39,9 @@ def backward(graph: Graph, wrt: Sequence[int]) -> Graph:
     return b.finish(gradient(b, graph, graph.inputs, wrt, cotangents))
 
 
-def gradient(b: Builder, graph: Graph, args: Sequence[Value], wrt: Sequence[int], cotangents: Sequence[Value | None]) -> list[Value]:
+def gradient(
+    b: Builder, graph: Graph, args: Sequence[Value], wrt: Sequence[int], cotangents: Sequence[Value | None]
+) -> list[Value]:
     """Append ``graph`` on ``args`` and its adjoint to ``b``; the cotangents of arguments ``wrt`` (zeros if none)."""
     return value_and_gradient(b, graph, args, wrt, cotangents)[1]
 

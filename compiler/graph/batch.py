@@ -129,7 +129,9 @@ class _Batcher:
             return [self.spread(r, f) for r, f in zip(region.results, wanted, strict=True)]
 
         regions = tuple(self.b.region([], lambda r=r: side(r)) for r in node.regions)
-        types = tuple(v.type if not f else Type(v.type.dtype, (self.size, *v.type.shape)) for v, f in zip(node.outputs, wanted, strict=True))
+        types = tuple(
+            v.type if not f else Type(v.type.dtype, (self.size, *v.type.shape)) for v, f in zip(node.outputs, wanted, strict=True)
+        )
         found = self.b.op("if", self.values[condition], regions=regions, types=types)
         for out, value, flag in zip(node.outputs, found if isinstance(found, tuple) else (found,), wanted, strict=True):
             self.bind(out.name, value, flag)

@@ -267,8 +267,16 @@ class Builder:
         outputs = [Value(self.fresh(h), v.type) for h, v in zip(hints, carried, strict=True)]
         outputs += [Value(self.fresh(), v.type.with_shape(length, *v.type.shape)) for v in result.stacked]
         attrs = make_attrs(
-            {"index": index, "lower": low, "upper": high, "step": step, "stacked": len(result.stacked),
-             "stack_size": length if result.stacked else None, "until": True if result.until else None, "names": tuple(names) or None}
+            {
+                "index": index,
+                "lower": low,
+                "upper": high,
+                "step": step,
+                "stacked": len(result.stacked),
+                "stack_size": length if result.stacked else None,
+                "until": True if result.until else None,
+                "names": tuple(names) or None,
+            }
         )
         self._nodes.append(Node("for", tuple(v.name for v in carried), tuple(outputs), attrs, (region,), self.span))
         return tuple(outputs)

@@ -14,7 +14,9 @@ from .graph import Builder, Graph, Node, Region, Value, free_names, make_attrs, 
 from .types import Type
 
 #: Nodes that only rearrange or make scalars: a run of nothing else is not worth a kernel.
-CHEAP = frozenset({"const", "size_value", "iota", "broadcast", "reshape", "permute", "slice", "diagonal", "flip", "stop_gradient"})
+CHEAP = frozenset(
+    {"const", "size_value", "iota", "broadcast", "reshape", "permute", "slice", "diagonal", "flip", "stop_gradient"}
+)
 
 
 def partition(graph: Graph, expands: Callable[[Node], bool]) -> Graph:

@@ -97,7 +97,12 @@ def _constant(node: Node, producers: Producers, types: Types) -> Node | None:
     if node.op not in ("cast", "add", "sub", "mul"):
         return None
     values = [_literal(producers, n) for n in node.inputs]
-    if not node.inputs or node.outputs[0].type.shape or any(v is None for v in values) or any(types[n].shape for n in node.inputs):
+    if (
+        not node.inputs
+        or node.outputs[0].type.shape
+        or any(v is None for v in values)
+        or any(types[n].shape for n in node.inputs)
+    ):
         return None
     dtype = node.output.type.dtype
     if node.op == "cast" and isinstance(values[0], (bool, int)) and dtype in ("real", "f32", "f64", "i32", "i64"):

@@ -1,6 +1,6 @@
 """Trace: return what named carried values are after every iteration.
 
-    x = for k carry x {...}; return x      -->      x, xs = for k carry x {...; stack x}; return x, xs
+x = for k carry x {...}; return x      -->      x, xs = for k carry x {...; stack x}; return x, xs
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def trace(graph: Graph, names: Sequence[str]) -> Graph:
     used = set(graph.types)
     for name in names:
         if name not in known:
-            raise DataError(f"{graph.name} carries no {name!r} through a loop; trace takes {', '.join(sorted(known)) or 'nothing here'}")
+            raise DataError(
+                f"{graph.name} carries no {name!r} through a loop; trace takes {', '.join(sorted(known)) or 'nothing here'}"
+            )
         position, n = known[name]
         label = f"{name}_trace"
         while label in used:

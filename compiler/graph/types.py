@@ -49,7 +49,7 @@ class SizeFn:
         return f"{left} {self.op} {right}"
 
 
-Atom = Union[str, SizeFn]
+Atom = str | SizeFn
 Monomial = tuple[Atom, ...]  # a sorted product of atoms, with repetition
 SizeLike = Union["Size", int, str]
 
@@ -91,7 +91,9 @@ class Size:
     @property
     def is_name(self) -> bool:
         """True of a bare name."""
-        return len(self.terms) == 1 and self.terms[0][1] == 1 and len(self.terms[0][0]) == 1 and isinstance(self.terms[0][0][0], str)
+        return (
+            len(self.terms) == 1 and self.terms[0][1] == 1 and len(self.terms[0][0]) == 1 and isinstance(self.terms[0][0][0], str)
+        )
 
     def names(self) -> frozenset[str]:
         """All names that occur, inside ``min``, ``//`` and the like too."""
@@ -341,4 +343,4 @@ class Pick:
         return f"@{self.operand}"
 
 
-Item = Union[At, Range, Pick]
+Item = At | Range | Pick

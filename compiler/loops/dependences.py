@@ -159,7 +159,9 @@ def _may_precede(a: Statement, b: Statement, above: Mapping[str, Sequence[Level]
     return shares_loop or position[a.name] < position[b.name]
 
 
-def _dependence(array: str, a: _Touch, b: _Touch, above: Mapping[str, Sequence[Level]], params: Sequence[str]) -> Dependence | None:
+def _dependence(
+    array: str, a: _Touch, b: _Touch, above: Mapping[str, Sequence[Level]], params: Sequence[str]
+) -> Dependence | None:
     rename = primed(b.statement)
     same = []
     for x, y in zip(a.index, b.index):

@@ -246,7 +246,9 @@ def _reduce(low: Lowering, out: Value, type: Type, extents: Sequence[Size], kind
     def make(i: Index) -> tuple[Access, Expr]:
         return Access(array, i[:rank], type.dtype), element(i[:rank], i[rank:])
 
-    low.emit([*type.shape, *extents], make, kind, lambda w, e, names: _loop_order(low, w, e, names, rank, [*type.shape, *extents]))
+    low.emit(
+        [*type.shape, *extents], make, kind, lambda w, e, names: _loop_order(low, w, e, names, rank, [*type.shape, *extents])
+    )
     low.scope[out.name] = stored(array, type)
 
 

@@ -20,10 +20,7 @@ from .nest import Sequence as SequenceOrder
 from .tree import Int
 
 _RESERVED = frozenset(
-    "and or not exists implies mod floor floord ceil ceild min max true false infty NaN"
-    " auto break case char const continue default do double else enum extern float for goto if inline int long register"
-    " restrict return short signed sizeof static struct switch typedef union unsigned void volatile while complex asm"
-    " typeof main".split(" ")  # words of isl and of C
+    ["and", "or", "not", "exists", "implies", "mod", "floor", "floord", "ceil", "ceild", "min", "max", "true", "false", "infty", "NaN", "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern", "float", "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed", "sizeof", "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while", "complex", "asm", "typeof", "main"]  # words of isl and of C
 )
 #: Names that isl gives to loops and the compiler to dims.
 _GENERATED = re.compile(r"[cti]\d+|us_\w*|w\d+")

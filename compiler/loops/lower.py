@@ -99,7 +99,11 @@ class Lowering:
             if dim.name not in size.names():
                 continue
             affine = size.affine()
-            if affine is None or dim.name not in affine[0] or any(not isinstance(x, str) and dim.name in size_names(x) for x in affine[0]):
+            if (
+                affine is None
+                or dim.name not in affine[0]
+                or any(not isinstance(x, str) and dim.name in size_names(x) for x in affine[0])
+            ):
                 raise CannotExpand(f"no bound for the size {size} over {dim.name}")
             size = size.substitute({dim.name: dim.upper - 1 if affine[0][dim.name] > 0 else dim.lower})
         return size if size.constant is None else Size.of(max(0, size.constant))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Union
+from functools import cached_property
 
 from ..diagnostics import Span
 from ..graph.types import Size
@@ -46,7 +46,7 @@ class Apply:
     dtype: str
 
 
-Expr = Union[Access, SizeValue, Literal, Apply]
+Expr = Access | SizeValue | Literal | Apply
 
 
 ZERO = Size.of(0)
@@ -104,7 +104,11 @@ class Statement:
 
     def params(self) -> set[str]:
         """Names in bounds, guards and indices that are not its dims."""
-        sizes = [s for d in self.dims for s in (d.lower, d.upper)] + [g.size for g in self.guards] + [*self.write.index, *self.integers]
+        sizes = (
+            [s for d in self.dims for s in (d.lower, d.upper)]
+            + [g.size for g in self.guards]
+            + [*self.write.index, *self.integers]
+        )
         sizes += [i for a in (*self.reads(), *self.outputs, *self.inputs) for i in a.index] + size_values(self.value)
         return set().union(*(s.names() for s in sizes)) - {d.name for d in self.dims}
 
@@ -156,10 +160,14 @@ class LoopOrder:
 
     def value(self, statement: str) -> Size:
         """The loop's value for a statement below it."""
-        return dict(self.values)[statement]
+        return self._table[statement]
+
+    @cached_property
+    def _table(self) -> dict[str, Size]:
+        return dict(self.values)
 
 
-Order = Union[Leaf, Sequence, LoopOrder]
+Order = Leaf | Sequence | LoopOrder
 
 
 @dataclass(frozen=True)
@@ -176,12 +184,12 @@ class Nest:
         """The array of that name."""
         return self.array_table[name]
 
-    @property
+    @cached_property
     def array_table(self) -> dict[str, ArrayInfo]:
         """Arrays by name."""
         return {a.name: a for a in self.arrays}
 
-    @property
+    @cached_property
     def statement_table(self) -> dict[str, Statement]:
         """Statements by name."""
         return {s.name: s for s in self.statements}

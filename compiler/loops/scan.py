@@ -259,7 +259,9 @@ def _crosses(scheduled: Scheduled, loop: LoopOrder, inner: LoopOrder) -> bool:
         source, sink = table[d.source], table[d.sink]
         rename = primed(sink)
         around = scheduled.outer(loop.name)
-        pairs = [(isl.affine_text(o.value(d.source)), isl.affine_text(o.value(d.sink).substitute(rename))) for o in (*around, inner)]
+        pairs = [
+            (isl.affine_text(o.value(d.source)), isl.affine_text(o.value(d.sink).substitute(rename))) for o in (*around, inner)
+        ]
         same = [f"{a} = {b}" for a, b in pairs[:-1]]
         differ = f"{pairs[-1][0]} != {pairs[-1][1]}"
         if not d.relation.intersect(pair_map(source, sink, " and ".join([*same, differ]), scheduled.nest.params)).is_empty():
@@ -277,7 +279,9 @@ def _settle(scheduled: Scheduled) -> tuple[ArrayInfo, ...]:
         for unit in _units(scheduled.nest.order):
             written = {w for s in leaves(unit) for w in _targets(scheduled.nest.statement_table[s])}
             inside = {loop.name for loop in loops_of(unit)}
-            outer_locals = {w for w in written if arrays[w].scope.startswith("local") and arrays[w].scope.split()[1] not in inside}
+            outer_locals = {
+                w for w in written if arrays[w].scope.startswith("local") and arrays[w].scope.split()[1] not in inside
+            }
             shared = {w for w in written if not arrays[w].scope.startswith("local")}
             if shared and outer_locals - mixed:
                 mixed |= outer_locals

@@ -1,6 +1,6 @@
 """A schedule is a list of named steps with a text form; applying one replays it and proves the result.
 
-    fuse i3 i7; tile i3 64; parallel i3_o; vector i9; contract length i3
+fuse i3 i7; tile i3 64; parallel i3_o; vector i9; contract length i3
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Text of a nest: prints to a form a person can read and :func:`parse_nest` reads back to an equal nest.
 
-    nest tv [K]
-    array p: f32[427, 640] problem
-    S1 { t0: 0..K, i0: 0..426 } p[i0] add= mul:f32(x[i0]:f32, 2.0:f32)
-    order
-      for t0 serial (S1: t0)
-        S1
+nest tv [K]
+array p: f32[427, 640] problem
+S1 { t0: 0..K, i0: 0..426 } p[i0] add= mul:f32(x[i0]:f32, 2.0:f32)
+order
+  for t0 serial (S1: t0)
+    S1
 """
 
 from __future__ import annotations

@@ -72,6 +72,8 @@ class Scheduled:
 
     def is_private(self, array: str, loop: LoopOrder) -> bool:
         """Whether every iteration of ``loop`` (or of one inside it) has its own copy of an array."""
+        if not any(a == array for a, _ in self.private):
+            return False
         inside = {loop.name} | {inner.name for inner in loops_of(loop.body)}
         return any((array, name) in self.private for name in inside)
 
@@ -158,9 +160,9 @@ def can_fuse(scheduled: Scheduled, first: str, second: str) -> str | None:
 def fuse(scheduled: Scheduled, first: str, second: str) -> Scheduled:
     """Two sibling loops become one; what stood between moves before or after.
 
-        for i: A(i)                     for i:
-        for j: B(j)         -->             A(i)
-                                            B(i)
+    for i: A(i)                     for i:
+    for j: B(j)         -->             A(i)
+                                        B(i)
     """
     reason = can_fuse(scheduled, first, second)
     if reason:
@@ -200,8 +202,8 @@ def can_interchange(scheduled: Scheduled, outer: str, inner: str) -> str | None:
 def interchange(scheduled: Scheduled, outer: str, inner: str) -> Scheduled:
     """Swap two perfectly nested loops.
 
-        for i:                          for j:
-            for j: S(i, j)      -->         for i: S(i, j)
+    for i:                          for j:
+        for j: S(i, j)      -->         for i: S(i, j)
     """
     reason = can_interchange(scheduled, outer, inner)
     if reason:
@@ -226,8 +228,8 @@ def can_tile(scheduled: Scheduled, name: str, size: int) -> str | None:
 def tile(scheduled: Scheduled, name: str, size: int) -> Scheduled:
     """Cut a loop into blocks of ``size`` (the last one may be short).
 
-        for i: S(i)         -->     for i_o:
-                                        for i_i in the block: S(i)
+    for i: S(i)         -->     for i_o:
+                                    for i_i in the block: S(i)
     """
     reason = can_tile(scheduled, name, size)
     if reason:
@@ -247,7 +249,7 @@ def tile(scheduled: Scheduled, name: str, size: int) -> Scheduled:
 def conflicts(scheduled: Scheduled, name: str, *, reductions: bool) -> Iterator[Dependence]:
     """Dependences between different iterations of a loop; private arrays have none."""
     loop, outer = scheduled.loop(name), scheduled.outer(name)
-    below = set(leaves(loop))
+    below = {s for s, _ in loop.values}
     for d in scheduled.found:
         if d.source not in below or d.sink not in below or (d.reduction and reductions):
             continue
@@ -267,7 +269,7 @@ def can_parallel(scheduled: Scheduled, name: str) -> str | None:
 def parallel(scheduled: Scheduled, name: str) -> Scheduled:
     """Iterations of a loop are split over the threads.
 
-        for i: S(i)         -->     parallel i: S(i)
+    for i: S(i)         -->     parallel i: S(i)
     """
     reason = can_parallel(scheduled, name)
     if reason:
@@ -291,7 +293,7 @@ def can_vector(scheduled: Scheduled, name: str) -> str | None:
 def vector(scheduled: Scheduled, name: str) -> Scheduled:
     """Iterations of an innermost loop run side by side in vector registers.
 
-        for i: S(i)         -->     vector i: S(i)
+    for i: S(i)         -->     vector i: S(i)
     """
     reason = can_vector(scheduled, name)
     if reason:
@@ -361,7 +363,9 @@ def _uncovered_read(scheduled: Scheduled, array: str, loop: LoopOrder, sites: li
             levels = [(p.value(writer), p.value(reader).substitute(rename)) for p in path]
             same = [f"{isl.affine_text(a)} = {isl.affine_text(b)}" for a, b in levels]
             if len(index) == rank and len(written) == rank:
-                same += [f"{isl.affine_text(a)} = {isl.affine_text(b.substitute(rename))}" for a, b in zip(written, index, strict=True)]
+                same += [
+                    f"{isl.affine_text(a)} = {isl.affine_text(b.substitute(rename))}" for a, b in zip(written, index, strict=True)
+                ]
             elif len(written) != len(index):
                 continue
             order = before_text(source, sink, above)
@@ -375,7 +379,7 @@ def _uncovered_read(scheduled: Scheduled, array: str, loop: LoopOrder, sites: li
 def contract(scheduled: Scheduled, array: str, name: str) -> Scheduled:
     """A temporary array becomes local to one iteration of a loop; axes that follow the loops go away.
 
-        t[n];  for i: t[i] = ..; .. t[i]      -->      for i: t = ..; .. t
+    t[n];  for i: t[i] = ..; .. t[i]      -->      for i: t = ..; .. t
     """
     reason = can_contract(scheduled, array, name)
     if reason:

@@ -7,7 +7,6 @@ Scalar expressions (:class:`Expr`) compute one element with the elementwise ops 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Union
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Call:
     dtype: str
 
 
-Expr = Union[Load, Literal, FromInt, Call]
+Expr = Load | Literal | FromInt | Call
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ class LibraryCall:
     integers: tuple[Int, ...] = ()
 
 
-Tree = Union[Loop, If, Declare, Single, Barrier, LibraryCall, Store]
+Tree = Loop | If | Declare | Single | Barrier | LibraryCall | Store
 
 
 @dataclass(frozen=True)

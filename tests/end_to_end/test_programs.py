@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ DTYPES = {"f32": torch.float32, "f64": torch.float64}
 DIFFERENTIABLE = [c for c in CASES if c.smooth]
 
 
-@lru_cache(maxsize=None)
+@cache
 def algorithm(case: Case) -> Any:
     return getattr(us.load(PROGRAMS / f"{case.program}.us"), case.algorithm)
 

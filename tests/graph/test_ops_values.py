@@ -128,7 +128,7 @@ def test_convolutions_agree_with_torch() -> None:
     want = torch.nn.functional.conv2d(x, w, stride=(2, 1), padding=1)
     np.testing.assert_array_equal(run("conv2d", x, w, stride=(2, 1), padding=1), want.numpy())
     types = (Type.of("f32", "b", 2, "h", "w"), Type.of("f32", "o", 2, 3, 2))
-    assert str(infer("conv2d", types, {"stride": (2, 1), "padding": 1})[0]) == "f32[b, o, (h - 1) // 2 + 1, w + 1]"
+    assert str(infer("conv2d", types, {"stride": (2, 1), "padding": 1})[0]) == "f32[b, o, ((h - 1) // 2) + 1, w + 1]"
 
 
 def test_fft_agrees_with_numpy() -> None:

@@ -129,7 +129,9 @@ def test_the_random_graphs_cover_the_table() -> None:
 def counter() -> Graph:
     b = Builder("counter")
     x, theta = b.input("x", Type.of("f64", "n")), b.input("theta", Type.of("f64", "K"))
-    out = b.loop("k", 0, "K", [x], lambda c: LoopBody((b.op("mul", c, b.op("slice", theta, items=(At(Size.of("k")),))),)), names=("x",))
+    out = b.loop(
+        "k", 0, "K", [x], lambda c: LoopBody((b.op("mul", c, b.op("slice", theta, items=(At(Size.of("k")),))),)), names=("x",)
+    )
     return b.finish(out)
 
 

@@ -63,4 +63,10 @@ def random_nests(draw: st.DrawFn, *, statements: int = 4) -> Nest:
 def random_arrays(seed: int) -> list[np.ndarray]:
     """Values for the five arrays of a random nest."""
     g = np.random.default_rng(seed)
-    return [g.uniform(-1, 1, (N, N)), g.uniform(-1, 1, (N, N)), g.uniform(-1, 1, (N, N)), g.uniform(-1, 1, N), g.uniform(-1, 1, ())]
+    return [
+        g.uniform(-1, 1, (N, N)),
+        g.uniform(-1, 1, (N, N)),
+        g.uniform(-1, 1, (N, N)),
+        g.uniform(-1, 1, N),
+        g.uniform(-1, 1, ()),
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import pi, sqrt
+from math import factorial, pi, sqrt
 from typing import TYPE_CHECKING, Any
 
 from ..types import Type, is_complex
@@ -104,6 +104,11 @@ def _angle_adjoint(b: Builder, node: Node, cotangents: Any, operand: Any, result
     return [(x * 1j * factor.cast(x.dtype)).value]
 
 
+def _polygamma(torch: Any, attrs: Attrs, x: Any) -> Any:
+    order = attrs["order"]
+    return torch.special.zeta(order + 1.0, x) * (-1.0) ** (order + 1) * factorial(order)
+
+
 def _angle(torch: Any, attrs: Attrs, x: Any) -> Any:
     if x.is_complex():
         return torch.angle(x)
@@ -144,8 +149,8 @@ _unary("isfinite", "numeric", "True where x is neither infinite nor NaN.", resul
 _unary("lgamma", _F, "Logarithm of the absolute gamma function: ln |Gamma(x)|.",
        unary_adjoint(lambda g, x, y: g * x().op("digamma")))  # fmt: skip
 _unary("digamma", _F, "Derivative of lgamma: Gamma'(x) / Gamma(x).", unary_adjoint(_digamma_adjoint))
-_unary("polygamma1", _F, "Derivative of digamma (trigamma).", unary_adjoint(_polygamma1_adjoint),
-       lambda torch, attrs, x: torch.polygamma(1, x))  # fmt: skip
+_unary("polygamma1", _F, "Derivative of digamma (trigamma): sum over k >= 0 of 1 / (x + k)^2.", unary_adjoint(_polygamma1_adjoint),
+       lambda torch, attrs, x: torch.special.zeta(2.0, x))  # fmt: skip
 _unary("conj", "numeric", "Complex conjugate; a real x stays.", unary_adjoint(lambda g, x, y: g.conj()),
        lambda torch, attrs, x: torch.conj(x).resolve_conj(), linear=True)  # fmt: skip
 _unary("re", "numeric", "Real part.", _re_adjoint, lambda torch, attrs, x: torch.real(x), real_twin)
@@ -155,7 +160,7 @@ _unary("not", "bool", "Logical negation.", numerics=_torch("logical_not"))
 _unary("stop_gradient", "comparable", "x itself, with derivative zero.", numerics=lambda torch, attrs, x: x.detach())
 
 register(Op("polygamma", "elementwise", _infer("polygamma", _F, lambda d: d),
-            lambda torch, attrs, x: torch.polygamma(attrs["order"], x), _polygamma_adjoint, batch_elementwise, library=True,
+            _polygamma, _polygamma_adjoint, batch_elementwise, library=True,
             doc="Derivative of digamma of a given order: attribute order >= 2."))  # fmt: skip
 
 

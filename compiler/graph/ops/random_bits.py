@@ -112,7 +112,17 @@ def _radius(torch: Any, a: Any) -> Any:
     e = ((bits >> 52) - 1023 + large).to(torch.float64)
     m = torch.where(large, m * 0.5, m)
     s = (m - 1.0) / (m + 1.0)
-    return torch.sqrt(-2.0 * (e * LN2 + (2.0 * s) * _horner(LOG, s * s)))
+    return _sqrt(torch, -2.0 * (e * LN2 + (2.0 * s) * _horner(LOG, s * s)))
+
+
+def _sqrt(torch: Any, x: Any) -> Any:
+    """The exactly rounded root. Torch's on a CPU may be MKL's, whose last bit is off now and then; NumPy's is the processor's."""
+    if x.device.type != "cpu":
+        return torch.sqrt(x)
+    import numpy
+
+    array = x.contiguous().numpy()
+    return torch.from_numpy(numpy.sqrt(array, out=array))
 
 
 def _cosine(torch: Any, b: Any) -> Any:

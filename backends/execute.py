@@ -1,0 +1,254 @@
+"""Running a compiled kernel on tensors, and its backward kernel through torch's autograd.
+
+A kernel computes one problem; a call runs it on a batch. Operands are flat: core axes only (shared by all problems), or one
+batch axis in front of them. The number of threads is torch's: many problems are divided among the threads, few
+problems each get all of them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..compiler import options
+from ..compiler.diagnostics import CompileError, UnspoolError
+from ..compiler.driver import Compiled, compile_graph
+from ..compiler.graph.adjoint import backward, differentiable
+from ..compiler.graph.batch import batch as batch_graph
+from ..compiler.graph.graph import Graph
+from ..compiler.graph.interp import interpret
+from ..compiler.graph.ops.common import torch_dtype
+from ..compiler.graph.types import Type
+
+#: Below this much work (in additions), starting threads costs more than they save.
+SMALL = 50_000.0
+
+
+class FallbackWarning(UserWarning):
+    """A part of a program runs in the interpreter because the target cannot compile it."""
+
+
+class _Shapes:
+    """Shapes of values whose types may name run-time integers."""
+
+    def __init__(self, types: Sequence[Type], names: Sequence[str]) -> None:
+        self._types = types
+        self._names = names
+        self._known: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+
+    def get(self, sizes: Mapping[str, int]) -> list[tuple[int, ...]]:
+        key = tuple([sizes[n] for n in self._names])
+        found = self._known.get(key)
+        if found is None:
+            found = [tuple(s.evaluate(sizes) for s in t.shape) for t in self._types]
+            self._known[key] = found
+        return found
+
+
+class Runner:
+    """A compiled kernel as a function of flat tensors. ``zeroed``: it adds to its outputs (see ``compile_graph``)."""
+
+    def __init__(self, compiled: Compiled, source: Graph, *, accumulate: bool = False) -> None:
+        self.compiled = compiled
+        self.graph = source
+        self.integers = compiled.tree.integers
+        self.accumulate = accumulate
+        names = sorted(set().union(*(s.names() for t in source.result_types for s in t.shape)))
+        self.shapes = _Shapes(source.result_types, names)
+        self.dtypes = [torch_dtype(torch, t.dtype) for t in source.result_types]
+        self.kernel = compiled.kernel
+
+    def run(
+        self, inputs: Sequence[Tensor], batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], own: Sequence[bool]
+    ) -> list[Tensor]:
+        """Outputs: per problem where ``own`` (a batch axis in front, if ``batch`` is not None), else summed over problems."""
+        count = 1 if batch is None else batch
+        operands: list[Tensor] = []
+        strides: list[int] = []
+        for x, flag in zip(inputs, batched, strict=True):
+            x, stride = _readable(x, flag)
+            operands.append(x)
+            strides.append(stride)
+        teams, team_size = self.threads(count)
+        outputs: list[Tensor] = []
+        steps = [0] * len(strides)
+        make = torch.zeros if self.accumulate else torch.empty
+        for shape, dtype, mine in zip(self.shapes.get(sizes), self.dtypes, own, strict=True):
+            extent = prod(shape)
+            outputs.append(make((count if mine else teams, *shape), dtype=dtype))
+            strides.append(extent if mine else 0)
+            steps.append(0 if mine else extent)
+        if count:
+            integers = [sizes[n] for n in self.integers]
+            self.kernel(operands, outputs, count, strides, steps, integers, teams, team_size)
+        return [self._result(x, mine, batch) for x, mine in zip(outputs, own, strict=True)]
+
+    def threads(self, count: int) -> tuple[int, int]:
+        """(teams, threads in each) for this many problems."""
+        available = torch.get_num_threads()
+        if available == 1 or self.compiled.work * count < SMALL:
+            return 1, 1
+        return (available, 1) if count >= available else (1, available)
+
+    def _result(self, x: Tensor, own: bool, batch: int | None) -> Tensor:
+        if own:
+            return x if batch is not None else x[0]
+        return x[0] if len(x) == 1 else x.sum(0)  # in the order of the teams
+
+
+def _readable(x: Tensor, batched: bool) -> tuple[Tensor, int]:
+    """The tensor with its core axes contiguous, and its batch stride."""
+    if x.is_conj() or x.is_neg():
+        x = x.resolve_conj().resolve_neg()
+    if x.is_contiguous():
+        return x, (x.stride(0) if x.shape[0] != 1 else x.numel()) if batched and x.dim() else 0
+    if batched:
+        extent = 1
+        for size, stride in zip(x.shape[:0:-1], x.stride()[:0:-1]):
+            if size != 1 and stride != extent:
+                x = x.contiguous()
+                break
+            extent *= size
+        return x, x.stride(0)
+    return x.contiguous(), 0
+
+
+class KernelPlan:
+    """One graph as a kernel, with its backward kernels made on first use."""
+
+    def __init__(self, graph: Graph, compiled: Compiled, *, strict: bool) -> None:
+        self.graph = graph
+        self.forward = Runner(compiled, graph)
+        self.strict = strict
+        self.differentiable = [differentiable(t) for t in graph.result_types]
+        self.can_differ = [differentiable(v.type) for v in graph.inputs]
+        self._own = [True] * len(graph.results)
+        self._backward: dict[tuple[int, ...], Runner | None] = {}
+
+    def __call__(
+        self, tensors: Sequence[Tensor], batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int]
+    ) -> Sequence[Tensor]:
+        """Results of the graph, recorded by autograd if an operand requires it."""
+        if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+            return _Call.apply(self, tuple(batched), batch, sizes, *tensors)  # type: ignore[no-any-return, no-untyped-call]
+        return self.run(tensors, batched, batch, sizes)
+
+    def run(self, tensors: Sequence[Tensor], batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int]) -> list[Tensor]:
+        """Results, not recorded."""
+        return self.forward.run(tensors, batched, batch, sizes, self._own)
+
+    def backward(self, wrt: tuple[int, ...]) -> Runner | None:
+        """The kernel of the gradient in inputs ``wrt``; None where the interpreter has to do it."""
+        if wrt not in self._backward:
+            graph = backward(self.graph, wrt)
+            try:
+                compiled = compile_graph(graph, self.forward.compiled.target, accumulate=True, strict=self.strict)
+                self._backward[wrt] = Runner(compiled, graph, accumulate=True)
+            except CompileError as error:
+                fall_back(f"the backward of {self.graph.name}", error)
+                self._backward[wrt] = None
+        return self._backward[wrt]
+
+    def gradient(
+        self,
+        wrt: tuple[int, ...],
+        tensors: Sequence[Tensor],
+        batched: Sequence[bool],
+        batch: int | None,
+        sizes: Mapping[str, int],
+        cotangents: Sequence[Tensor | None],
+    ) -> list[Tensor]:
+        """Gradients in inputs ``wrt``, each shaped as the input."""
+        runner = self.backward(wrt)
+        if runner is None:
+            return self._interpreted(wrt, tensors, batched, batch, sizes, cotangents)
+        inputs, flags = list(tensors), list(batched)
+        shapes = self.forward.shapes.get(sizes)
+        for given, wanted, shape, dtype in zip(cotangents, self.differentiable, shapes, self.forward.dtypes, strict=True):
+            if wanted:
+                inputs.append(torch.zeros(shape, dtype=dtype) if given is None else given)
+                flags.append(batch is not None and given is not None)
+        return runner.run(inputs, flags, batch, sizes, [batched[i] or batch is None for i in wrt])
+
+    def _interpreted(
+        self,
+        wrt: tuple[int, ...],
+        tensors: Sequence[Tensor],
+        batched: Sequence[bool],
+        batch: int | None,
+        sizes: Mapping[str, int],
+        cotangents: Sequence[Tensor | None],
+    ) -> list[Tensor]:
+        with torch.enable_grad():
+            leaves = [t.detach().requires_grad_(i in wrt) for i, t in enumerate(tensors)]
+            outputs = interpret_batch(self.graph, leaves, batched, batch, sizes)
+            pairs = [(y, g) for y, g in zip(outputs, cotangents, strict=True) if g is not None and y.requires_grad]
+            wanted = [leaves[i] for i in wrt]
+            if not pairs:
+                return [torch.zeros_like(x) for x in wanted]
+            return list(torch.autograd.grad(*zip(*pairs), allow_unused=True, materialize_grads=True, inputs=wanted))  # type: ignore[misc]
+
+
+def interpret_batch(
+    graph: Graph, tensors: Sequence[Tensor], batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], **hooks: Any
+) -> tuple[Tensor, ...]:
+    """A graph of one problem, run by the interpreter on flat tensors."""
+    if batch is None:
+        return interpret(graph, tensors, sizes, **hooks)
+    return interpret(batch_graph(graph, batched), tensors, {**sizes, "batch": batch}, **hooks)
+
+
+def fall_back(what: str, error: CompileError) -> None:
+    """Say that the interpreter takes over, and why; passes the error on if the user asked to stop there."""
+    if options.current.stop:
+        raise error
+    warnings.warn(f"{what} runs in the interpreter: {error}", FallbackWarning, stacklevel=2)
+
+
+class _Call(torch.autograd.Function):
+    """A call of a kernel, as autograd sees it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, plan: KernelPlan, batched: tuple[bool, ...], batch: int | None, sizes: Mapping[str, int], *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.plan, ctx.batched, ctx.batch, ctx.sizes = plan, batched, batch, sizes
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*tensors)
+        outputs = plan.run(tensors, batched, batch, sizes)
+        ctx.mark_non_differentiable(*[y for y, d in zip(outputs, plan.differentiable) if not d])
+        return tuple(outputs)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Any, ...]:
+        plan: KernelPlan = ctx.plan
+        needed = ctx.needs_input_grad[4:]
+        wrt = tuple([i for i, need in enumerate(needed) if need and plan.can_differ[i]])
+        found = plan.gradient(wrt, ctx.saved_tensors, ctx.batched, ctx.batch, ctx.sizes, cotangents)
+        if torch.is_grad_enabled():
+            found = list(_Once.apply(plan.graph.name, len(found), *found, *[g for g in cotangents if g is not None], *ctx.saved_tensors))  # type: ignore[no-untyped-call]
+        grads: list[Tensor | None] = [None] * len(needed)
+        for i, g in zip(wrt, found, strict=True):
+            grads[i] = g
+        return None, None, None, None, *grads
+
+
+class _Once(torch.autograd.Function):
+    """Gradients that cannot be differentiated again, with an error that says so."""
+
+    @staticmethod
+    def forward(ctx: Any, name: str, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.name = name
+        return tuple(t.view_as(t) for t in tensors[:count])
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Any, ...]:
+        raise UnspoolError(
+            f"second derivatives through the compiled kernel of {ctx.name} are not available: use target='interpreter', "
+            "or grad inside the program"
+        )

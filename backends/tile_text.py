@@ -1,0 +1,239 @@
+"""Prints a contraction as register tiles: vectors from :mod:`.tiles`, text through the writer's printer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..compiler.loops.tree import Call, Expr, Int, Load, Loop, Store
+from .affine import name, plus, substitute
+from .c_runtime import C_TYPES
+from .expressions import Printer
+from .rewrite import expr_names, substitute_expr
+from .text import Text
+from .tiles import Contraction, Machine, is_square, pieces, tile_lanes, trip, width
+
+_INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
+
+
+@dataclass
+class _Body:
+    """The innermost statements of a tile: each load and each splat is named once."""
+
+    tile: Tile
+    named: dict[str, str] = field(default_factory=dict)
+
+    def atom(self, text: str, c_type: str) -> str:
+        if text not in self.named:
+            self.named[text] = self.tile.printer.names.fresh("u")
+            self.tile.text.line(f"const {c_type} {self.named[text]} = {text};")
+        return self.named[text]
+
+    def value(self, e: Expr, env: Mapping[str, Int], lanes: int) -> str:
+        """An expression over ``lanes`` iterations of the vector loop."""
+        variable, printer = self.tile.contraction.vector.name, self.tile.printer
+        vector = self.tile.vector_type(lanes)
+        if lanes == 1:
+            return printer.value(substitute_expr(e, env))
+        if variable not in expr_names(e):
+            return self.atom(f"us_splat_{self.tile.dtype}x{lanes}({printer.value(substitute_expr(e, env))})", vector)
+        if isinstance(e, Load):
+            return self.atom(f"us_load_{self.tile.dtype}x{lanes}(&{printer.element(e.array, [substitute(i, env) for i in e.index])})", vector)
+        assert isinstance(e, Call), f"{e} is no part of a tile"
+        if is_square(e):
+            base = self.atom(self.value(e.args[0], env, lanes), vector)
+            return f"({base} * {base})"
+        args = [self.value(a, env, lanes) for a in e.args]
+        return f"(-{args[0]})" if e.op == "neg" else f"({args[0]} {_INFIX[e.op]} {args[1]})"
+
+    def accumulate(self, store: Store, accumulator: str, env: Mapping[str, Int], lanes: int) -> None:
+        """``accumulator += value``."""
+        value, suffix = store.value, f"{self.tile.dtype}x{lanes}" if lanes > 1 else self.tile.dtype
+        if not self.tile.strict and isinstance(value, Call) and value.op == "mul":
+            a, b = (self.value(x, env, lanes) for x in value.args)
+            self.tile.text.line(f"{accumulator} = us_fma_{suffix}({a}, {b}, {accumulator});")
+        else:
+            self.tile.text.line(f"{accumulator} += {self.value(value, env, lanes)};")
+
+
+@dataclass
+class Tile:
+    """One contraction for iterations ``base``, ..., ``base + rows - 1`` of a jammed loop (``jammed`` is its variable).
+
+    The vector loop runs from ``lower`` to ``upper``; ``count`` is the number of its iterations if that is a literal.
+    """
+
+    contraction: Contraction
+    printer: Printer
+    text: Text
+    machine: Machine
+    strict: bool
+    lower: Int
+    upper: Int
+    jammed: str = ""
+    base: Int = field(default_factory=lambda: name(""))
+    rows: int = 1
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the sums."""
+        return self.contraction.dtype
+
+    @property
+    def count(self) -> int | None:
+        """The number of iterations of the vector loop, if it is a literal."""
+        return trip(Loop("", self.lower, self.upper, 1, self.contraction.vector.body))
+
+    def vector_type(self, lanes: int) -> str:
+        """The C type of ``lanes`` elements."""
+        return f"us_{self.dtype}x{lanes}" if lanes > 1 else C_TYPES[self.dtype]
+
+    def row_env(self, row: int) -> dict[str, Int]:
+        """The jammed variable at a row."""
+        return {self.jammed: plus(self.base, row)} if self.jammed else {}
+
+    def emit(self) -> None:
+        """Print the tile."""
+        self.text.open("")
+        self._outer() if self.contraction.style == "outer" else self._dot()
+        self.text.close()
+
+    def _open_reductions(self) -> None:
+        for loop in self.contraction.reductions:
+            v = self.printer.names.get("variable", loop.name)
+            step = f"{v} += {loop.step}" if loop.step > 1 else f"{v}++"
+            self.text.open(f"for (int64_t {v} = {self.printer.int(loop.lower)}; {v} < {self.printer.int(loop.upper)}; {step})")
+
+    def _close_reductions(self) -> None:
+        for _ in self.contraction.reductions:
+            self.text.close()
+
+    # -- sums that move with the vector loop -------------------------------------------------------------------------
+
+    def _outer(self) -> None:
+        lanes, variable = tile_lanes(self.contraction, self.machine), self.contraction.vector.name
+        wide = width(self.contraction, self.rows, self.machine)
+        v, upper = self.printer.names.get("variable", variable), self.printer.int(self.upper)
+        if self.count is None:
+            self.text.line(f"int64_t {v} = {self.printer.int(self.lower)};")
+            for size in dict.fromkeys((wide * lanes, lanes)):
+                self.text.open(f"for (; {v} + {size} <= {upper}; {v} += {size})")
+                self._block([lanes] * (size // lanes))
+                self.text.close()
+            while lanes > 1:
+                lanes //= 2
+                self.text.open(f"if ({v} + {lanes} <= {upper})")
+                self._block([lanes])
+                self.text.line(f"{v} += {lanes};")
+                self.text.close()
+            return
+        full, rest = divmod(self.count, wide * lanes)
+        end = plus(self.lower, full * wide * lanes)
+        if full:
+            self.text.open(f"for (int64_t {v} = {self.printer.int(self.lower)}; {v} < {self.printer.int(end)}; {v} += {wide * lanes})")
+            self._block([lanes] * wide)
+            self.text.close()
+        parts = pieces(rest, lanes)
+        room = self.machine.accumulators // (self.rows * len(self.contraction.stores))
+        while parts:
+            take = parts if len(parts) <= max(1, room) else parts[: max(1, room)]
+            parts = parts[len(take) :]
+            self.text.open("")
+            self.text.line(f"const int64_t {v} = {self.printer.int(end)};")
+            self._block(take)
+            self.text.close()
+            end = plus(end, sum(take))
+
+    def _block(self, parts: list[int]) -> None:
+        variable = self.contraction.vector.name
+        cells: list[tuple[Store, dict[str, Int], int, str]] = []
+        for row in range(self.rows):
+            for store in self.contraction.stores:
+                at = 0
+                for lanes in parts:
+                    env = {**self.row_env(row), variable: plus(name(variable), at)}
+                    cells.append((store, env, lanes, self.printer.names.fresh("acc")))
+                    at += lanes
+        for store, env, lanes, acc in cells:
+            place = self.printer.element(store.array, [substitute(i, env) for i in store.index])
+            value = f"us_load_{self.dtype}x{lanes}(&{place})" if lanes > 1 else place
+            self.text.line(f"{self.vector_type(lanes)} {acc} = {value};")
+        self._open_reductions()
+        body = _Body(self)
+        for store, env, lanes, acc in cells:
+            body.accumulate(store, acc, env, lanes)
+        self._close_reductions()
+        for store, env, lanes, acc in cells:
+            place = self.printer.element(store.array, [substitute(i, env) for i in store.index])
+            self.text.line(f"us_store_{self.dtype}x{lanes}(&{place}, {acc});" if lanes > 1 else f"{place} = {acc};")
+
+    # -- sums of lanes -----------------------------------------------------------------------------------------------
+
+    def _dot(self) -> None:
+        lanes, variable = tile_lanes(self.contraction, self.machine), self.contraction.vector.name
+        wide = width(self.contraction, self.rows, self.machine)
+        cells = [(store, self.row_env(row)) for row in range(self.rows) for store in self.contraction.stores]
+        sums: list[dict[tuple[int, int], str]] = [{} for _ in cells]
+
+        def declare(size: int, column: int) -> None:
+            for found in sums:
+                found[size, column] = self.printer.names.fresh("acc")
+                self.text.line(f"{self.vector_type(size)} {found[size, column]} = {'{0}' if size > 1 else '0'};")
+
+        def step(size: int, columns: int) -> None:
+            body = _Body(self)
+            for (store, env), found in zip(cells, sums, strict=True):
+                for column in range(columns):
+                    place = {**env, variable: plus(name(variable), column * size)}
+                    body.accumulate(store, found[size, column], place, size)
+
+        rest = [] if self.count is None else pieces(self.count % (wide * lanes), lanes)
+        for column in range(wide):
+            declare(lanes, column)
+        for size in dict.fromkeys([1] if self.count is None and lanes > 1 else [p for p in rest if p != lanes]):
+            declare(size, 0)
+        self._open_reductions()
+        self._dot_loops(lanes, wide, rest, step)
+        self._close_reductions()
+        for (store, env), found in zip(cells, sums, strict=True):
+            place = self.printer.element(store.array, [substitute(i, env) for i in store.index])
+            vectors = [acc for (size, _), acc in found.items() if size == lanes]
+            parts = [_tree_sum(vectors) if lanes == 1 else f"us_sum_{self.dtype}x{lanes}({_tree_sum(vectors)})"]
+            parts += [acc if size == 1 else f"us_sum_{self.dtype}x{size}({acc})" for (size, _), acc in found.items() if size != lanes]
+            self.text.line(f"{place} += {_tree_sum(parts)};")
+
+    def _dot_loops(self, lanes: int, wide: int, rest: list[int], step) -> None:  # type: ignore[no-untyped-def]
+        variable = self.contraction.vector.name
+        v, lower, upper = self.printer.names.get("variable", variable), self.printer.int(self.lower), self.printer.int(self.upper)
+        if self.count is None:
+            self.text.line(f"int64_t {v} = {lower};")
+            for columns in dict.fromkeys((wide, 1)):
+                self.text.open(f"for (; {v} + {columns * lanes} <= {upper}; {v} += {columns * lanes})")
+                step(lanes, columns)
+                self.text.close()
+            if lanes > 1:
+                self.text.open(f"for (; {v} < {upper}; {v}++)")
+                step(1, 1)
+                self.text.close()
+            return
+        end = plus(self.lower, self.count - sum(rest))
+        if self.count > sum(rest):
+            self.text.open(f"for (int64_t {v} = {lower}; {v} < {self.printer.int(end)}; {v} += {wide * lanes})")
+            step(lanes, wide)
+            self.text.close()
+        full = sum(1 for p in rest if p == lanes)
+        for size, columns in ([(lanes, full)] if full else []) + [(p, 1) for p in rest[full:]]:
+            self.text.open("")
+            self.text.line(f"const int64_t {v} = {self.printer.int(end)};")
+            step(size, columns)
+            self.text.close()
+            end = plus(end, size * columns)
+
+
+def _tree_sum(parts: list[str]) -> str:
+    """Pairwise, so that the additions do not wait for each other."""
+    while len(parts) > 1:
+        parts = [f"({parts[n]} + {parts[n + 1]})" if n + 1 < len(parts) else parts[n] for n in range(0, len(parts), 2)]
+    return parts[0]
+
+
