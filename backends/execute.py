@@ -27,6 +27,8 @@ from ..compiler.graph.types import Type
 
 #: Below this much work (in additions), starting threads costs more than they save.
 SMALL = 50_000.0
+#: From this much work per problem, all threads share each problem rather than leave some idle at the end.
+LARGE = 2_000_000.0
 
 
 class FallbackWarning(UserWarning):
@@ -56,7 +58,7 @@ class Runner:
     def __init__(self, compiled: Compiled, source: Graph, *, accumulate: bool = False) -> None:
         self.compiled = compiled
         self.graph = source
-        self.integers = compiled.tree.integers
+        self.integers = compiled.integers
         self.accumulate = accumulate
         names = sorted(set().union(*(s.names() for t in source.result_types for s in t.shape)))
         self.shapes = _Shapes(source.result_types, names)
@@ -93,7 +95,9 @@ class Runner:
         available = torch.get_num_threads()
         if available == 1 or self.compiled.work * count < SMALL:
             return 1, 1
-        return (available, 1) if count >= available else (1, available)
+        rounds = -(-count // available)
+        balanced = count >= 0.8 * rounds * available or self.compiled.work < LARGE
+        return (available, 1) if count >= available and balanced else (1, available)
 
     def _result(self, x: Tensor, own: bool, batch: int | None) -> Tensor:
         if own:
@@ -191,7 +195,8 @@ class KernelPlan:
             wanted = [leaves[i] for i in wrt]
             if not pairs:
                 return [torch.zeros_like(x) for x in wanted]
-            return list(torch.autograd.grad(*zip(*pairs), allow_unused=True, materialize_grads=True, inputs=wanted))  # type: ignore[misc]
+            found = torch.autograd.grad([y for y, _ in pairs], wanted, [g for _, g in pairs], materialize_grads=True)
+            return list(found)
 
 
 def interpret_batch(

@@ -17,6 +17,7 @@ from ..compiler.driver import HostProgram, compile_graph, compile_host, is_one_k
 from ..compiler.graph.batch import batch as batch_graph
 from ..compiler.graph.graph import Graph, Node, walk
 from ..compiler.graph.interp import interpret
+from ..compiler.graph.ops.common import attr_names
 from ..compiler.graph.partition import kernel_graph
 from ..compiler.graph.specialize import specialize
 from ..compiler.graph.trace import trace as trace_graph
@@ -167,8 +168,6 @@ def flatten(x: Tensor, rank: int, lead: tuple[int, ...]) -> tuple[Tensor, bool]:
 
 def size_names(graph: Graph) -> frozenset[str]:
     """Every size name that occurs free in a graph (loop indices excluded)."""
-    from ..compiler.graph.ops.common import attr_names
-
     names: set[str] = set()
     indices: set[str] = set()
     for value in graph.types.values():
@@ -187,8 +186,7 @@ def make_plan(graph: Graph, settings: Settings) -> Plan:
     strict = settings.strict
     if target is None:
         return HostPlan(HostProgram(graph), strict=strict)
-    foreign = sorted({t.dtype for t in graph.types.values()} - {d for d in _dtypes(graph) if target.supports(d)})
-    if foreign:
+    if not all(target.supports(t.dtype) for t in graph.types.values()):
         return HostPlan(HostProgram(graph), strict=strict)
     if is_one_kernel(graph):
         try:
@@ -203,7 +201,3 @@ def make_plan(graph: Graph, settings: Settings) -> Plan:
     except CompileError as error:
         fall_back(graph.name, error)
         return HostPlan(HostProgram(graph), strict=strict)
-
-
-def _dtypes(graph: Graph) -> set[str]:
-    return {t.dtype for t in graph.types.values()}

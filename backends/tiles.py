@@ -51,8 +51,8 @@ class Contraction:
 
 def trip(loop: Loop) -> int | None:
     """The number of iterations where it is a literal."""
-    low, high = constant(loop.lower), constant(loop.upper)
-    return None if low is None or high is None else max(0, -(-(high - low) // loop.step))
+    span = constant(Int("-", (loop.upper, loop.lower)))
+    return None if span is None else max(0, -(-span // loop.step))
 
 
 def moves(load: Load, arrays: Arrays, variable: str) -> int | None:

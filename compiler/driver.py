@@ -27,7 +27,8 @@ from .graph.text import parse_graph, print_graph
 from .graph.types import Pick
 from .graph.verify import verify
 from .loops import expand
-from .loops.lower import CannotExpand, lower
+from .loops.isl import safe
+from .loops.lower import CannotExpand, free_sizes, lower
 from .loops.nest import Nest
 from .loops.recipe import recipe
 from .loops.scan import scan
@@ -60,6 +61,12 @@ class Compiled:
     target: Target
     work: float
     times: tuple[tuple[str, float], ...] = ()
+
+    @cached_property
+    def integers(self) -> tuple[str, ...]:
+        """Size names of the run-time integers, in the order of the kernel's arguments (the tree's are made fit for C)."""
+        names = {safe(n): n for n in free_sizes(self.graph)}
+        return tuple(names[i] for i in self.tree.integers)
 
     @cached_property
     def kernel(self) -> Any:

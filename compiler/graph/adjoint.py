@@ -18,10 +18,6 @@ from .graph import Builder, Graph, LoopBody, Node, Region, Value, free_names, ma
 from .ops.table import lookup
 from .types import At, Pick, Range, Size, Type, is_complex, is_floating, size_fn
 
-_NOMINAL = 256
-#: Recomputed rather than recorded when all they read is at hand.
-_CHEAP = frozenset({"const", "size_value", "iota", "broadcast", "reshape", "permute", "slice", "flip", "diagonal"})
-
 
 def differentiable(type: Type) -> bool:
     """Whether values of a type carry cotangents."""
@@ -193,89 +189,6 @@ class _Taper:
         while name in self.types:
             name, n = f"{hint}_{n}", n + 1
         return name
-
-    def _choose(self, region: Region, body: Sequence[Node], asked: set[str]) -> tuple[list[str], tuple[Node, ...]]:
-        """What to record per iteration, and what to compute again from that."""
-        producer = {v.name: n for n in body for v in n.outputs}
-        args = {a.name for a in region.args}
-        residuals = self._without_cheap(asked, producer, args)
-        again, _ = _closure(asked, producer, args, set(residuals))
-        everything, state = _closure(asked, producer, args, set())
-        if self._elements(state) <= self._elements(residuals):
-            return sorted(state), tuple(n for n in body if n in everything)
-        return residuals, tuple(n for n in body if n in again)
-
-    def _without_cheap(self, asked: set[str], producer: Mapping[str, Node], args: set[str]) -> list[str]:
-        """Values to record so that all that is asked for follows by cheap operations."""
-        chosen: set[str] = set()
-
-        def free(name: str) -> bool:
-            if name in args:
-                return False
-            node = producer.get(name)
-            return node is None or (node.op in _CHEAP and all(free(i) for i in free_names(node)))
-
-        todo = list(asked)
-        while todo:
-            name = todo.pop()
-            node = producer.get(name)
-            if free(name) or name in chosen:
-                continue
-            if node is not None and node.op in ("reshape", "permute", "broadcast"):
-                todo += node.inputs
-            else:
-                chosen.add(name)
-        return sorted(chosen)
-
-    def _elements(self, names: Iterable[str]) -> int:
-        total = 0
-        for name in names:
-            numel = self.types[name].numel
-            total += numel.evaluate(dict.fromkeys(numel.names(), _NOMINAL))
-        return total
-
-
-def _closure(names: set[str], producer: Mapping[str, Node], args: set[str], stop: set[str]) -> tuple[list[Node], set[str]]:
-    """Nodes that compute ``names`` from arguments and ``stop``, and the arguments they read."""
-    nodes: list[Node] = []
-    read: set[str] = set()
-    seen: set[str] = set()
-    todo = list(names)
-    while todo:
-        name = todo.pop()
-        if name in seen or name in stop:
-            continue
-        seen.add(name)
-        if name in args:
-            read.add(name)
-        elif name in producer and producer[name] not in nodes:
-            nodes.append(producer[name])
-            todo += free_names(producer[name])
-    return nodes, read
-
-
-def trip_count(node: Node) -> Size:
-    """Number of iterations of a ``for`` node (negative counts mean none)."""
-    lower, upper, step = node.attr("lower"), node.attr("upper"), node.attr("step")
-    distance = upper - lower if step > 0 else lower - upper
-    found: Size = (distance + (abs(step) - 1)) // abs(step)
-    return found
-
-
-def _bound(size: Size, around: Sequence[Node]) -> Size:
-    """An upper bound of a size that names no index of the loops around."""
-    for loop in reversed(around):
-        index = loop.attr("index")
-        if index not in size.names():
-            continue
-        first, last = loop.attr("lower"), loop.attr("upper") - (1 if loop.attr("step") > 0 else -1)
-        ends = [size.substitute({index: end}) for end in (first, last)]
-        size = size_fn("max", *ends)
-    return size
-
-
-def _fixed(type: Type, around: Sequence[Node]) -> Type:
-    return Type(type.dtype, tuple(_bound(s, around) for s in type.shape))
 
 
 def row_items(type: Type, row: Size) -> tuple[At | Range, ...]:

@@ -19,8 +19,15 @@ from .nest import Leaf, Order, Statement
 from .nest import Sequence as SequenceOrder
 from .tree import Int
 
+#: Words of isl and of C.
 _RESERVED = frozenset(
-    ["and", "or", "not", "exists", "implies", "mod", "floor", "floord", "ceil", "ceild", "min", "max", "true", "false", "infty", "NaN", "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern", "float", "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed", "sizeof", "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while", "complex", "asm", "typeof", "main"]  # words of isl and of C
+    re.findall(
+        r"\w+",
+        """and or not exists implies mod floor floord ceil ceild min max true false infty NaN
+        auto break case char const continue default do double else enum extern float for goto if inline int long register
+        restrict return short signed sizeof static struct switch typedef union unsigned void volatile while complex asm
+        typeof main""",
+    )
 )
 #: Names that isl gives to loops and the compiler to dims.
 _GENERATED = re.compile(r"[cti]\d+|us_\w*|w\d+")

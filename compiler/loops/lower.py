@@ -329,8 +329,7 @@ class Lowering:
     def whole(self) -> Nest:
         """The nest of the graph."""
         graph = self.graph
-        self.env = {n: Size.of(safe(n)) for t in graph.types.values() for s in t.shape for n in s.names()}
-        self.env |= {n: Size.of(safe(n)) for n in bound_names(graph)}
+        self.env = {n: Size.of(safe(n)) for n in free_sizes(graph)}
         for value in graph.inputs:
             name = self.new_array(value.name, self.type(value.type), "input")
             self.scope[value.name] = stored(name, self.type(value.type))
@@ -347,9 +346,9 @@ class Lowering:
         return Nest(safe(graph.name), tuple(params), arrays, tuple(self.statements), sequence(self.items))
 
 
-def bound_names(graph: Graph) -> set[str]:
-    """Names in the bounds of loops, in indices and in ``size_value`` that are not loop indices: run-time integers."""
-    found: set[str] = set()
+def free_sizes(graph: Graph) -> set[str]:
+    """Size names in types, bounds, indices and ``size_value`` that are not loop indices: run-time integers."""
+    found = {n for t in graph.types.values() for s in t.shape for n in s.names()}
     indices = set()
     for node in walk(graph.nodes):
         indices.add(node.attr("index"))

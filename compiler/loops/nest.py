@@ -109,7 +109,8 @@ class Statement:
             + [g.size for g in self.guards]
             + [*self.write.index, *self.integers]
         )
-        sizes += [i for a in (*self.reads(), *self.outputs, *self.inputs) for i in a.index] + size_values(self.value)
+        sizes += [i for a in self.reads() for i in a.index] + size_values(self.value)
+        sizes += [i for block in (*self.outputs, *self.inputs) for i in block.index]
         return set().union(*(s.names() for s in sizes)) - {d.name for d in self.dims}
 
     def arrays(self) -> set[str]:

@@ -123,7 +123,8 @@ class _Scan:
         if node.for_is_degenerate():
             return [Loop(iterator, lower, Int("+", (lower, const(1))), 1, Block(tuple(body)), "serial")]
         test = isl.int_expr(node.for_get_cond())
-        assert test.op in ("<", "<=") and test.args[0] == name(iterator), f"unexpected loop condition {test}"
+        assert test.op in ("<", "<="), f"unexpected loop condition {test}"
+        assert test.args[0] == name(iterator), f"unexpected loop condition {test}"
         upper = test.args[1] if test.op == "<" else plus_one(test.args[1])
         kind = self.scheduled.loop(mark).kind if mark else "serial"
         return [Loop(iterator, lower, upper, node.for_get_inc().get_val().to_python(), Block(tuple(body)), kind)]

@@ -207,6 +207,17 @@ def _blocks(found: tuple[Access, ...]) -> tuple[Whole, ...]:
     return tuple(Whole(a.array, a.index, a.dtype) for a in found)
 
 
+def _parse_loop(r: _Reader) -> tuple[str, str, tuple[tuple[str, Size], ...]]:
+    def value() -> tuple[str, Size]:
+        statement = r.take()
+        r.take(":")
+        return statement, parse_size(r.until(",", ")"))
+
+    r.take("for")
+    name, kind = r.take(), r.until("(")
+    return name, kind, r.list(value, "(", ")")
+
+
 def _parse_order(lines: list[str], depth: int) -> tuple[Order, list[str]]:
     children: list[Order] = []
     while lines and len(lines[0]) - len(lines[0].lstrip()) == 2 * depth:
@@ -214,16 +225,7 @@ def _parse_order(lines: list[str], depth: int) -> tuple[Order, list[str]]:
         if not line.startswith("for "):
             children.append(Leaf(line))
             continue
-        r = _Reader(line)
-        r.take("for")
-        name, kind = r.take(), r.until("(")
-
-        def value() -> tuple[str, Size]:
-            statement = r.take()
-            r.take(":")
-            return statement, parse_size(r.until(",", ")"))
-
-        values = r.list(value, "(", ")")
+        name, kind, values = _parse_loop(_Reader(line))
         body, lines = _parse_order(lines, depth + 1)
         children.append(LoopOrder(name, values, body, kind))
     return sequence(children), lines

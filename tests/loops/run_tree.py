@@ -154,7 +154,8 @@ class Runner:
         """An index, checked against the bounds of the array."""
         at = tuple(evaluate(i, self.env) for i in index)
         shape = self.arrays[array].shape
-        assert len(at) == len(shape) and all(0 <= i < n for i, n in zip(at, shape)), f"{array}{at} is outside {shape}"
+        assert len(at) == len(shape), array
+        assert all(0 <= i < n for i, n in zip(at, shape, strict=True)), f"{array}{at} is outside {shape}"
         return at
 
     def store(self, s: Store) -> None:

@@ -1,0 +1,189 @@
+"""Calling an algorithm: values of any accepted kind to tensors, sizes bound and checked, parameters completed, results back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..compiler.diagnostics import DataError
+from ..compiler.graph.algorithm import Algorithm, ModuleInput, Param
+from ..compiler.graph.graph import Graph
+from ..compiler.graph.ops.common import complex_twin, torch_dtype
+from ..compiler.graph.types import Type
+from . import constraints
+from .binding import Binding, bind, check_where, leading
+from .convert import Argument, argument, device_of, is_numpy_call, precision, tensor, to_numpy
+from .executor import Executor, Modules, Settings
+
+
+class Path(SimpleNamespace):
+    """Traced states by name: ``path.x`` has the leading shape, then the iterations, then the axes of ``x``."""
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)
+
+
+class Routine:
+    """An algorithm with the graphs it runs: itself, its objective, the initial values of its parameters."""
+
+    def __init__(self, algorithm: Algorithm, settings: Settings) -> None:
+        self.algorithm = algorithm
+        self.settings = settings
+        self.iterations = dict(algorithm.iterations)
+        self.main = Executor(algorithm.graph, tuple(self.iterations), settings)
+        self._objective: Executor | None = None
+        self._initial: dict[str, Executor] = {}
+
+    @property
+    def objective(self) -> Executor:
+        """The executor of the objective. Raises DataError if the algorithm declares none."""
+        if self._objective is None:
+            if self.algorithm.objective is None:
+                raise DataError(f"{self.algorithm.name} declares no objective")
+            self._objective = Executor(self.algorithm.objective, tuple(self.iterations), self.settings)
+        return self._objective
+
+    def base(self, iterations: Mapping[str, int], sizes: Mapping[str, int]) -> Binding:
+        """A binding with every iteration count and the sizes that the caller names."""
+        binding = Binding()
+        for name, value in sizes.items():
+            binding.set(name, value, "given by name")
+        for name, count in self.iterations.items():
+            binding.set(name, iterations.get(name, count), "the iteration count")
+        return binding
+
+    def collect(self, binding: Binding, values: Mapping[str, Any], types: Sequence[tuple[str, Type]]) -> list[Argument]:
+        """The arguments, with the sizes they bind."""
+        found = [argument(name, type, values[name]) for name, type in types]
+        bind(binding, [(a.name, a.type, a.shape) for a in found])
+        return found
+
+    def initial(self, param: Param, given: Mapping[str, Tensor], real: str, binding: Binding, device: torch.device) -> Tensor:
+        """The value of a parameter before training, with the leading dimensions of the given tensors it depends on."""
+        dtype = torch_dtype(torch, concrete(param.type.dtype, real))
+        shape = binding.shape(param.type)
+        if param.init is None:
+            return constraints.default(param.constraint, shape, dtype).to(device)
+        graph = param.init
+        if param.name not in self._initial:
+            self._initial[param.name] = Executor(graph, tuple(self.iterations), Settings("interpreter"))
+        tensors = [given[v.name] for v in graph.inputs]
+        lead = leading([(v.name, v.type, tuple(t.shape)) for v, t in zip(graph.inputs, tensors, strict=True)])
+        (value,) = self._initial[param.name](tensors, lead, real, binding.sizes)
+        rank = graph.result_types[0].rank
+        core = value.shape[value.dim() - rank :]
+        return value.reshape(*lead, *[1] * (len(shape) - rank), *core).expand(*lead, *shape).to(device, dtype)
+
+    def parameter(self, param: Param, value: Any, real: str, binding: Binding, device: torch.device) -> Tensor:
+        """A parameter that the caller sets: it broadcasts to its sizes and must keep its constraint."""
+        a = argument(param.name, param.type, value)
+        shape = binding.shape(param.type)
+        found = tensor(a, real, device)
+        if found.dim() < len(shape):
+            try:
+                found = found.expand(shape)
+            except RuntimeError:
+                raise DataError(f"{param.name} is {param.type} and needs shape {shape}; got shape {a.shape}") from None
+        bind(binding, [(param.name, param.type, tuple(found.shape))])
+        constraints.check(found.detach(), param.constraint, param.name)
+        return found
+
+    def check_modules(self, modules: Mapping[str, Any], binding: Binding) -> dict[str, Any]:
+        """The modules by name. Raises DataError for one that is missing, not callable, or too short a list."""
+        return {m.name: check_module(m, modules, binding) for m in self.algorithm.modules}
+
+    def run(
+        self,
+        executor: Executor,
+        arguments: Sequence[Argument],
+        tensors: Sequence[Tensor],
+        real: str,
+        binding: Binding,
+        modules: Modules,
+        trace: tuple[str, ...] = (),
+    ) -> Any:
+        """Results for tensors of every input of the executor's graph, as NumPy if the ``arguments`` came so."""
+        inputs = executor.graph.inputs
+        lead = leading([(v.name, v.type, tuple(t.shape)) for v, t in zip(inputs, tensors, strict=True)])
+        back = is_numpy_call(arguments)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not back):
+            found: list[Any] = executor(tensors, lead, real, binding.sizes, modules, trace)
+        if back:
+            found = [to_numpy(y) for y in found]
+        return pack(found, executor.graph, trace)
+
+    def call(
+        self,
+        values: Mapping[str, Any],
+        *,
+        params: Mapping[str, Any],
+        iterations: Mapping[str, int],
+        sizes: Mapping[str, int],
+        modules: Mapping[str, Any],
+        trace: Sequence[str] = (),
+        dtype: str | None = None,
+        objective: bool = False,
+    ) -> Any:
+        """A plain call: every input (and argument of the objective) in ``values``, parameters where the caller sets them."""
+        algorithm = self.algorithm
+        executor = self.objective if objective else self.main
+        binding = self.base(iterations, sizes)
+        types = arguments_of(algorithm, executor.graph)
+        arguments = self.collect(binding, values, types)
+        check_where(algorithm.name, algorithm.where, binding)
+        overrides = [argument(p.name, p.type, params[p.name]) for p in algorithm.params if p.name in params]
+        real = precision([*arguments, *overrides], dtype, "dtype=")
+        device = device_of([*arguments, *overrides])
+        ready = self.check_modules(modules, binding)
+        tensors = {a.name: tensor(a, real, device) for a in arguments}
+        for param in algorithm.params:
+            if param.name in params:
+                tensors[param.name] = self.parameter(param, params[param.name], real, binding, device)
+            else:
+                tensors[param.name] = self.initial(param, tensors, real, binding, device)
+        ordered = [tensors[v.name] for v in executor.graph.inputs]
+        return self.run(executor, [*arguments, *overrides], ordered, real, binding, ready, tuple(trace))
+
+
+def arguments_of(algorithm: Algorithm, graph: Graph) -> list[tuple[str, Type]]:
+    """What a caller passes: the inputs of a graph of the algorithm that are not its parameters."""
+    own = {p.name for p in algorithm.params}
+    return [(v.name, v.type) for v in graph.inputs if v.name not in own]
+
+
+def concrete(dtype: str, real: str) -> str:
+    """A dtype with ``real`` and ``complex`` replaced. Raises DataError where there is no complex twin."""
+    if dtype == "complex":
+        twin = complex_twin(real)
+        if twin is None:
+            raise DataError(f"{real} has no complex twin: use f32 or f64")
+        return twin
+    return real if dtype == "real" else dtype
+
+
+def pack(found: Sequence[Any], graph: Graph, trace: tuple[str, ...]) -> Any:
+    """Results as the caller sees them: one value or a tuple, and a :class:`Path` if traced."""
+    count = len(graph.results)
+    result = found[0] if count == 1 else tuple(found[:count])
+    return (result, Path(**dict(zip(trace, found[count:], strict=True)))) if trace else result
+
+
+def check_module(module: ModuleInput, modules: Mapping[str, Any], binding: Binding) -> Callable[..., Any] | Sequence[Any]:
+    """The callable (or the list of them) for a declared module. Raises DataError."""
+    signature = f"({', '.join(map(str, module.arguments))}) -> {', '.join(map(str, module.results))}"
+    if module.name not in modules:
+        raise DataError(f"module {module.name}: {signature} is missing: pass {module.name}=...")
+    found: Any = modules[module.name]
+    if module.count is None:
+        if not callable(found):
+            raise DataError(f"module {module.name} must be callable: {signature}; got a {type(found).__name__}")
+        return found  # type: ignore[no-any-return]
+    count = binding.evaluate(module.count)
+    if not isinstance(found, (list, tuple, torch.nn.ModuleList)) or len(found) != count or not all(map(callable, found)):
+        got = f"{len(found)} entries" if isinstance(found, (list, tuple, torch.nn.ModuleList)) else f"a {type(found).__name__}"
+        raise DataError(f"module {module.name} needs a list of {count} modules, one per iteration; got {got}")
+    return found

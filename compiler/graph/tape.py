@@ -1,0 +1,133 @@
+"""What a loop records for its adjoint: the cheapest set of values from which the rest follows.
+
+    needed by the adjoint: m, u          r = A x   (contraction: worth recording)
+    m = |x - s u| > t                    u = A.T r
+    record x, u; compute m again         m, u      <- x, u
+
+Two ways are compared. *Residuals*: a minimum cut between what an iteration starts from and what its adjoint needs, in which
+contractions, reductions, loops and library calls are never computed again. *State*: the carried values at the start of an
+iteration, from which all is computed again; taken only if it is much smaller, since it costs a second forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import networkx as nx
+
+from .graph import Node, free_names, walk
+from .ops.table import lookup
+from .types import Size, Type, size_fn
+
+#: A size with a name counts as this many elements.
+NOMINAL = 256
+#: The state is recorded instead of residuals if it is this many times smaller.
+SAVING = 4
+#: Families of ops that are computed again rather than recorded; random numbers follow from their counters.
+_CHEAP = frozenset({"elementwise", "view", "constructor", "random"})
+_BYTES = {"bool": 1, "i8": 1, "f16": 2, "bf16": 2, "i16": 2, "f64": 8, "i64": 8, "key": 8, "complex": 8, "c64": 8, "c128": 16}
+
+
+@dataclass(frozen=True)
+class Tape:
+    """``record``: values to stack, one row per iteration; ``recompute``: nodes that give the rest from a row."""
+
+    record: tuple[str, ...]
+    recompute: tuple[Node, ...]
+
+
+def choose(args: Iterable[str], body: Sequence[Node], needed: Iterable[str], types: Mapping[str, Type], index: str) -> Tape:
+    """The tape of a loop over ``index`` with carried ``args`` whose adjoint reads ``needed`` values of its body."""
+    producer = {v.name: n for n in body for v in n.outputs}
+    own = set(args)
+    wanted = sorted(n for n in set(needed) if n in own or n in producer)
+    residuals = _minimum_cut(own, producer, wanted, types, index)
+    state = {n for n in _reached(wanted, producer, set()) if n in own}
+    if _weight(state, types) * SAVING <= _weight(residuals, types):
+        residuals = state
+    again = _reached(wanted, producer, residuals) - residuals
+    nodes = tuple(n for n in body if any(v.name in again for v in n.outputs))
+    return Tape(tuple(sorted(residuals)), nodes)
+
+
+def _reached(names: Iterable[str], producer: Mapping[str, Node], stop: set[str]) -> set[str]:
+    """``names`` and what they are computed from, back to the names in ``stop``."""
+    found: set[str] = set()
+    todo = list(names)
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            if name in producer and name not in stop:
+                todo += free_names(producer[name])
+    return found
+
+
+def _minimum_cut(args: set[str], producer: Mapping[str, Node], wanted: Sequence[str], types: Mapping[str, Type], index: str) -> set[str]:
+    """The smallest set of values that, with cheap ops, gives ``wanted``; of equals the one that computes least again."""
+    flow = nx.DiGraph()
+    flow.add_nodes_from(("start", "end"))
+    for name in wanted:
+        flow.add_edge((name, "out"), "end")
+    todo, seen = list(wanted), set(wanted)
+    while todo:
+        name = todo.pop()
+        fixed = not any(index in s.names() for s in types[name].shape)  # its row has the same shape in every iteration
+        if fixed:
+            flow.add_edge((name, "in"), (name, "out"), capacity=_weight([name], types))
+        else:
+            flow.add_edge((name, "in"), (name, "out"))
+        if name in args or (fixed and not _is_cheap(producer[name])):
+            flow.add_edge("start", (name, "in"))
+            continue
+        for source in sorted(free_names(producer[name])):
+            if source in args or source in producer:
+                flow.add_edge((source, "out"), (name, "in"))
+                if source not in seen:
+                    seen.add(source)
+                    todo.append(source)
+    _, (start, _) = nx.minimum_cut(flow, "start", "end")
+    return {name for name in seen if (name, "in") in start and (name, "out") not in start}
+
+
+def _is_cheap(node: Node) -> bool:
+    rows = [lookup(n.op) for n in walk([node]) if n.op != "if"]
+    return all(row.family in _CHEAP and not row.library for row in rows)
+
+
+def _weight(names: Iterable[str], types: Mapping[str, Type]) -> int:
+    """Bytes of values, with nominal sizes."""
+    total = 0
+    for name in names:
+        numel = types[name].numel
+        total += max(1, numel.evaluate(dict.fromkeys(numel.names(), NOMINAL))) * _BYTES.get(types[name].dtype, 4)
+    return total
+
+
+def trip_count(node: Node) -> Size:
+    """Number of iterations of a ``for`` node (negative counts mean none)."""
+    lower, upper, step = node.attr("lower"), node.attr("upper"), node.attr("step")
+    distance = upper - lower if step > 0 else lower - upper
+    found: Size = (distance + (abs(step) - 1)) // abs(step)
+    return found
+
+
+def stack_length(node: Node, around: Sequence[Node]) -> Size:
+    """The length of a loop's stacks: a bound of its trip count, not negative, that names no index of the loops around."""
+    known: Size | None = node.attr("stack_size")
+    if known is not None:
+        return known
+    size = trip_count(node)
+    for loop in reversed(around):
+        index = loop.attr("index")
+        if index in size.names():
+            first, last = loop.attr("lower"), loop.attr("upper") - (1 if loop.attr("step") > 0 else -1)
+            size = size_fn("max", size.substitute({index: first}), size.substitute({index: last}))
+    return size if _never_negative(size) else size_fn("max", 0, size)
+
+
+def _never_negative(size: Size) -> bool:
+    atoms = {atom for monomial, c in size.terms for atom in monomial if c > 0}
+    known = all(isinstance(a, str) or (a.op == "max" and any(_never_negative(s) for s in a.args)) for a in atoms)
+    return known and all(c > 0 for _, c in size.terms)
