@@ -85,6 +85,10 @@ static inline $T us_relu_$t($T a) { return a > 0 || a != a ? a : 0; }
 static inline $T us_maximum_$t($T a, $T b) { $T m = a > b ? a : b; return a != a ? a : m; }  // NaN wins
 //= us_minimum : f32 f64
 static inline $T us_minimum_$t($T a, $T b) { $T m = a < b ? a : b; return a != a ? a : m; }
+//= us_reduce_maximum : f32 f64
+#pragma omp declare reduction(us_reduce_maximum_$t : $T : omp_out = us_maximum_$t(omp_out, omp_in)) initializer(omp_priv = -INFINITY)
+//= us_reduce_minimum : f32 f64
+#pragma omp declare reduction(us_reduce_minimum_$t : $T : omp_out = us_minimum_$t(omp_out, omp_in)) initializer(omp_priv = INFINITY)
 //= us_square : f32 f64
 static inline $T us_square_$t($T a) { return a * a; }
 //= us_cube : f32 f64
@@ -94,7 +98,7 @@ static inline $T us_sigmoid_$t($T a) { return 1 / (1 + exp$f(-a)); }
 //= us_softplus : f32 f64
 static inline $T us_softplus_$t($T a) { return us_relu_$t(a) + log1p$f(exp$f(-fabs$f(a))); }
 //= us_angle : f32 f64
-static inline $T us_angle_$t($T a) { return a != a ? a : a < 0 ? ($T)3.14159265358979323846 : 0; }
+static inline $T us_angle_$t($T a) { return a != a ? a : copysign$f(1, a) < 0 ? ($T)3.14159265358979323846 : 0; }
 //= us_floordiv : f32 f64
 static inline $T us_floordiv_$t($T a, $T b) {  // as Python, which is more careful than floor(a / b)
   $T m = fmod$f(a, b), d = (a - m) / b;

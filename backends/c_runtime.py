@@ -98,10 +98,10 @@ def prelude(source: str) -> str:
     text = "".join(parts) + source
     headers = ["math.h", "stdint.h"]
     headers += ["complex.h"] if "_Complex" in text else []
-    headers += ["omp.h"] if "omp_" in text else []
     headers += ["sched.h", "stdatomic.h"] if "_Atomic" in text else []
     headers += ["string.h"] if "mem" in text else []
     out = "".join(f"#include <{h}>\n" for h in sorted(headers))
+    out += "#ifdef _OPENMP\n#include <omp.h>\n#endif\n"
     if "_mm" in text:
         out += "#if defined(__x86_64__)\n#include <immintrin.h>\n#endif\n"
     return out + _vector_functions(text) + "".join("\n" + p for p in parts)

@@ -70,7 +70,8 @@ static inline double us_polygamma1_f64(double x) {
   series = series * s + 1.0 / 6;
   double value = v + 0.5 * s + series * s * v + sum;
   double ratio = 3.14159265358979323846 / us_sinpi(x);
-  return mirrored ? ratio * ratio - value : value;
+  value = mirrored ? ratio * ratio - value : value;
+  return x <= 0 && x == floor(x) ? INFINITY : value + (x - x);  // NaN at infinity, as PyTorch's zeta function
 }
 //= us_polygamma1_f32
 static inline float us_polygamma1_f32(float x) { return (float)us_polygamma1_f64((double)x); }

@@ -96,26 +96,6 @@ class Routine:
         """The modules by name. Raises DataError for one that is missing, not callable, or too short a list."""
         return {m.name: check_module(m, modules, binding) for m in self.algorithm.modules}
 
-    def run(
-        self,
-        executor: Executor,
-        arguments: Sequence[Argument],
-        tensors: Sequence[Tensor],
-        real: str,
-        binding: Binding,
-        modules: Modules,
-        trace: tuple[str, ...] = (),
-    ) -> Any:
-        """Results for tensors of every input of the executor's graph, as NumPy if the ``arguments`` came so."""
-        inputs = executor.graph.inputs
-        lead = leading([(v.name, v.type, tuple(t.shape)) for v, t in zip(inputs, tensors, strict=True)])
-        back = is_numpy_call(arguments)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not back):
-            found: list[Any] = executor(tensors, lead, real, binding.sizes, modules, trace)
-        if back:
-            found = [to_numpy(y) for y in found]
-        return pack(found, executor.graph, trace)
-
     def call(
         self,
         values: Mapping[str, Any],
@@ -146,7 +126,55 @@ class Routine:
             else:
                 tensors[param.name] = self.initial(param, tensors, real, binding, device)
         ordered = [tensors[v.name] for v in executor.graph.inputs]
-        return self.run(executor, [*arguments, *overrides], ordered, real, binding, ready, tuple(trace))
+        lead = leading([(v.name, v.type, tuple(t.shape)) for v, t in zip(executor.graph.inputs, ordered, strict=True)])
+        numpy = is_numpy_call([*arguments, *overrides])
+        return run(executor, ordered, lead, real, binding.sizes, ready, tuple(trace), numpy=numpy)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Routine:
+        return self  # nothing a caller can change is in it; kernels are shared
+
+    def __reduce__(self) -> Any:
+        return Routine, (self.algorithm, self.settings)
+
+
+def run(
+    executor: Executor,
+    tensors: Sequence[Tensor],
+    lead: tuple[int, ...],
+    real: str,
+    sizes: Mapping[str, int],
+    modules: Modules,
+    trace: tuple[str, ...],
+    *,
+    numpy: bool,
+) -> Any:
+    """Results as the caller sees them: one value or a tuple, with a :class:`Path` if traced, as NumPy if asked."""
+    if numpy:
+        with torch.no_grad():
+            found: list[Any] = [to_numpy(y) for y in executor(tensors, lead, real, sizes, modules, trace)]
+    else:
+        found = executor(tensors, lead, real, sizes, modules, trace)
+    count = len(executor.graph.results)
+    result = found[0] if count == 1 else tuple(found[:count])
+    return (result, Path(**dict(zip(trace, found[count:], strict=True)))) if trace else result
+
+
+def match(name: str, inputs: Sequence[str], positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by input name, from positions and keywords. Raises DataError for one too many, missing or unknown."""
+    signature = f"{name}({', '.join(inputs)})"
+    if len(positional) > len(inputs):
+        raise DataError(f"{signature} takes {len(inputs)} inputs; got {len(positional)}")
+    found = dict(zip(inputs, positional))
+    for key, value in named.items():
+        if key not in inputs:
+            raise DataError(f"{signature} has no input {key!r}")
+        if key in found:
+            raise DataError(f"{signature}: {key} is given twice")
+        found[key] = value
+    missing = [n for n in inputs if n not in found]
+    if missing:
+        raise DataError(f"{signature}: {missing[0]} is missing")
+    return found
 
 
 def arguments_of(algorithm: Algorithm, graph: Graph) -> list[tuple[str, Type]]:
@@ -163,13 +191,6 @@ def concrete(dtype: str, real: str) -> str:
             raise DataError(f"{real} has no complex twin: use f32 or f64")
         return twin
     return real if dtype == "real" else dtype
-
-
-def pack(found: Sequence[Any], graph: Graph, trace: tuple[str, ...]) -> Any:
-    """Results as the caller sees them: one value or a tuple, and a :class:`Path` if traced."""
-    count = len(graph.results)
-    result = found[0] if count == 1 else tuple(found[:count])
-    return (result, Path(**dict(zip(trace, found[count:], strict=True)))) if trace else result
 
 
 def check_module(module: ModuleInput, modules: Mapping[str, Any], binding: Binding) -> Callable[..., Any] | Sequence[Any]:

@@ -122,7 +122,7 @@ class _Writer:
         dtype, value = self.printer.arrays[store.array].dtype, store.value
         if store.reduce == "add" and fused and not self.strict and dtype in ("f32", "f64") and isinstance(value, Call) and value.op == "mul":
             lines, text = self.printer.statement_value(Call("fma", value.args, dtype), "e")
-            text = f"us_fma_{dtype}{text[:-1]}, {place})"
+            text = f"{text[:-1]}, {place})"
         else:
             lines, text = self.printer.statement_value(value, "e")
             text = combine(store.reduce, place, text, dtype)
@@ -325,7 +325,7 @@ def describe(array: Array, printer: Printer) -> str:
 def clause(reduce: str, dtype: str) -> str:
     """The reduction operator of a simd loop."""
     if reduce in ("max", "min"):
-        return f"us_{reduce}imum_{dtype}" if dtype in ("f32", "f64") else reduce
+        return f"us_reduce_{reduce}imum_{dtype}" if dtype in ("f32", "f64") else reduce
     return {"add": "+", "mul": "*", "and": "&", "or": "|"}[reduce]
 
 

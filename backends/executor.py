@@ -182,7 +182,7 @@ def size_names(graph: Graph) -> frozenset[str]:
 
 def make_plan(graph: Graph, settings: Settings) -> Plan:
     """Compile a specialised graph for the target; what that cannot take, the interpreter runs."""
-    target = registry.target(settings.target)
+    target = registry.target(settings.target, strict=settings.strict)
     strict = settings.strict
     if target is None:
         return HostPlan(HostProgram(graph), strict=strict)

@@ -29,7 +29,7 @@ _LIBRARY = {
     "sqrt": "sqrt", "root": "sqrt", "exp": "exp", "log": "log", "log1p": "log1p", "expm1": "expm1", "sin": "sin", "cos": "cos", "tan": "tan",
     "tanh": "tanh", "erf": "erf", "floor": "floor", "ceil": "ceil", "round": "rint", "abs": "fabs", "pow": "pow",
 }  # fmt: skip
-_REAL_HELPERS = {"sign", "relu", "maximum", "minimum", "sigmoid", "softplus", "angle", "floordiv", "mod", "lgamma", "digamma", "polygamma1"}
+_REAL_HELPERS = {"fma", "sign", "relu", "maximum", "minimum", "sigmoid", "softplus", "angle", "floordiv", "mod", "lgamma", "digamma", "polygamma1"}
 _INTEGER_HELPERS = {"add", "sub", "mul", "neg", "abs", "sign", "relu", "maximum", "minimum", "pow"}
 _COMPLEX_HELPERS = {
     "add", "sub", "mul", "div", "neg", "conj", "abs", "angle", "sqrt", "exp", "log", "log1p", "expm1", "sin", "cos", "tan", "tanh", "pow", "sigmoid",

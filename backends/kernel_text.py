@@ -105,6 +105,7 @@ class _Frame:
 
     def _entry(self) -> list[str]:
         passed = "batch, thread / size, thread % size, count, size, pointers, batch_strides, team_strides, integers, scratch"
+        alone = f"return {self.name}_run(batch, 0, 0, 1, 1, pointers, batch_strides, team_strides, integers, scratch);"
         out = [
             f"int {self.name}(int64_t batch, int64_t teams, int64_t team_size, void *const *pointers, const int64_t *batch_strides,",
             "    const int64_t *team_strides, const int64_t *integers, void *workspace) {",
@@ -114,7 +115,8 @@ class _Frame:
             out.append("  memset(scratch, 0, (size_t)teams * sizeof(us_team));")
         return [
             *out,
-            f"  if (teams * team_size == 1) return {self.name}_run(batch, 0, 0, 1, 1, pointers, batch_strides, team_strides, integers, scratch);",
+            "#ifdef _OPENMP",
+            f"  if (teams * team_size == 1) {alone}",
             "  int status = 0;",
             "#pragma omp parallel num_threads((int)(teams * team_size))",
             "  {  // fewer threads than asked for may come",
@@ -127,5 +129,8 @@ class _Frame:
             "    }",
             "  }",
             "  return status;",
+            "#else",
+            f"  {alone}",
+            "#endif",
             "}",
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING
 
 from ..compiler import options
@@ -40,8 +40,7 @@ def canonical(name: str | None) -> str:
     return wanted
 
 
-@lru_cache(maxsize=None)
-def target(name: str) -> Target | None:
+def target(name: str, *, strict: bool = False) -> Target | None:
     """The target of a canonical name; None is the interpreter. Raises CompileError if it cannot be used here."""
     if name == "interpreter":
         return None
@@ -50,17 +49,22 @@ def target(name: str) -> Target | None:
         raise CompileError(f"target {name} cannot be used here: {found.reason}")
     from .cpu import CTarget
 
-    return CTarget()
+    return CTarget(strict=strict)
 
 
-@lru_cache(maxsize=None)
 def availability(name: str) -> Availability:
     """Whether a target can be used on this machine."""
     if name == "interpreter":
         return Availability(name, True, "PyTorch, op by op; every dtype and device")
+    return _compiler(options.current.compiler)
+
+
+@cache
+def _compiler(wanted: str) -> Availability:
+    """Target ``c`` with the compiler that the switch names."""
     from .build import find_compiler
 
     try:
-        return Availability(name, True, find_compiler())
+        return Availability("c", True, find_compiler())
     except CompileError as error:
-        return Availability(name, False, str(error))
+        return Availability("c", False, str(error))

@@ -71,6 +71,7 @@ class Options:
     cache: Path | None = _switch(
         Path(platformdirs.user_cache_dir("unspool", appauthor=False)), "UNSPOOL_CACHE", "folder of compiled kernels, or `off`", _cache
     )
+    compiler: str = _switch("", "CC", "the C compiler, a command; empty: cc, gcc or clang", _name)
     target: str = _switch("", "UNSPOOL_TARGET", "target by name; empty: the best one installed", _name, changes_code=True)
 
 

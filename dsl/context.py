@@ -74,6 +74,12 @@ class Unit:
     calls: int = 0
     nesting: int = 0
     loops: int = 0
+    #: Size names and iteration counts of the algorithm; no loop index takes one of them.
+    sizes: set[str] = field(default_factory=set)
+    #: Comprehensions: how many were tried, the indices that will become axes, and whether inner sums are loops.
+    attempts: int = 0
+    lifted: frozenset[str] = frozenset()
+    roll: bool = False
     ended: dict[str, Span] = field(default_factory=dict)
     #: What declarations and called algorithms add: see ``lower_algorithm.py``.
     interface: Any = None

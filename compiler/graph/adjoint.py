@@ -14,9 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..diagnostics import CompileError
-from .graph import Builder, Graph, LoopBody, Node, Region, Value, free_names, make_attrs
+from .graph import Builder, Graph, LoopBody, Node, Region, Value, free_names, make_attrs, region_captures
 from .ops.table import lookup
-from .types import At, Pick, Range, Size, Type, is_complex, is_floating, size_fn
+from .simplify import live
+from .tape import choose, stack_length, trip_count
+from .types import At, Range, Size, Type, is_complex, is_floating
 
 
 def differentiable(type: Type) -> bool:
@@ -47,9 +49,10 @@ def value_and_gradient(
 ) -> tuple[list[Value], list[Value]]:
     """As :func:`gradient`, with the results of the graph first."""
     start = {graph.inputs[i].name for i in wrt if differentiable(graph.inputs[i].type)}
-    taper = _Taper(dict(graph.types), _varied(graph.nodes, start))
+    given = {r for r, c in zip(graph.results, cotangents, strict=True) if c is not None}
+    taper = _Taper(dict(graph.types), _varied(graph.nodes, start) & _useful(graph.nodes, given))
     nodes = taper.augment(graph.nodes, ())
-    sweep = _Sweep(b, taper, _Env({v.name: a for v, a in zip(graph.inputs, args, strict=True)}))
+    sweep = _Sweep(b, taper, _Env(taper.types, {v.name: a for v, a in zip(graph.inputs, args, strict=True)}))
     sweep.emit(nodes)
     for name, cotangent in zip(graph.results, cotangents, strict=True):
         if cotangent is not None:
@@ -93,10 +96,45 @@ def _varied(nodes: Sequence[Node], start: Iterable[str]) -> set[str]:
     return varied
 
 
-class _Env:
-    """Values by the name they have in the primal graph; names that it lacks are the surrounding code's."""
+def _useful(nodes: Sequence[Node], wanted: Iterable[str]) -> set[str]:
+    """Names of values on which ``wanted`` depend differentiably, themselves among them."""
+    useful = set(wanted)
 
-    def __init__(self, own: Mapping[str, Value], around: _Env | None = None) -> None:
+    def visit(nodes: Sequence[Node]) -> None:
+        for node in reversed(nodes):
+            if node.op == "for":
+                _visit_loop(node)
+            elif node.op == "if":
+                for region in node.regions:
+                    useful.update(r for v, r in zip(node.outputs, region.results, strict=True) if v.name in useful)
+                    visit(region.nodes)
+            elif lookup(node.op).adjoint is not None and any(v.name in useful for v in node.outputs):
+                useful.update(node.inputs)
+
+    def _visit_loop(node: Node) -> None:
+        region = node.regions[0]
+        useful.update(r for v, r in zip(node.outputs, region.results, strict=False) if v.name in useful)
+        useful.update(a.name for v, a in zip(node.outputs, region.args, strict=False) if v.name in useful)
+        while True:
+            visit(region.nodes)
+            again = [r for a, r in zip(region.args, region.results, strict=False) if a.name in useful and r not in useful]
+            if not again:
+                break
+            useful.update(again)
+        useful.update(i for i, a in zip(node.inputs, region.args, strict=True) if a.name in useful)
+
+    visit(nodes)
+    return useful
+
+
+class _Env:
+    """Values by the name they have in the primal graph; names that it lacks are the surrounding code's.
+
+    What is not at hand anywhere goes by a name that no value has: only dead code, dropped at the end of its region, asks for it.
+    """
+
+    def __init__(self, types: Mapping[str, Type], own: Mapping[str, Value], around: _Env | None = None) -> None:
+        self.types = types
         self.own = dict(own)
         self.around = around
 
@@ -105,21 +143,14 @@ class _Env:
         found = self.own.get(name)
         if found is not None:
             return found
-        assert self.around is not None, f"{name} is not at hand"
-        return self.around.value(name)
+        return self.around.value(name) if self.around is not None else Value(f"{name}?", self.types[name])
 
 
 class _Probe(_Env):
-    """Has every value; remembers which were asked for."""
-
-    def __init__(self, types: Mapping[str, Type]) -> None:
-        super().__init__({})
-        self.types = types
-        self.asked: set[str] = set()
+    """Has every primal value, under its own name."""
 
     def value(self, name: str) -> Value:
-        self.asked.add(name)
-        return Value(name, self.types[name])
+        return self.own.get(name) or Value(name, self.types[name])
 
 
 @dataclass(frozen=True)
@@ -136,7 +167,7 @@ class _Taper:
     """Adds to every differentiated loop the stacks that its adjoint needs."""
 
     types: dict[str, Type]
-    varied: set[str]
+    active: set[str]
 
     def __post_init__(self) -> None:
         self.plans: dict[str, _Plan] = {}  # by the first output of the loop
@@ -146,7 +177,7 @@ class _Taper:
         """The nodes with recording loops; ``around`` are the loops they stand in, outermost first."""
         out = []
         for node in nodes:
-            reached = self.varied & {v.name for v in node.outputs}
+            reached = self.active & {v.name for v in node.outputs}
             if node.op == "for" and reached:
                 out.append(self._loop(node, around))
                 continue
@@ -160,29 +191,34 @@ class _Taper:
             raise CompileError("the adjoint of a loop with `until` is not generated: it is differentiated on the host")
         region = node.regions[0]
         body = self.augment(region.nodes, (*around, node))
-        probe = _Probe(self.types)
-        sweep = _Sweep(Builder("probe"), self, probe)
+        sweep = self.probe()
         for result in region.results:
-            if result in self.varied:
+            if result in self.active:
                 sweep.add(result, Value(result, self.types[result]))
         sweep.reverse(body)
         defined = {a.name for a in region.args} | {v.name for n in body for v in n.outputs}
-        captured = tuple(Value(c, self.types[c]) for c in sorted(sweep.cotangents) if c not in defined and c in self.varied)
-        record, recompute = self._choose(region, body, probe.asked & defined)
-        trip = node.attr("stack_size") or _bound(trip_count(node), around)
+        captured = tuple(Value(c, self.types[c]) for c in sorted(sweep.cotangents) if c not in defined and c in self.active)
+        needed = sweep.reads([a.name for a in region.args] + [c.name for c in captured])
+        tape = choose([a.name for a in region.args], body, needed, self.types, node.attr("index"))
+        trip = stack_length(node, around)
         outputs, stacked = list(node.outputs), []
-        for name in record:
-            row = _fixed(self.types[name], (*around, node))
+        for name in tape.record:
+            row = self.types[name]
             stack = Value(self._name(f"{name}_tape"), row.with_shape(trip, *row.shape))
             self.types[stack.name] = stack.type
             outputs.append(stack)
             stacked.append((name, stack.name))
-        self.plans[node.outputs[0].name] = _Plan(tuple(stacked), recompute, captured)
+        self.plans[node.outputs[0].name] = _Plan(tuple(stacked), tape.recompute, captured)
+        count = len(region.args) + node.attr("stacked", 0)
         attrs = dict(node.attrs) | {"stacked": node.attr("stacked", 0) + len(stacked)}
         if attrs["stacked"]:
             attrs["stack_size"] = trip
-        whole = Region(region.args, body, (*region.results, *record))
+        whole = Region(region.args, body, (*region.results[:count], *tape.record, *region.results[count:]))
         return replace(node, outputs=tuple(outputs), attrs=make_attrs(attrs), regions=(whole,))
+
+    def probe(self) -> _Sweep:
+        """A sweep for what it would emit: every primal value is at hand."""
+        return _Sweep(Builder("probe", [Value(n, t) for n, t in self.types.items()]), self, _Probe(self.types, {}))
 
     def _name(self, hint: str) -> str:
         name, n = hint, 0
@@ -241,20 +277,27 @@ class _Sweep:
             else:
                 self._node(node)
 
+    def reads(self, names: Iterable[str]) -> set[str]:
+        """Outer values that the code emitted so far reads for the cotangents of ``names``."""
+        graph = self.b.finish([self.cotangents[n] for n in names if n in self.cotangents])
+        nodes = live(graph.nodes, set(graph.results))
+        return set(region_captures(Region((), tuple(nodes), graph.results)))
+
     def _node(self, node: Node) -> None:
         given = tuple(self.cotangents.pop(v.name, None) for v in node.outputs)
         rule = lookup(node.op).adjoint
-        if rule is None or not self.taper.varied & set(node.inputs):
-            return
-        if node.op == "slice" and given[0] is not None and not any(isinstance(i, Pick) for i in node.attr("items")):
-            name = node.inputs[0]
-            base = self.cotangents.get(name) or self.zeros(self.taper.types[name])
-            self.cotangents[name] = self.b.op("update", base, given[0], items=node.attr("items"), mode="add")
+        if rule is None or not self.taper.active & set(node.inputs):
             return
         env = self.env
+        if node.op == "slice" and given[0] is not None:  # into the cotangent there is, not into zeros to be added to it
+            name = node.inputs[0]
+            picks = [env.value(n) for n in node.inputs[1:]]
+            base = self.cotangents.get(name) or self.zeros(self.taper.types[name])
+            self.cotangents[name] = self.b.op("update", base, given[0], *picks, items=node.attr("items"), mode="add")
+            return
         found = rule(self.b, node, given, lambda i: env.value(node.inputs[i]), lambda i: env.value(node.outputs[i].name))
         for name, value in zip(node.inputs, found, strict=True):
-            if value is not None and name in self.taper.varied:
+            if value is not None and name in self.taper.active:
                 self.add(name, value)
 
     def _loop(self, node: Node) -> None:
@@ -263,7 +306,7 @@ class _Sweep:
             return
         region, step, lower, index = node.regions[0], node.attr("step"), node.attr("lower"), node.attr("index")
         count = len(region.args)
-        carried = [n for n, a in enumerate(region.args) if a.name in self.taper.varied]
+        carried = [n for n, a in enumerate(region.args) if a.name in self.taper.active]
         stacks = [(r, self.cotangents.pop(v.name)) for r, v in zip(region.results[count:], node.outputs[count:], strict=True)
                   if v.name in self.cotangents]  # fmt: skip
         start = [self._taken(node.outputs[n].name, region.args[n].type) for n in carried]
@@ -271,7 +314,7 @@ class _Sweep:
         row = (Size.of(index) - lower) // step if step > 0 else (lower - Size.of(index)) // -step
 
         def body(*values: Value) -> LoopBody:
-            child = _Sweep(self.b, self.taper, _Env({}, self.env))
+            child = _Sweep(self.b, self.taper, _Env(self.taper.types, {}, self.env))
             for name, stack in plan.stacked:
                 child.env.own[name] = self._row(self.env.value(stack), row, self.taper.types[name])
             child.emit(plan.recompute)
@@ -281,7 +324,9 @@ class _Sweep:
             for result, cotangent in stacks:
                 child.add(result, self.b.op("slice", cotangent, items=row_items(cotangent.type, row)))
             child.reverse(region.nodes)
-            return LoopBody((*(child.cotangent(region.args[n]) for n in carried), *(child.cotangent(c) for c in plan.captured)))
+            ends = [child.cotangent(region.args[n]) for n in carried] + [child.cotangent(c) for c in plan.captured]
+            self.b.keep(live, ends)
+            return LoopBody(tuple(ends))
 
         last = lower + (trip_count(node) - 1) * step
         end = lower - 1 if step > 0 else lower + 1
@@ -289,7 +334,7 @@ class _Sweep:
         for c, value in zip(plan.captured, finals[len(carried) :], strict=True):
             self.cotangents[c.name] = value
         for n, value in zip(carried, finals, strict=False):
-            if node.inputs[n] in self.taper.varied:
+            if node.inputs[n] in self.taper.active:
                 self.add(node.inputs[n], value)
 
     def _taken(self, name: str, type: Type) -> Value:
@@ -307,19 +352,21 @@ class _Sweep:
             return
         reached: dict[str, Value] = {}
         for region, nodes in zip(node.regions, bodies, strict=True):
-            probe = _Sweep(Builder("probe"), self.taper, _Probe(self.taper.types))
+            probe = self.taper.probe()
             probe.branch(region, nodes, given)
             inside = {v.name for n in nodes for v in n.outputs}
-            reached |= {c: Value(c, self.taper.types[c]) for c in probe.cotangents if c not in inside and c in self.taper.varied}
+            reached |= {c: Value(c, self.taper.types[c]) for c in probe.cotangents if c not in inside and c in self.taper.active}
         wanted = [reached[c] for c in sorted(reached)]
         if not wanted:
             return
 
         def side(region: Region, nodes: Sequence[Node]) -> list[Value]:
-            child = _Sweep(self.b, self.taper, _Env({}, self.env))
+            child = _Sweep(self.b, self.taper, _Env(self.taper.types, {}, self.env))
             child.emit(nodes)
             child.branch(region, nodes, given)
-            return [child.cotangent(c) for c in wanted]
+            ends = [child.cotangent(c) for c in wanted]
+            self.b.keep(live, ends)
+            return ends
 
         regions = tuple(self.b.region([], lambda r=r, n=n: side(r, n)) for r, n in zip(node.regions, bodies, strict=True))
         condition = self.env.value(node.inputs[0])

@@ -159,6 +159,7 @@ class Builder:
         self.span: Span | None = None  # the default span of nodes built from here on
         self._nodes: list[Node] = []
         self._used = {v.name for v in inputs}
+        self.types = {v.name: v.type for v in inputs}  # of every value made so far
         self._counter = 0
 
     def fresh(self, hint: str = "") -> str:
@@ -177,6 +178,7 @@ class Builder:
         """Declare the next input."""
         value = Value(self.fresh(name), type)
         self.inputs.append(value)
+        self.types[value.name] = type
         return value
 
     def op(self, op: str, /, *inputs: Value, hint: str = "", regions: tuple[Region, ...] = (), **attrs: Any) -> Any:
@@ -192,11 +194,10 @@ class Builder:
     def append(self, node: Node) -> None:
         """Append a finished node (names of its values must be free)."""
         self._nodes.append(node)
-        self._used.update(v.name for v in node.outputs)
         for inner in walk([node]):
-            self._used.update(v.name for v in inner.outputs)
-            for region in inner.regions:
-                self._used.update(v.name for v in region.args)
+            for value in (*inner.outputs, *(v for region in inner.regions for v in region.args)):
+                self._used.add(value.name)
+                self.types[value.name] = value.type
 
     def inline(self, graph: Graph, args: Sequence[Value]) -> list[Value]:
         """Append a copy of ``graph`` applied to ``args`` under fresh names; its results."""
@@ -205,7 +206,7 @@ class Builder:
         for node in graph.nodes:
             copied = self.copy(node, names)
             types.update((v.name, v.type) for v in copied.outputs)
-            self._nodes.append(copied)
+            self.append(copied)
         return [Value(names[r], types[names[r]]) for r in graph.results]
 
     def copy(self, node: Node, names: dict[str, str]) -> Node:
@@ -227,12 +228,17 @@ class Builder:
     def region(self, args: Sequence[tuple[str, Type]], body: Callable[..., Sequence[Value]]) -> Region:
         """A region built by calling ``body`` with one :class:`Value` per (hint, type) of ``args``."""
         bound = tuple(Value(self.fresh(hint), t) for hint, t in args)
+        self.types.update((v.name, v.type) for v in bound)
         outer, self._nodes = self._nodes, []
         try:
             results = tuple(v.name for v in body(*bound))
             return Region(bound, tuple(self._nodes), results)
         finally:
             self._nodes = outer
+
+    def keep(self, live: Callable[[Sequence[Node], set[str]], list[Node]], results: Sequence[Value]) -> None:
+        """Of the nodes appended to the region under construction, keep what ``live`` says ``results`` need."""
+        self._nodes[:] = live(self._nodes, {v.name for v in results})
 
     def loop(
         self,
@@ -278,7 +284,7 @@ class Builder:
                 "names": tuple(names) or None,
             }
         )
-        self._nodes.append(Node("for", tuple(v.name for v in carried), tuple(outputs), attrs, (region,), self.span))
+        self.append(Node("for", tuple(v.name for v in carried), tuple(outputs), attrs, (region,), self.span))
         return tuple(outputs)
 
     def finish(self, results: Sequence[Value]) -> Graph:

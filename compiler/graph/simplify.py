@@ -136,7 +136,7 @@ class _Pass:
     def run(self) -> Graph:
         nodes = self.nodes(self.graph.nodes, {})
         results = tuple(self.name(r) for r in self.graph.results)
-        return replace(self.graph, nodes=tuple(_live(nodes, set(results))), results=results)
+        return replace(self.graph, nodes=tuple(live(nodes, set(results))), results=results)
 
     def name(self, name: str) -> str:
         return self.renamed.get(name, name)
@@ -188,7 +188,7 @@ class _Pass:
                 moved, nodes = _invariant(region, nodes, node.attr("index"))
                 hoisted += moved
             results = tuple(self.name(r) for r in region.results)
-            regions.append(Region(region.args, tuple(_live(nodes, set(results))), results))
+            regions.append(Region(region.args, tuple(live(nodes, set(results))), results))
         return replace(node, regions=tuple(regions)), hoisted
 
 
@@ -218,16 +218,29 @@ def _names_index(node: Node, index: str) -> bool:
     return any(names(v) for _, v in node.attrs) or any(index in s.names() for v in node.outputs for s in v.type.shape)
 
 
-def _live(nodes: Sequence[Node], wanted: set[str]) -> list[Node]:
+def live(nodes: Sequence[Node], wanted: set[str]) -> list[Node]:
     """Nodes that something needs; effects stay. Results that nobody reads are dropped from loops."""
     out: list[Node] = []
     for node in reversed(nodes):
         if lookup(node.op).family == "effect" or _has_effect(node) or any(v.name in wanted for v in node.outputs):
             if node.op == "for":
                 node = _trim(node, wanted)
+            elif node.op == "if":
+                node = _trim_branches(node, wanted)
             out.append(node)
             wanted |= free_names(node)
     return out[::-1]
+
+
+def _trim_branches(node: Node, wanted: set[str]) -> Node:
+    """An `if` without results that nobody reads."""
+    kept = [n for n, v in enumerate(node.outputs) if v.name in wanted]
+    regions = []
+    for region in node.regions:
+        results = tuple(region.results[n] for n in kept)
+        regions.append(Region((), tuple(live(region.nodes, set(results))), results))
+    outputs = tuple(node.outputs[n] for n in kept)
+    return replace(node.with_attrs(types=tuple(v.type for v in outputs)), outputs=outputs, regions=tuple(regions))
 
 
 def _has_effect(node: Node) -> bool:
@@ -242,13 +255,13 @@ def _trim(node: Node, wanted: set[str]) -> Node:
     keep = {n for n, v in enumerate(node.outputs) if v.name in wanted}
     while True:
         results = [region.results[n] for n in sorted(keep)] + list(tail)
-        nodes = _live(region.nodes, set(results))
+        nodes = live(region.nodes, set(results))
         used = region_captures(Region((), tuple(nodes), tuple(results)))
         more = {n for n in range(count) if region.args[n].name in used} - keep
         if not more:
             break
         keep |= more
-    if len(keep) == total and len(nodes) == len(region.nodes):
+    if len(keep) == total and tuple(nodes) == region.nodes:
         return node
     carried = [n for n in range(count) if n in keep]
     names = node.attr("names")

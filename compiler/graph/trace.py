@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..diagnostics import DataError
-from .adjoint import trip_count
+from .tape import trip_count
 from .graph import Graph, Node, Region, Value, make_attrs
 
 

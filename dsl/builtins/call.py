@@ -158,6 +158,8 @@ class Call:
                 kind = BOOL
             case Weak(number=complex()):
                 kind = COMPLEX
+            case Weak(number=float()) if REAL not in kinds:
+                kind = REAL
             case Weak() | SizeOperand() | WeakExpression():
                 return
             case _:

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from unspool.compiler.graph.ops.common import torch_dtype
 from unspool.compiler.graph.types import At, Pick, Range, Size, Type, is_complex, is_floating, is_integer
 
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+
 
 @dataclass
 class Case:
@@ -68,18 +70,18 @@ def broadcasting(draw: st.DrawFn, count: int) -> list[tuple[int, ...]]:
     return out
 
 
-def _some_axes(draw: st.DrawFn, rank: int) -> tuple[int, ...]:
+def _some_axes(draw: Draw, rank: int) -> tuple[int, ...]:
     return tuple(draw(st.lists(st.integers(-rank, -1), unique=True, min_size=1))) if rank else ()
 
 
-Maker = Callable[[st.DrawFn], Case]
+Maker = Callable[[Draw], Case]
 CASES: dict[str, Maker] = {}
 
 
 def _unary(names: str, *dtypes: str, positive: bool = False, kinked: bool = False) -> None:
     for name in names.split():
 
-        def make(draw: st.DrawFn, name: str = name) -> Case:
+        def make(draw: Draw, name: str = name) -> Case:
             dtype = draw(st.sampled_from(dtypes))
             values = _positive(dtype) if positive else None
             if kinked and dtype == "f64" and draw(st.booleans()):
@@ -102,7 +104,7 @@ _unary("not", "bool")
 _unary("stop_gradient", "f64", "i64", "bool")
 
 
-def _cast(draw: st.DrawFn) -> Case:
+def _cast(draw: Draw) -> Case:
     source, target = (draw(st.sampled_from(["f64", "f32", "c128", "c64", "i64", "bool"])) for _ in range(2))
     return Case("cast", [_type(source, draw(SHAPE))], {"dtype": target})
 
@@ -113,7 +115,7 @@ CASES["cast"] = _cast
 def _binary(names: str, *dtypes: str, values: Any = None) -> None:
     for name in names.split():
 
-        def make(draw: st.DrawFn, name: str = name) -> Case:
+        def make(draw: Draw, name: str = name) -> Case:
             dtype = draw(st.sampled_from(dtypes))
             chosen = values(dtype) if values else None
             if name in ("maximum", "minimum", "eq", "lt", "ge") and dtype == "f64" and draw(st.booleans()):
@@ -142,7 +144,7 @@ def _divisor(dtype: str) -> Callable[[int, tuple[int, ...], torch.Generator], to
     return values
 
 
-def _where(draw: st.DrawFn) -> Case:
+def _where(draw: Draw) -> Case:
     c, a, b = draw(broadcasting(3))
     dtype = draw(st.sampled_from(["f64", "c128", "i32"]))
     return Case("where", [_type("bool", c), _type(dtype, a), _type(dtype, b)])
@@ -153,18 +155,18 @@ CASES["where"] = _where
 # -- constructors, views ---------------------------------------------------------------------------------------------
 
 
-def _const(draw: st.DrawFn) -> Case:
+def _const(draw: Draw) -> Case:
     dtype, value = draw(st.sampled_from([("f64", 0.1), ("i32", 3), ("bool", True), ("c64", 1 + 2j)]))
     return Case("const", [], {"value": value, "dtype": dtype})
 
 
-def _broadcast(draw: st.DrawFn) -> Case:
+def _broadcast(draw: Draw) -> Case:
     full = draw(SHAPE)
     inner = tuple(1 if draw(st.booleans()) else s for s in full)[draw(st.integers(0, len(full))) :]
     return Case("broadcast", [_type("f64", inner)], {"shape": tuple(map(Size.of, full))})
 
 
-def _reshape(draw: st.DrawFn) -> Case:
+def _reshape(draw: Draw) -> Case:
     shape = draw(FULL)
     new = draw(st.sampled_from([(-1,), (1, -1), shape[::-1], (*shape, 1)]))
     total = 1
@@ -173,17 +175,17 @@ def _reshape(draw: st.DrawFn) -> Case:
     return Case("reshape", [_type("f64", shape)], {"shape": tuple(Size.of(total if s == -1 else s) for s in new)})
 
 
-def _permute(draw: st.DrawFn) -> Case:
+def _permute(draw: Draw) -> Case:
     shape = draw(FULL)
     return Case("permute", [_type("c128", shape)], {"axes": tuple(draw(st.permutations(range(-len(shape), 0))))})
 
 
-def _flip(draw: st.DrawFn) -> Case:
+def _flip(draw: Draw) -> Case:
     shape = draw(FULL)
     return Case("flip", [_type("f64", shape)], {"axes": _some_axes(draw, len(shape))})
 
 
-def _concat(draw: st.DrawFn) -> Case:
+def _concat(draw: Draw) -> Case:
     shape = draw(FULL)
     axis = draw(st.integers(-len(shape), -1))
     parts = []
@@ -194,7 +196,7 @@ def _concat(draw: st.DrawFn) -> Case:
     return Case("concat", parts, {"axis": axis})
 
 
-def _diagonal(draw: st.DrawFn) -> Case:
+def _diagonal(draw: Draw) -> Case:
     n = draw(st.integers(1, 4))
     return Case("diagonal", [_type("c128", (*draw(SHAPE)[:1], n, n))])
 
@@ -202,10 +204,17 @@ def _diagonal(draw: st.DrawFn) -> Case:
 CASES["const"] = _const
 CASES["size_value"] = lambda draw: Case("size_value", [], {"value": Size.of(draw(st.integers(-3, 9))), "dtype": "f64"})
 CASES["iota"] = lambda draw: Case("iota", [], {"size": Size.of(draw(st.integers(1, 5))), "dtype": "i64"})
-CASES |= {"broadcast": _broadcast, "reshape": _reshape, "permute": _permute, "flip": _flip, "concat": _concat, "diagonal": _diagonal}
+CASES |= {
+    "broadcast": _broadcast,
+    "reshape": _reshape,
+    "permute": _permute,
+    "flip": _flip,
+    "concat": _concat,
+    "diagonal": _diagonal,
+}
 
 
-def _items(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[tuple[int, ...]], list[int]]:
+def _items(draw: Draw, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[tuple[int, ...]], list[int]]:
     """Items for an array, the shapes of picked operands, and the axis size each must stay below."""
     picks: list[tuple[int, ...]] = []
     limits: list[int] = []
@@ -237,13 +246,13 @@ def _below(limits: list[int], skip: int) -> Callable[[int, tuple[int, ...], torc
     return values
 
 
-def _slice(draw: st.DrawFn) -> Case:
+def _slice(draw: Draw) -> Case:
     shape = draw(FULL)
     items, picks, limits = _items(draw, shape)
     return Case("slice", [_type("f64", shape), *(_type("i64", p) for p in picks)], {"items": items}, _below(limits, 1))
 
 
-def _update(draw: st.DrawFn) -> Case:
+def _update(draw: Draw) -> Case:
     from unspool.compiler.graph.ops.index import sliced_shape
 
     shape = draw(FULL)
@@ -263,7 +272,7 @@ CASES |= {"slice": _slice, "update": _update}
 def _reduction(names: str, *dtypes: str) -> None:
     for name in names.split():
 
-        def make(draw: st.DrawFn, name: str = name) -> Case:
+        def make(draw: Draw, name: str = name) -> Case:
             shape, dtype = draw(FULL), draw(st.sampled_from(dtypes))
             values = _kinked if dtype == "f64" and name != "sum" and draw(st.booleans()) else None
             return Case(name, [_type(dtype, shape)], {"axes": _some_axes(draw, len(shape))}, values)
@@ -279,7 +288,7 @@ _reduction("any all", "bool")
 def _along(names: str, dtype: str, **attrs: Any) -> None:
     for name in names.split():
 
-        def make(draw: st.DrawFn, name: str = name) -> Case:
+        def make(draw: Draw, name: str = name) -> Case:
             shape = draw(FULL)
             extra = {k: draw(v) for k, v in attrs.items()}
             return Case(name, [_type(dtype, shape)], {"axis": draw(st.integers(-len(shape), -1)), **extra})
@@ -291,21 +300,21 @@ _along("argmax argmin cumsum", "f64")
 _along("sort argsort", "f64", descending=st.sampled_from([True, None]))
 
 
-def _topk(draw: st.DrawFn) -> Case:
+def _topk(draw: Draw) -> Case:
     shape = draw(FULL)
     axis = draw(st.integers(-len(shape), -1))
     count = Size.of(draw(st.integers(0, shape[axis])))
     return Case("topk", [_type("f64", shape)], {"axis": axis, "count": count})
 
 
-def _topk_mask(draw: st.DrawFn) -> Case:
+def _topk_mask(draw: Draw) -> Case:
     shape = draw(FULL)
     axis = draw(st.integers(-len(shape), -1))
     values = lambda n, s, g: torch.randint(0, shape[axis] + 1, s, generator=g) if n else _kinked(0, s, g)  # noqa: E731
     return Case("topk_mask", [_type("f64", shape), _type("i64", ())], {"axis": axis}, values)
 
 
-def _take(draw: st.DrawFn) -> Case:
+def _take(draw: Draw) -> Case:
     shape = draw(FULL)
     axis = draw(st.integers(-len(shape), -1))
     index = list(shape)
@@ -314,7 +323,7 @@ def _take(draw: st.DrawFn) -> Case:
     return Case("take_along", [_type("f64", shape), _type("i64", tuple(index))], {"axis": axis}, values)
 
 
-def _scatter(draw: st.DrawFn) -> Case:
+def _scatter(draw: Draw) -> Case:
     case = _take(draw)
     x, index = case.types
     limit = x.shape[case.attrs["axis"]].constant or 1
@@ -324,14 +333,29 @@ def _scatter(draw: st.DrawFn) -> Case:
 
 CASES |= {"topk": _topk, "topk_mask": _topk_mask, "take_along": _take, "scatter_add": _scatter}
 
-SPECS = ["ij,jk->ik", "i,i->", "ij,j->i", "i,j->ij", "ij->ji", "ij->i", "i,j->", "ij,jk,k->i", "ijk,ik->kj", "a->a", ",i->i", "p,por,pdr->od"]
+SPECS = [
+    "ij,jk->ik",
+    "i,i->",
+    "ij,j->i",
+    "i,j->ij",
+    "ij->ji",
+    "ij->i",
+    "i,j->",
+    "ij,jk,k->i",
+    "ijk,ik->kj",
+    "a->a",
+    ",i->i",
+    "p,por,pdr->od",
+]
 
 
-def _einsum(draw: st.DrawFn) -> Case:
+def _einsum(draw: Draw) -> Case:
     spec = draw(st.sampled_from(SPECS))
     sizes = {c: draw(st.integers(1, 3)) for c in sorted(set(spec) - set(",->"))}
     dtype = draw(st.sampled_from(["f64", "c128", "i64"]))
-    return Case("einsum", [_type(dtype, tuple(sizes[c] for c in part)) for part in spec.split("->")[0].split(",")], {"spec": spec})
+    return Case(
+        "einsum", [_type(dtype, tuple(sizes[c] for c in part)) for part in spec.split("->")[0].split(",")], {"spec": spec}
+    )
 
 
 CASES["einsum"] = _einsum
@@ -342,7 +366,7 @@ CASES["einsum"] = _einsum
 def _random(names: str, *dtypes: str) -> None:
     for name in names.split():
 
-        def make(draw: st.DrawFn, name: str = name) -> Case:
+        def make(draw: Draw, name: str = name) -> Case:
             attrs = {"shape": tuple(map(Size.of, draw(SHAPE))), "dtype": draw(st.sampled_from(dtypes))}
             return Case(name, [_type("key", ())], attrs)
 
@@ -353,7 +377,7 @@ _random("random_normal random_uniform", "f64", "f32", "f16", "bf16")
 _random("random_rademacher", "f64", "f32", "i8")
 
 
-def _randint(draw: st.DrawFn) -> Case:
+def _randint(draw: Draw) -> Case:
     def values(n: int, shape: tuple[int, ...], g: torch.Generator) -> torch.Tensor:
         return plain("key", shape, g) if n == 0 else torch.full(shape, (-3, 2**31)[n - 1])
 
@@ -362,7 +386,9 @@ def _randint(draw: st.DrawFn) -> Case:
 
 
 CASES["random_randint"] = _randint
-CASES["random_permutation"] = lambda draw: Case("random_permutation", [_type("key", ())], {"size": Size.of(draw(st.integers(1, 9)))})
+CASES["random_permutation"] = lambda draw: Case(
+    "random_permutation", [_type("key", ())], {"size": Size.of(draw(st.integers(1, 9)))}
+)
 CASES["fold"] = lambda draw: Case("fold", [_type("key", ()), *[_type("i64", ())] * draw(st.integers(0, 3))])
 
 # -- library ---------------------------------------------------------------------------------------------------------
@@ -385,7 +411,7 @@ def _spread_out(kind: str, dtype: str) -> Callable[[int, tuple[int, ...], torch.
 def _linear(names: str, kind: str) -> None:
     for name in names.split():
 
-        def make(draw: st.DrawFn, name: str = name) -> Case:
+        def make(draw: Draw, name: str = name) -> Case:
             m, n = draw(st.integers(1, 3)), draw(st.integers(1, 3))
             dtype = draw(st.sampled_from(["f64", "c128"])) if name in ("det", "inv", "solve") else "f64"
             attrs: dict[str, Any] = {}
@@ -407,11 +433,12 @@ _linear("norm2 qr svd", "wide")
 
 
 def _conv(name: str, dims: int) -> None:
-    def make(draw: st.DrawFn) -> Case:
+    def make(draw: Draw) -> Case:
         c, o = draw(st.integers(1, 2)), draw(st.integers(1, 2))
         kernel = tuple(draw(st.integers(1, 2)) for _ in range(dims))
         spatial = tuple(draw(st.integers(3, 5)) for _ in range(dims))
-        attrs = {"stride": draw(st.sampled_from([1, 2])), "padding": draw(st.sampled_from([None, 1])), "dilation": draw(st.sampled_from([1, 2]))}
+        either = st.sampled_from([None, 1, 2])
+        attrs = {"stride": draw(either), "padding": draw(st.sampled_from([None, 1])), "dilation": draw(either)}
         lead = (c, o) if "transpose" in name else (o, c)
         return Case(name, [_type("f64", (c, *spatial)), _type("f64", (*lead, *kernel))], attrs)
 
@@ -428,9 +455,11 @@ def _fft2(name: str) -> Maker:
     return lambda draw: Case(name, [_type("c128", (*draw(SHAPE)[:1], draw(st.integers(1, 4)), draw(st.integers(1, 4))))])
 
 
-def _fftshift(draw: st.DrawFn) -> Case:
+def _fftshift(draw: Draw) -> Case:
     shape = draw(FULL)
-    return Case("fftshift", [_type("f64", shape)], {"axes": _some_axes(draw, len(shape)), "inverse": draw(st.sampled_from([True, None]))})
+    return Case(
+        "fftshift", [_type("f64", shape)], {"axes": _some_axes(draw, len(shape)), "inverse": draw(st.sampled_from([True, None]))}
+    )
 
 
 CASES |= {"fft2": _fft2("fft2"), "ifft2": _fft2("ifft2"), "fftshift": _fftshift}

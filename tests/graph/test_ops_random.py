@@ -121,7 +121,9 @@ def test_the_ends_of_the_range() -> None:
     assert float(found[-1].abs().max()) == 0.0
 
 
-@pytest.mark.parametrize(("op", "mean", "variance"), [("random_normal", 0, 1), ("random_uniform", 0.5, 1 / 12), ("random_rademacher", 0, 1)])
+@pytest.mark.parametrize(
+    ("op", "mean", "variance"), [("random_normal", 0, 1), ("random_uniform", 0.5, 1 / 12), ("random_rademacher", 0, 1)]
+)
 @pytest.mark.parametrize("dtype", ["f64", "f32", "f16"])
 def test_moments(op: str, mean: float, variance: float, dtype: str) -> None:
     x = draw(op, 7, shape=(40000,), dtype=dtype).double()

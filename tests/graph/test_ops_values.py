@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.special
+import scipy.special  # type: ignore[import-untyped]
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -141,13 +141,22 @@ def test_fft_agrees_with_numpy() -> None:
 
 # -- indexing against NumPy ------------------------------------------------------------------------------------------
 
+
+def at(index: int) -> At:
+    return At(Size.of(index))
+
+
+def span(start: int, size: int, step: int = 1) -> Range:
+    return Range(Size.of(start), Size.of(size), step)
+
+
 X = np.arange(60.0).reshape(3, 4, 5)
-INDEXINGS: list[tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]] = [
-    ((At(Size.of(2)), Range(Size.of(3), Size.of(4), -1), Range(Size.of(1), Size.of(2), 2)), (), (2, slice(None, None, -1), slice(1, 4, 2))),
-    ((Pick(0), Range(Size.of(0), Size.of(4)), Range(Size.of(0), Size.of(0))), (1,), (1, slice(None), slice(0, 0))),
-    ((Range(Size.of(0), Size.of(3)), Pick(0), Pick(1)), ([0, 3, 3], [4, 0, 0]), (slice(None), [0, 3, 3], [4, 0, 0])),
-    ((Range(Size.of(1), Size.of(2)), Pick(0), Range(Size.of(4), Size.of(5), -1)), ([3, 1],), (slice(1, 3), [3, 1], slice(None, None, -1))),
-    ((Pick(1), Pick(0), At(Size.of(0))), ([[1], [2]], [0, 1]), ([0, 1], [[1], [2]], 0)),
+INDEXINGS: list[tuple[tuple[Any, ...], tuple[Any, ...], Any]] = [
+    ((at(2), span(3, 4, -1), span(1, 2, 2)), (), np.s_[2, ::-1, 1:4:2]),
+    ((Pick(0), span(0, 4), span(0, 0)), (1,), np.s_[1, :, 0:0]),
+    ((span(0, 3), Pick(0), Pick(1)), ([0, 3, 3], [4, 0, 0]), np.s_[:, [0, 3, 3], [4, 0, 0]]),
+    ((span(1, 2), Pick(0), span(4, 5, -1)), ([3, 1],), np.s_[1:3, [3, 1], ::-1]),
+    ((Pick(1), Pick(0), at(0)), ([[1], [2]], [0, 1]), np.s_[[0, 1], [[1], [2]], 0]),
 ]
 
 
@@ -165,14 +174,14 @@ def test_slices_and_updates_agree_with_numpy(items: Any, picks: Any, index: Any)
 
 
 def test_picked_axes_stand_where_the_first_pick_stood() -> None:
-    items = (Pick(0), Range(Size.of(0), Size.of(4)), Pick(1))
+    items: tuple[Any, ...] = (Pick(0), span(0, 4), Pick(1))
     picked = run("slice", X, [2, 0], [4, 1], items=items)
     np.testing.assert_array_equal(picked, [X[2, :, 4], X[0, :, 1]])
-    items = (Range(Size.of(0), Size.of(3)), Pick(0), At(Size.of(2)))
+    items = (span(0, 3), Pick(0), at(2))
     np.testing.assert_array_equal(run("slice", X, [3, 3, 0], items=items), X[:, [3, 3, 0], 2])
 
 
-@pytest.mark.parametrize("item", [At(Size.of(3)), At(Size.of(-1)), Range(Size.of(2), Size.of(2)), Range(Size.of(1), Size.of(3), -1), Pick(0)])
+@pytest.mark.parametrize("item", [at(3), at(-1), span(2, 2), span(1, 3, -1), Pick(0)])
 def test_an_index_out_of_range_is_an_error(item: Any) -> None:
     picks = [np.array([0, -1])] if isinstance(item, Pick) else []
     with pytest.raises(DataError, match="out of range for an axis of size 3"):
@@ -270,6 +279,7 @@ def test_typing_errors_name_what_does_not_fit(op: str, types: Any, attrs: Any, m
 def test_symbolic_types() -> None:
     assert str(infer("add", (M, Type.of("real", 1, "n")), {})[0]) == "real[m, n]"
     assert str(infer("einsum", (M, Type.of("real", "n", "k")), {"spec": "ij,jk->ik"})[0]) == "real[m, k]"
-    assert [str(t) for t in infer("svd", (M.with_dtype("complex"),), {})] == ["complex[m, min(m, n)]", "real[min(m, n)]", "complex[min(m, n), n]"]
+    found = [str(t) for t in infer("svd", (M.with_dtype("complex"),), {})]
+    assert found == ["complex[m, min(m, n)]", "real[min(m, n)]", "complex[min(m, n), n]"]
     assert str(infer("abs", (M.with_dtype("complex"),), {})[0]) == "real[m, n]"
     assert real_twin("c64") == "f32"

@@ -131,22 +131,40 @@ def broadcast_shapes(op: str, types: Sequence[Type]) -> tuple[Size, ...]:
 
 
 def evaluate_attrs(attrs: Attrs, sizes: Mapping[str, int]) -> dict[str, Any]:
-    """Attributes as ``numerics`` takes them: every Size an int, ``At`` an int, ``Range`` a triple of ints."""
-    return {key: _evaluate(value, sizes) for key, value in attrs.items()}
+    """Attributes as ``numerics`` takes them: every Size an int, ``At`` an int, ``Range`` a triple of ints, ``Type`` a
+    pair of dtype and shape."""
+    return {key: evaluator(value)(sizes) for key, value in attrs.items()}
 
 
-def _evaluate(value: Any, sizes: Mapping[str, int]) -> Any:
+def evaluator(value: Any) -> Callable[[Mapping[str, int]], Any]:
+    """A function from sizes to an attribute's value; what depends on no size is computed once."""
     if isinstance(value, Size):
-        return value.evaluate(sizes)
-    if isinstance(value, tuple):
-        return tuple(_evaluate(v, sizes) for v in value)
-    if isinstance(value, At):
-        return value.index.evaluate(sizes)
-    if isinstance(value, Range):
-        return (value.start.evaluate(sizes), value.size.evaluate(sizes), value.step)
-    if isinstance(value, Type):
-        return (value.dtype, tuple(s.evaluate(sizes) for s in value.shape))
-    return value
+        compute: Callable[[Mapping[str, int]], Any] = _size_evaluator(value)
+    elif isinstance(value, tuple):
+        parts = [evaluator(v) for v in value]
+        compute = lambda sizes: tuple([part(sizes) for part in parts])  # noqa: E731
+    elif isinstance(value, At):
+        compute = _size_evaluator(value.index)
+    elif isinstance(value, Range):
+        compute = evaluator((value.start, value.size, value.step))
+    elif isinstance(value, Type):
+        compute = evaluator((value.dtype, value.shape))
+    else:
+        return lambda sizes: value
+    if attr_names(value):
+        return compute
+    known = compute({})
+    return lambda sizes: known
+
+
+def _size_evaluator(size: Size) -> Callable[[Mapping[str, int]], int]:
+    names = size.names()
+    if len(names) == 1:
+        (name,) = names
+        offset = (size - name).constant
+        if offset is not None:
+            return lambda sizes: sizes[name] + offset
+    return size.evaluate
 
 
 def attr_names(value: Any) -> frozenset[str]:
@@ -333,5 +351,3 @@ def prefixed(*keys: str) -> Batch:
         return emit(b, node, [add_batch(b, v, f, size) for v, f in zip(operands, batched, strict=True)], **changes)
 
     return rule
-
-

@@ -149,8 +149,8 @@ _unary("isfinite", "numeric", "True where x is neither infinite nor NaN.", resul
 _unary("lgamma", _F, "Logarithm of the absolute gamma function: ln |Gamma(x)|.",
        unary_adjoint(lambda g, x, y: g * x().op("digamma")))  # fmt: skip
 _unary("digamma", _F, "Derivative of lgamma: Gamma'(x) / Gamma(x).", unary_adjoint(_digamma_adjoint))
-_unary("polygamma1", _F, "Derivative of digamma (trigamma): sum over k >= 0 of 1 / (x + k)^2.", unary_adjoint(_polygamma1_adjoint),
-       lambda torch, attrs, x: torch.special.zeta(2.0, x))  # fmt: skip
+_unary("polygamma1", _F, "Derivative of digamma (trigamma): sum over k >= 0 of 1 / (x + k)^2.",
+       unary_adjoint(_polygamma1_adjoint), lambda torch, attrs, x: torch.special.zeta(2.0, x))  # fmt: skip
 _unary("conj", "numeric", "Complex conjugate; a real x stays.", unary_adjoint(lambda g, x, y: g.conj()),
        lambda torch, attrs, x: torch.conj(x).resolve_conj(), linear=True)  # fmt: skip
 _unary("re", "numeric", "Real part.", _re_adjoint, lambda torch, attrs, x: torch.real(x), real_twin)

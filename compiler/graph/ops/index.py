@@ -229,4 +229,3 @@ register(Op("slice", "view", _infer_slice, _slice, _slice_adjoint, _batch_slice,
             doc="Part of an array: y = x[items]; an index from data is checked when it runs."))  # fmt: skip
 register(Op("update", "view", _infer_update, _update, _update_adjoint, _batch_update, (0, 1),
             doc="x with part of it replaced (mode set) or added to (mode add): y = x; y[items] = value."))  # fmt: skip
-

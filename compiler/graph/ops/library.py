@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..types import Type
+from ..types import Size, Type
 from .common import batch_same, is_differentiable, zeros
 from .table import Attrs, Infer, Numerics, Op, infer, lookup, register
 
@@ -79,5 +79,19 @@ def _vjp(torch: Any, attrs: Attrs, *tensors: Any) -> Any:
     return found if len(found) != 1 else found[0]
 
 
-register(Op("vjp", "library", _infer_vjp, _vjp, library_adjoint, batch_same, library=True,
+def _batched_attrs(attrs: tuple[tuple[str, Any], ...], size: Size) -> tuple[tuple[str, Any], ...]:
+    """Attributes of a library op whose operands all have the leading axis; those with ``types`` say so in them."""
+    found = dict(attrs)
+    if "op_attrs" in found:
+        found["op_attrs"] = _batched_attrs(found["op_attrs"], size)
+    if "types" in found:
+        found |= {"types": tuple(t.with_shape(size, *t.shape) for t in found["types"]), "batched": True}
+    return tuple(sorted(found.items()))
+
+
+def _batch_vjp(b: Builder, node: Node, operands: Any, batched: Any, size: Size) -> tuple[Value, ...]:
+    return batch_same(b, node.with_attrs(op_attrs=_batched_attrs(node.attr("op_attrs"), size)), operands, batched, size)
+
+
+register(Op("vjp", "library", _infer_vjp, _vjp, library_adjoint, _batch_vjp, library=True,
             doc="Cotangents of an op's floating-point operands from its operands and its results' cotangents."))  # fmt: skip

@@ -214,4 +214,3 @@ def _diagonal_adjoint(b: Builder, node: Node, cotangents: Any, operand: Any, res
 
 register(Op("diagonal", "view", _infer_diagonal, lambda torch, attrs, x: torch.diagonal(x, 0, -2, -1), _diagonal_adjoint,
             batch_same, (0,), doc="The diagonal of the last two axes: y[..., i] = x[..., i, i]."))  # fmt: skip
-

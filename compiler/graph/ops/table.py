@@ -68,7 +68,7 @@ def register(op: Op) -> Op:
 def lookup(name: str) -> Op:
     """The row of an op; loads the families on first use. Raises KeyError for an unknown name."""
     if name not in OPS:
-        from . import load_all
+        from .families import load_all
 
         load_all()
     return OPS[name]

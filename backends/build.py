@@ -1,0 +1,244 @@
+"""C source to loaded functions: find the compiler, compile, cache on disk, load.
+
+A cached kernel is one file, ``KEY-DIGEST.so``: KEY stands for the source, the flags, the compiler and the processor, DIGEST
+for the file's own bytes. Files appear by renaming, so that other processes see a whole one or none; a file whose
+bytes do not match its name, or that does not load, is removed and built again.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+import threading
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..compiler import options
+from ..compiler.diagnostics import CompileError
+from .tiles import Machine
+
+FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared", "-w")
+
+
+@dataclass
+class Statistics:
+    """What builds did in this process: kernels compiled, found on disk, found in memory, and files thrown away."""
+
+    compiled: int = 0
+    hits: int = 0
+    loaded: int = 0
+    corrupted: int = 0
+
+
+@dataclass(frozen=True)
+class Built:
+    """The functions of a kernel (see :mod:`.cpu` for their interface) and the file they come from."""
+
+    kernel: Any
+    workspace: Any
+    path: Path
+
+
+statistics = Statistics()
+_memory: dict[str, Built] = {}
+_lock = threading.RLock()
+_warned: set[str] = set()
+
+
+@lru_cache(maxsize=1)
+def processor() -> str:
+    """The processor's model and features as text."""
+    wanted = ("vendor_id", "cpu family", "model", "flags", "Features", "CPU implementer", "CPU part")
+    found: dict[str, str] = {}
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in wanted:
+                found.setdefault(key.strip(), value.strip())
+    except OSError:
+        found["model"] = f"{platform.processor()} {platform.release()}"
+    return f"{platform.machine()}; " + "; ".join(f"{k}: {v}" for k, v in sorted(found.items()))
+
+
+@lru_cache(maxsize=1)
+def machine() -> Machine:
+    """Vector registers of this processor."""
+    features = set(processor().replace(":", " ").replace(";", " ").split())
+    if "avx512f" in features:
+        return Machine(64, 32)
+    if features & {"avx2", "avx"}:
+        return Machine(32, 16)
+    return Machine(16, 32 if platform.machine() in ("aarch64", "arm64") else 16)
+
+
+def find_compiler() -> str:
+    """The C compiler: ``$CC``, else cc, gcc or clang. Raises CompileError if there is none."""
+    wanted = options.current.compiler
+    for name in [wanted] if wanted else ["cc", "gcc", "clang"]:
+        words = shlex.split(name)
+        if words and shutil.which(words[0]):
+            return name
+    tried = f"the compiler {wanted!r} that CC names was not found" if wanted else "no C compiler found (tried cc, gcc, clang)"
+    raise CompileError(f"{tried}; install one, set CC, or use target='interpreter'")
+
+
+@lru_cache(maxsize=8)
+def identity(compiler: str) -> str:
+    """What a compiler says it is."""
+    words = shlex.split(compiler)
+    try:
+        said = subprocess.run([*words, "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        raise CompileError(f"the C compiler {compiler!r} does not run: {error}") from None
+    return f"{shutil.which(words[0])} {said}"
+
+
+def flags(vector_bytes: int) -> tuple[str, ...]:
+    """The compiler's options for this processor."""
+    x86 = platform.machine() in ("x86_64", "AMD64")
+    return (*FLAGS, "-march=native" if x86 else "-mcpu=native", *(["-mprefer-vector-width=512"] if x86 and vector_bytes >= 64 else []))
+
+
+def build(source: str, name: str) -> Built:
+    """The functions ``name`` and ``name_workspace`` of a C source, compiled unless the cache has them.
+
+    Raises CompileError if there is no compiler or it fails.
+    """
+    compiler = find_compiler()
+    options_used = flags(machine().vector_bytes)
+    text = "\0".join([source, name, *options_used, identity(compiler), processor()])
+    key = hashlib.sha256(text.encode()).hexdigest()[:40]
+    with _lock:
+        if key in _memory:
+            statistics.loaded += 1
+            return _memory[key]
+        made = _load_cached(_cache_folder(key), key, name)
+        if made is not None:
+            statistics.hits += 1
+        else:
+            made = _install(_compile(source, compiler, options_used), key, name)
+            statistics.compiled += 1
+        _memory[key] = made
+        return made
+
+
+def forget() -> None:
+    """Drop the kernels held in memory, so that the next build looks on disk."""
+    with _lock:
+        _memory.clear()
+
+
+# -- the cache -------------------------------------------------------------------------------------------------------
+
+
+def _cache_folder(key: str) -> Path | None:
+    cache = options.current.cache
+    return None if cache is None else cache / "kernels" / key[:2]
+
+
+def _load_cached(folder: Path | None, key: str, name: str) -> Built | None:
+    for path in sorted(folder.glob(f"{key}-*.so")) if folder else ():
+        try:
+            sound = path.stem.removeprefix(f"{key}-") == _digest(path.read_bytes())
+        except OSError:
+            continue  # gone, or not readable: build
+        found = _load(path, name) if sound else None
+        if found is not None:
+            return found
+        statistics.corrupted += 1
+        path.unlink(missing_ok=True)
+    return None
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:40]
+
+
+def _load(path: Path, name: str) -> Built | None:
+    """The functions in a file; None if it is no kernel."""
+    try:
+        library = ctypes.CDLL(str(path))
+        kernel, workspace = library[name], library[f"{name}_workspace"]
+    except (OSError, AttributeError):
+        return None
+    integer, pointer = ctypes.c_int64, ctypes.c_void_p
+    kernel.argtypes = [integer, integer, integer, *[pointer] * 5]
+    kernel.restype = ctypes.c_int
+    workspace.argtypes = [integer, integer, pointer]
+    workspace.restype = integer
+    return Built(kernel, workspace, path)
+
+
+def _install(binary: bytes, key: str, name: str) -> Built:
+    """Put a compiled kernel into the cache, or into a temporary folder where that fails, and load it."""
+    folder = _cache_folder(key)
+    for place in ([folder] if folder else []) + [_private_folder()]:
+        try:
+            path = _write(binary, place, key)
+        except OSError as error:
+            if place is not folder:
+                raise CompileError(f"cannot write a compiled kernel: {error}") from None
+            _warn(f"the kernel cache {options.current.cache} cannot be written ({error.strerror}); kernels of this process are kept in a temporary folder")
+            continue
+        found = _load(path, name)
+        if found is not None:
+            return found
+    raise CompileError(f"the compiled kernel {name} does not load")
+
+
+def _write(binary: bytes, folder: Path, key: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=".new-", dir=folder)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(binary)
+        path = folder / f"{key}-{_digest(binary)}.so"
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+@lru_cache(maxsize=1)
+def _private_folder() -> Path:
+    folder = tempfile.mkdtemp(prefix="unspool-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+def _warn(message: str) -> None:
+    if message not in _warned:
+        _warned.add(message)
+        warnings.warn(message, stacklevel=4)
+
+
+# -- the compiler ----------------------------------------------------------------------------------------------------
+
+
+def _compile(source: str, compiler: str, options_used: tuple[str, ...]) -> bytes:
+    """The shared object of a source; without threads if the compiler has no OpenMP."""
+    with tempfile.TemporaryDirectory(prefix="unspool-build-") as folder:
+        (Path(folder) / "kernel.c").write_text(source, encoding="utf-8")
+        for threads in (["-fopenmp"], []):
+            command = [*shlex.split(compiler), *options_used, *threads, "kernel.c", "-o", "kernel.so", "-lm"]
+            try:
+                done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+            except (OSError, subprocess.SubprocessError) as error:
+                raise CompileError(f"the C compiler failed: {error}") from None
+            if done.returncode == 0:
+                return (Path(folder) / "kernel.so").read_bytes()
+            if "openmp" not in done.stderr.lower() and "omp.h" not in done.stderr:
+                break
+        said = "\n".join(done.stderr.strip().splitlines()[:20])
+        raise CompileError(f"the C compiler failed ({shlex.join(command)}):\n{said}")

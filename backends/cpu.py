@@ -1,0 +1,110 @@
+"""Target ``c``: loop trees become C, compiled by the system's compiler, called through ctypes.
+
+The C function of a kernel is::
+
+    int NAME(int64_t batch, int64_t teams, int64_t team_size, void *const *pointers, const int64_t *batch_strides,
+             const int64_t *team_strides, const int64_t *integers, void *workspace);
+    int64_t NAME_workspace(int64_t teams, int64_t team_size, const int64_t *integers);
+
+It returns 0 or the number of a failed run-time check. The interpreter lock is free while it runs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from ..compiler.diagnostics import DataError
+from ..compiler.loops.tree import Function
+from ..compiler.target import Capabilities
+from .build import Built, build, machine
+from .c_runtime import C_TYPES
+from .emit import Source, emit
+from .tiles import Machine
+from .workspace import workspace
+
+
+class _Arguments(threading.local):
+    """The argument arrays of one kernel in one thread: filled anew by each call, never allocated again."""
+
+    def __init__(self, operands: int, integers: int) -> None:
+        self.pointers = (ctypes.c_void_p * max(1, operands))()
+        self.batch_strides = (ctypes.c_int64 * max(1, operands))()
+        self.team_strides = (ctypes.c_int64 * max(1, operands))()
+        self.integers = (ctypes.c_int64 * max(1, integers))()
+        self.at = tuple(ctypes.addressof(a) for a in (self.pointers, self.batch_strides, self.team_strides, self.integers))
+
+
+class BuiltKernel:
+    """A kernel ready to be called; operands as in :class:`~..compiler.target.Kernel`, already checked by the caller."""
+
+    def __init__(self, built: Built, operands: int, integers: int, checks: Sequence[str]) -> None:
+        self.path = built.path
+        self.checks = tuple(checks)
+        self._kernel = built.kernel
+        self._workspace = built.workspace
+        self._operands = operands
+        self._integers = integers
+        self._arguments = _Arguments(operands, integers)
+
+    def __call__(
+        self,
+        inputs: Sequence[Any],
+        outputs: Sequence[Any],
+        batch: int,
+        batch_strides: Sequence[int],
+        team_strides: Sequence[int],
+        integers: Sequence[int],
+        teams: int,
+        team_size: int,
+    ) -> None:
+        """Run. Raises DataError when a run-time check fails."""
+        count = self._operands
+        arguments = self._arguments
+        arguments.pointers[:count] = [t.data_ptr() for t in (*inputs, *outputs)]
+        arguments.batch_strides[:count] = batch_strides
+        arguments.team_strides[:count] = team_strides
+        if self._integers:
+            arguments.integers[: self._integers] = integers
+        pointers, strides, steps, numbers = arguments.at
+        scratch = workspace.get(self._workspace(teams, team_size, numbers))
+        failed = self._kernel(batch, teams, team_size, pointers, strides, steps, numbers, scratch.data_ptr())
+        if failed:
+            raise DataError(self.checks[failed - 1])
+
+
+@lru_cache(maxsize=256)
+def _emit(function: Function, machine: Machine, strict: bool) -> Source:
+    return emit(function, machine, strict=strict)
+
+
+@dataclass(frozen=True)
+class CTarget:
+    """C on the processor. ``strict`` keeps products and sums apart (no fused multiply-add); ``machine`` sets the tiles."""
+
+    strict: bool = False
+    machine: Machine = field(default_factory=machine)
+    name: str = "c"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Every dtype but the half precisions."""
+        return Capabilities(self.machine.vector_bytes, frozenset(C_TYPES))
+
+    def supports(self, dtype: str) -> bool:
+        """Whether kernels may hold elements of a dtype."""
+        return dtype in C_TYPES
+
+    def emit(self, function: Function) -> str:
+        """The C source of a kernel. Raises CompileError with a reason for what it cannot express."""
+        return _emit(function, self.machine, self.strict).text
+
+    def build(self, function: Function) -> BuiltKernel:
+        """The callable kernel."""
+        source = _emit(function, self.machine, self.strict)
+        operands = sum(a.scope in ("input", "output") for a in function.arrays)
+        return BuiltKernel(build(source.text, function.name), operands, len(function.integers), source.checks)

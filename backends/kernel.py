@@ -1,0 +1,149 @@
+"""An algorithm compiled for given sizes: every stage can be looked at, and it is called like the algorithm."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+from ..compiler.diagnostics import CompileError, DataError
+from ..compiler.driver import Compiled
+from ..compiler.graph.text import print_graph
+from ..compiler.loops.text import print_nest
+from .binding import Binding, check_where
+from .call import Routine, arguments_of, match
+from .execute import KernelPlan
+from .executor import HostPlan
+
+
+class Kernel:
+    """A compiled algorithm. ``graph``, ``loops``, ``schedule``, ``source`` and ``asm`` are texts; ``explain()`` sums up.
+
+    What the target cannot express runs in the interpreter, between several kernels: then each text has a part for each.
+    """
+
+    def __init__(
+        self,
+        routine: Routine,
+        *,
+        sizes: Mapping[str, int],
+        lead: tuple[int, ...],
+        iterations: Mapping[str, int],
+        modules: Mapping[str, Any],
+        params: Mapping[str, Any],
+        dtype: str,
+    ) -> None:
+        self._routine, self._dtype = routine, dtype
+        self._sizes, self._iterations, self._modules, self._params = dict(sizes), dict(iterations), dict(modules), dict(params)
+        self.lead = lead
+        self._binding = complete(routine, iterations, sizes)
+        check_where(routine.algorithm.name, routine.algorithm.where, self._binding)
+        self._plan = routine.main.plan(dtype, self._binding.sizes)
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        """Run, with the sizes and precision it was compiled for; another batch or iteration count is fine."""
+        algorithm = self._routine.algorithm
+        names = [n for n, _ in arguments_of(algorithm, algorithm.graph)]
+        params = {p.name for p in algorithm.params} & named.keys()
+        counts = self._routine.iterations.keys() & named.keys()
+        modules = {m.name for m in algorithm.modules} & named.keys()
+        rest = {k: v for k, v in named.items() if k not in params | counts | modules}
+        return self._routine.call(
+            match(algorithm.name, names, inputs, rest),
+            params={**self._params, **{n: named[n] for n in params}},
+            iterations={**self._iterations, **{n: named[n] for n in counts}},
+            sizes=self._sizes,
+            modules={**self._modules, **{n: named[n] for n in modules}},
+            dtype=self._dtype,
+        )
+
+    @property
+    def compiled(self) -> list[tuple[str, Compiled]]:
+        """The compiled parts, by name."""
+        plan = self._plan
+        if isinstance(plan, KernelPlan):
+            return [(self._routine.algorithm.name, plan.forward.compiled)]
+        return [(f"{self._routine.algorithm.name}_{n}", p.forward.compiled) for n, p in sorted(plan.plans.items())]
+
+    @property
+    def graph(self) -> str:
+        """The dataflow graph, simplified; of a host program, the one that calls the kernels."""
+        plan = self._plan
+        if isinstance(plan, HostPlan):
+            return print_graph(plan.program.graph)
+        return print_graph(plan.forward.compiled.graph)
+
+    @property
+    def loops(self) -> str:
+        """The statements over integer sets, in the order of the schedule."""
+        return self._joined("#", [(n, print_nest(c.nest)) for n, c in self.compiled])
+
+    @property
+    def schedule(self) -> str:
+        """The steps of the schedule; ``compile(schedule=...)`` takes them back, edited."""
+        return self._joined("#", [(n, c.schedule) for n, c in self.compiled])
+
+    @property
+    def source(self) -> str:
+        """The generated source."""
+        return self._joined("//", [(n, c.source) for n, c in self.compiled])
+
+    @cached_property
+    def asm(self) -> str:
+        """The assembly that the C compiler makes of the source."""
+        return self._joined("#", [(n, assembly(c.source)) for n, c in self.compiled])
+
+    def explain(self) -> str:
+        """What runs where, and the schedule chosen."""
+        return "\n".join(self._explained())
+
+    def _explained(self) -> Iterator[str]:
+        algorithm, plan = self._routine.algorithm, self._plan
+        sizes = ", ".join(f"{n} = {v}" for n, v in sorted(self._binding.sizes.items()))
+        yield f"{algorithm.name} for target {self._routine.settings.target}, {self._dtype}, {sizes}"
+        parts = self.compiled
+        if isinstance(plan, HostPlan):
+            calls = sorted({n.op for n in plan.program.graph.nodes})
+            yield f"host program of {len(plan.program.graph.nodes)} nodes run by the interpreter ({', '.join(calls)}), {len(parts)} kernels"
+        for name, c in parts:
+            seconds = sum(t for _, t in c.times)
+            counts = f"; run-time integers {', '.join(c.integers)}" if c.integers else ""
+            yield f"kernel {name}: {len(c.nest.statements)} statements, about {c.work:.3g} additions per problem{counts}"
+            yield f"  compiled in {seconds:.2f} s: " + ", ".join(f"{stage} {1e3 * t:.0f} ms" for stage, t in c.times)
+            yield "  schedule: " + (c.schedule.replace("\n", "\n            ") or "program order")
+
+    def _joined(self, comment: str, parts: list[tuple[str, str]]) -> str:
+        if len(parts) == 1:
+            return parts[0][1]
+        return "\n".join(f"{comment} kernel {name}\n{text}" for name, text in parts)
+
+    def __repr__(self) -> str:
+        return f"<kernel {self._routine.algorithm.name}, {self._dtype}, target {self._routine.settings.target}>"
+
+
+def complete(routine: Routine, iterations: Mapping[str, int], sizes: Mapping[str, int]) -> Binding:
+    """A binding of all sizes. Raises DataError naming one that is missing or unknown."""
+    binding = routine.base(iterations, sizes)
+    algorithm = routine.algorithm
+    needed = {n for v in algorithm.graph.inputs for s in v.type.shape for n in s.names()}
+    needed |= {n for m in algorithm.modules for t in (*m.arguments, *m.results) for s in t.shape for n in s.names()}
+    missing, unknown = sorted(needed - binding.sizes.keys()), sorted(sizes.keys() - needed)
+    if missing:
+        raise DataError(f"{algorithm.name} needs the size {missing[0]}: shapes={{{missing[0]!r}: ...}}")
+    if unknown:
+        raise DataError(f"{algorithm.name} has no size {unknown[0]!r}; it has {', '.join(sorted(needed)) or 'none'}")
+    return binding
+
+
+def assembly(source: str) -> str:
+    """What the C compiler makes of a source. Raises CompileError if it fails."""
+    from .build import find_compiler, flags, machine
+
+    used = [f for f in flags(machine().vector_bytes) if f != "-shared"]
+    command = [*shlex.split(find_compiler()), *used, "-fopenmp", "-S", "-x", "c", "-", "-o", "-"]
+    done = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CompileError(f"the C compiler failed: {done.stderr.strip()}")
+    return done.stdout

@@ -1,0 +1,245 @@
+"""A built algorithm: a ``torch.nn.Module`` around its kernels."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..compiler.diagnostics import DataError
+from ..compiler.graph.algorithm import Param
+from ..compiler.graph.ops.common import torch_dtype
+from ..compiler.graph.types import Type
+from . import constraints
+from .binding import check_where, leading
+from .call import Routine, arguments_of, concrete, match, run
+from .convert import DTYPE_NAMES, Argument, device_of, is_numpy_call, precision, tensor
+from .executor import Executor
+from .values import Values, free_name
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What is known of a call once its shapes and dtypes have been checked."""
+
+    executor: Executor
+    names: list[str]
+    dtypes: list[torch.dtype]
+    real: str
+    sizes: dict[str, int]
+    lead: tuple[int, ...]
+    trace: tuple[str, ...]
+    numpy: bool
+
+
+class Layer(Values):
+    """A built algorithm: given inputs are its buffers, ``param`` its parameters, learned modules its submodules.
+
+    ``layer(y)`` runs it; ``layer.step`` is the value of a parameter, which keeps its constraint whatever an optimizer does
+    (see :class:`Values`). Iteration counts are fixed; :meth:`with_iterations` makes another layer.
+    """
+
+    def __init__(
+        self,
+        routine: Routine,
+        given: Mapping[str, Any],
+        *,
+        iterations: Mapping[str, int],
+        sizes: Mapping[str, int],
+        modules: Mapping[str, Any],
+        params: Mapping[str, Any],
+        dtype: str,
+    ) -> None:
+        binding = routine.base(iterations, sizes)
+        super().__init__({n: binding.sizes[n] for n in routine.iterations})
+        algorithm = routine.algorithm
+        arguments = routine.collect(binding, given, [(i.name, i.type) for i in algorithm.inputs if i.given])
+        check_where(algorithm.name, algorithm.where, binding, known_only=True)
+        device = device_of(arguments)
+        self._routine, self._binding, self._sizes = routine, binding, dict(sizes)
+        self._known: dict[Any, _Call] = {}
+        self._given: dict[str, str] = {}  # input to buffer
+        self._functions: dict[str, Any] = {}  # learned operator to submodule, or to what is called
+        self.register_buffer("_like", torch.empty(0, dtype=torch_dtype(torch, dtype), device=device), persistent=False)
+        with torch.no_grad():
+            tensors = {a.name: self._fix(a, dtype, device) for a in arguments}
+            for param in algorithm.params:
+                self.add(param.name, param, self._initial(param, params, tensors, dtype, device))
+        for name, found in routine.check_modules(modules, binding).items():
+            self._attach(name, found)
+
+    def _fix(self, a: Argument, real: str, device: torch.device) -> Tensor:
+        """Register a given input as a buffer, in the precision of the layer."""
+        if a.type.dtype in ("real", "complex") and (a.value.is_floating_point() or a.value.is_complex()):
+            needed = torch_dtype(torch, concrete(a.type.dtype, real))
+            if needed.is_complex or not a.value.is_complex():
+                a = Argument(a.name, a.type, a.value.to(needed), a.weak, a.numpy)
+        found = tensor(a, real, device).detach().clone(memory_format=torch.contiguous_format)
+        self._given[a.name] = free_name(self, a.name)
+        self.register_buffer(self._given[a.name], found)
+        return found
+
+    def _initial(self, param: Param, chosen: Mapping[str, Any], given: Mapping[str, Tensor], real: str, device: torch.device) -> Tensor:
+        if param.name in chosen:
+            value = self._routine.parameter(param, chosen[param.name], real, self._binding, device)
+        else:
+            value = self._routine.initial(param, given, real, self._binding, device)
+        if tuple(value.shape) != self._binding.shape(param.type):
+            raise DataError(f"the initial value of {param.name} has leading dimensions: pass {param.name}=... without them to build")
+        return value
+
+    def _attach(self, name: str, found: Any) -> None:
+        """Register a learned operator; a plain function is kept as it is."""
+        if isinstance(found, (list, tuple)) and all(isinstance(f, nn.Module) for f in found):
+            found = nn.ModuleList(found)
+        if isinstance(found, nn.Module):
+            self._functions[name] = free_name(self, name.replace(".", "_"))
+            self.add_module(self._functions[name], found)
+        else:
+            self._functions[name] = found
+
+    # -- running ---------------------------------------------------------------------------------------------------
+
+    def forward(self, *inputs: Any, trace: Sequence[str] | None = None, **named: Any) -> Any:
+        """Run on the inputs that are not given, by position or name, with any leading dimensions.
+
+        ``trace=["x"]`` also returns the states after every iteration: ``x, path = layer(y, trace=["x"])``, where
+        ``path.x`` has the leading shape, then the iterations, then the axes of ``x``. Raises DataError for values that do not fit.
+        """
+        return self._call(False, inputs, named, tuple(trace) if trace else ())
+
+    def objective(self, *inputs: Any, **named: Any) -> Any:
+        """The declared objective: its own arguments first, then the inputs of a call. Differentiable."""
+        return self._call(True, inputs, named, ())
+
+    def _call(self, objective: bool, inputs: Sequence[Any], named: Mapping[str, Any], trace: tuple[str, ...]) -> Any:
+        key: Any = None
+        if not named and all([isinstance(x, Tensor) for x in inputs]):
+            like = self._like
+            key = (objective, trace, like.dtype, like.device, *[(x.shape, x.dtype, x.device, x.layout) for x in inputs])
+            known = self._known.get(key)
+            if known is not None:  # the same shapes again: they have been checked
+                tensors = [x if x.dtype == d else x.to(d) for x, d in zip(inputs, known.dtypes, strict=True)]
+                return self._run(known, dict(zip(known.names, tensors, strict=True)))
+        known, tensors = self._check(objective, inputs, named, trace)
+        if key is not None:
+            self._known[key] = known
+        return self._run(known, dict(zip(known.names, tensors, strict=True)))
+
+    def _check(
+        self, objective: bool, inputs: Sequence[Any], named: Mapping[str, Any], trace: tuple[str, ...]
+    ) -> tuple[_Call, list[Tensor]]:
+        """Check the values of a call and convert them."""
+        routine = self._routine
+        executor = routine.objective if objective else routine.main
+        types = [(n, t) for n, t in arguments_of(routine.algorithm, executor.graph) if n not in self._given]
+        values = match(routine.algorithm.name, [n for n, _ in types], inputs, named)
+        binding = self._binding.copy()
+        arguments = routine.collect(binding, values, types)
+        check_where(routine.algorithm.name, routine.algorithm.where, binding)
+        real = DTYPE_NAMES[self._like.dtype]
+        precision(arguments, real, "the layer")
+        device = device_of([Argument("the layer", Type("real"), self._like, False, False), *arguments])
+        tensors = [tensor(a, real, device) for a in arguments]
+        shapes = {a.name: tuple(t.shape) for a, t in zip(arguments, tensors, strict=True)}
+        shapes |= {i.name: tuple(getattr(self, self._given[i.name]).shape) for i in routine.algorithm.inputs if i.given}
+        shapes |= {p.name: tuple(holder.stored(attribute).shape) for p, holder, attribute in self.declared()}
+        lead = leading([(v.name, v.type, shapes[v.name]) for v in executor.graph.inputs])
+        numpy = any(a.numpy for a in arguments) and is_numpy_call(arguments)
+        call = _Call(executor, [a.name for a in arguments], [t.dtype for t in tensors], real, binding.sizes, lead, trace, numpy)
+        return call, tensors
+
+    def _run(self, call: _Call, tensors: dict[str, Tensor]) -> Any:
+        algorithm = self._routine.algorithm
+        for i in algorithm.inputs:
+            if i.given:
+                tensors[i.name] = _in(getattr(self, self._given[i.name]), i.type.dtype, call.real)
+        for param, holder, attribute in self.declared():
+            stored = holder.stored(attribute)
+            if self.training and isinstance(stored, nn.Parameter):
+                constraints.settle(stored, param.constraint)
+            tensors[param.name] = _in(constraints.constrain(stored, param.constraint), param.type.dtype, call.real)
+        modules = {n: getattr(self, f) if isinstance(f, str) else f for n, f in self._functions.items()}
+        ordered = [tensors[v.name] for v in call.executor.graph.inputs]
+        return run(call.executor, ordered, call.lead, call.real, call.sizes, modules, call.trace, numpy=call.numpy)
+
+
+    # -- making others ---------------------------------------------------------------------------------------------
+
+    def assign(self, **values: Any) -> Layer:
+        """Set parameters to values, by name: ``layer.assign(step=0.1)``. Raises DataError if one breaks its constraint."""
+        known = {p.name: (p, holder, attribute) for p, holder, attribute in self.declared()}
+        for name, value in values.items():
+            if name not in known:
+                raise DataError(f"{self._routine.algorithm.name} has no parameter {name!r}; there are {', '.join(known) or 'none'}")
+            param, holder, attribute = known[name]
+            stored = holder.stored(attribute)
+            real = DTYPE_NAMES[self._like.dtype]
+            with torch.no_grad():
+                found = self._routine.parameter(param, value, real, self._binding, stored.device)
+                stored.copy_(constraints.store(found, param.constraint, name))
+        return self
+
+    def with_iterations(self, count: int | None = None, /, *, extend: str = "repeat", **counts: int) -> Layer:
+        """A layer with other iteration counts and the parameters of this one, cut or extended along the iterations.
+
+        ``extend="repeat"`` repeats the last iteration's values (and copies its learned operators), ``"init"`` takes
+        initial values for the new ones.
+        """
+        name = self._routine.algorithm.name
+        if extend not in ("repeat", "init"):
+            raise DataError(f'extend is "repeat" or "init", not {extend!r}')
+        if count is not None:
+            if len(self._counts) != 1:
+                raise DataError(f"{name} has {len(self._counts)} iteration counts: set one by name")
+            counts = {**counts, next(iter(self._counts)): count}
+        unknown = counts.keys() - self._counts.keys()
+        if unknown:
+            raise DataError(f"{name} has no iteration count {min(unknown)!r}")
+        values = {p.name: getattr(holder, attribute).detach() for p, holder, attribute in self.declared()}
+        modules = {n: getattr(self, f) if isinstance(f, str) else f for n, f in self._functions.items()}
+        new_counts = {**self._counts, **counts}
+        for module in self._routine.algorithm.modules:
+            if module.count is not None:
+                wanted = module.count.evaluate({**self._binding.sizes, **new_counts})
+                kept = list(modules[module.name])[:wanted]
+                modules[module.name] = kept + [copy.deepcopy(kept[-1]) for _ in range(wanted - len(kept))]
+        given = {n: getattr(self, b) for n, b in self._given.items()}
+        made = Layer(
+            self._routine, given, iterations=new_counts, sizes=self._sizes, modules=modules, params={}, dtype=DTYPE_NAMES[self._like.dtype]
+        )
+        for param, holder, attribute in made.declared():
+            value = getattr(holder, attribute).detach().clone()
+            made.assign(**{param.name: _extended(values[param.name], value, extend)})
+        return made.train(self.training)
+
+    def extra_repr(self) -> str:
+        """The algorithm, what is fixed, and how it runs."""
+        algorithm = self._routine.algorithm
+        parts = [algorithm.name, *[f"{n}={c}" for n, c in self._counts.items()]]
+        parts += [f"{i.name}: {i.type}" + (" given" if i.given else "") for i in algorithm.inputs]
+        parts += [DTYPE_NAMES[self._like.dtype], f"target={self._routine.settings.target}"]
+        return ", ".join(parts)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_known": {}}
+
+
+def _in(value: Tensor, dtype: str, real: str) -> Tensor:
+    """The tensor in the dtype that a declaration means at this precision."""
+    needed = torch_dtype(torch, concrete(dtype, real))
+    return value if value.dtype == needed else value.to(needed)
+
+
+def _extended(old: Tensor, new: Tensor, extend: str) -> Tensor:
+    """``new`` with the values of ``old`` where both have them; beyond, those of ``new`` or the last ones of ``old``."""
+    if extend == "repeat":
+        for axis, extent in enumerate(new.shape):
+            old = old.index_select(axis, torch.arange(extent, device=old.device).clamp_max(old.shape[axis] - 1))
+        return old
+    new[tuple(slice(min(a, b)) for a, b in zip(old.shape, new.shape))] = old[tuple(slice(min(a, b)) for a, b in zip(old.shape, new.shape))]
+    return new

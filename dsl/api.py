@@ -1,0 +1,253 @@
+"""The user's door: load a program, call its algorithms, build them into torch modules, compile them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..compiler import options
+from ..compiler.diagnostics import DataError
+from ..compiler.graph.algorithm import Algorithm
+from .program import CheckedProgram, load_file, load_text
+
+if TYPE_CHECKING:
+    from ..backends.call import Routine
+    from ..backends.module import Layer
+    from ..backends.kernel import Kernel
+
+#: Options of a call, of ``build`` and of ``compile``; an input of the same name goes by position.
+_OPTIONS = ("target", "dtype", "numerics", "schedule", "trace")
+
+
+def load(source: str | PathLike[str]) -> Program:
+    """A program from a file (``str`` or ``Path``), or by the name of a file of the standard library (``us.load("prox")``).
+
+    Raises ProgramError with every error found in it, DataError if there is no such file.
+    """
+    path = Path(source)
+    if not path.is_file() and isinstance(source, str) and source.isidentifier():
+        known = options.stdlib_folder() / f"{source}.us"
+        if not known.is_file():
+            names = ", ".join(stdlib_names()) or "none yet"
+            raise DataError(f"the standard library has no program {source!r}; there are {names} (files end in .us)")
+        path = known
+    if not path.is_file():
+        raise DataError(f"there is no file {str(source)!r}")
+    return Program(load_file(path), path.stem)
+
+
+def loads(text: str, name: str = "<string>") -> Program:
+    """A program from its text; ``name`` is what error messages call it."""
+    return Program(load_text(text, name), name)
+
+
+def stdlib_names() -> list[str]:
+    """Names of the programs of the standard library."""
+    return sorted(p.stem for p in options.stdlib_folder().glob("*.us"))
+
+
+class Program:
+    """A checked program; its algorithms and functions are attributes."""
+
+    def __init__(self, checked: CheckedProgram, name: str) -> None:
+        self._name = name
+        self._handles: dict[str, AlgorithmHandle] = {n: AlgorithmHandle(a) for n, a in checked.algorithms.items()}
+        self._checked = checked
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and name in self._handles:
+            return self._handles[name]
+        raise AttributeError(f"program {self._name} has no algorithm {name!r}; there are {', '.join(self._handles) or 'none'}")
+
+    def __getitem__(self, name: str) -> AlgorithmHandle:
+        return self._handles[name]
+
+    def __iter__(self) -> Iterator[AlgorithmHandle]:
+        return iter(self._handles.values())
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._handles]
+
+    def __repr__(self) -> str:
+        return f"<program {self._name}: {', '.join(self._handles)}>"
+
+    def __reduce__(self) -> Any:
+        return Program, (self._checked, self._name)
+
+
+class AlgorithmHandle:
+    """An algorithm: call it, :meth:`build` it into a torch module, or :meth:`compile` it and look at every stage."""
+
+    def __init__(self, algorithm: Algorithm) -> None:
+        self.algorithm = algorithm
+        self.__name__ = algorithm.name
+        self.__doc__ = _described(algorithm)
+        self._routines: dict[tuple[str, bool, str | None], Routine] = {}
+
+    def __repr__(self) -> str:
+        return f"<algorithm {_signature(self.algorithm)}>"
+
+    def __reduce__(self) -> Any:
+        return AlgorithmHandle, (self.algorithm,)
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        """Run on NumPy arrays (NumPy comes back) or torch tensors (torch comes back, differentiable), with any leading dimensions.
+
+        Inputs go by position or name; by name also iteration counts, parameters (else they have their initial values),
+        learned operators, sizes that no input binds, and ``target``, ``dtype``, ``numerics``, ``trace``.
+        Raises DataError for values that do not fit.
+        """
+        return self._call(inputs, named, objective=False)
+
+    def objective(self, *inputs: Any, **named: Any) -> Any:
+        """The declared objective: its own arguments first, then the inputs; otherwise as a call of the algorithm."""
+        return self._call(inputs, named, objective=True)
+
+    def build(self, *given: Any, **named: Any) -> Layer:
+        """A ``torch.nn.Module``: given inputs become buffers, parameters ``nn.Parameter``, learned operators submodules.
+
+        By name: the given inputs, iteration counts, learned operators, sizes that no given input binds, values that parameters
+        start from, ``dtype`` (f32 unless told), ``target``, ``numerics="default"|"strict"``, ``schedule``.
+        """
+        from ..backends.call import match
+        from ..backends.module import Layer
+
+        sorted_names = self._sort(named, [i.name for i in self.algorithm.inputs if i.given])
+        values = match(f"{self.algorithm.name}.build", [i.name for i in self.algorithm.inputs if i.given], given, sorted_names.inputs)
+        chosen = sorted_names.options
+        if "trace" in chosen:
+            raise DataError("trace goes to a call of the layer, not to build")
+        return Layer(
+            self.routine(chosen),
+            values,
+            iterations=sorted_names.iterations,
+            sizes=sorted_names.sizes,
+            modules=sorted_names.modules,
+            params=sorted_names.params,
+            dtype=dtype_name(chosen.get("dtype")) or "f32",
+        )
+
+    def compile(self, shapes: Mapping[str, Any] | None = None, **named: Any) -> Kernel:
+        """A kernel for given sizes, with every stage it went through.
+
+        ``shapes`` has the sizes by name, and under ``"batch"`` the leading shape of every input that is not given. By name:
+        iteration counts, learned operators, ``dtype`` (f32 unless told), ``target``, ``numerics``, ``schedule``.
+        """
+        from ..backends.kernel import Kernel
+
+        sorted_names = self._sort(named, [])
+        sizes = {**(shapes or {}), **sorted_names.sizes}
+        lead = sizes.pop("batch", ())
+        return Kernel(
+            self.routine(sorted_names.options),
+            sizes=sizes,
+            lead=(lead,) if isinstance(lead, int) else tuple(lead),
+            iterations=sorted_names.iterations,
+            modules=sorted_names.modules,
+            params=sorted_names.params,
+            dtype=dtype_name(sorted_names.options.get("dtype")) or "f32",
+        )
+
+    def routine(self, chosen: Mapping[str, Any]) -> Routine:
+        """The routine for some options, one for all uses, so that its kernels are shared."""
+        from ..backends.call import Routine
+        from ..backends.executor import Settings
+        from ..backends.registry import canonical
+
+        numerics = chosen.get("numerics") or "default"
+        if numerics not in ("default", "strict"):
+            raise DataError(f'numerics is "default" or "strict", not {numerics!r}')
+        settings = Settings(canonical(chosen.get("target")), numerics == "strict", chosen.get("schedule"))
+        key = (settings.target, settings.strict, settings.schedule)
+        if key not in self._routines:
+            self._routines[key] = Routine(self.algorithm, settings)
+        return self._routines[key]
+
+    def _call(self, inputs: Sequence[Any], named: Mapping[str, Any], *, objective: bool) -> Any:
+        from ..backends.call import arguments_of, match
+
+        graph = self.algorithm.objective if objective else self.algorithm.graph
+        if graph is None:
+            raise DataError(f"{self.algorithm.name} declares no objective")
+        names = [n for n, _ in arguments_of(self.algorithm, graph)]
+        found = self._sort(named, names)
+        return self.routine(found.options).call(
+            match(self.algorithm.name, names, inputs, found.inputs),
+            params=found.params,
+            iterations=found.iterations,
+            sizes=found.sizes,
+            modules=found.modules,
+            trace=found.options.get("trace") or (),
+            dtype=dtype_name(found.options.get("dtype")),
+            objective=objective,
+        )
+
+    def _sort(self, named: Mapping[str, Any], inputs: Sequence[str]) -> _Named:
+        """Keywords by what they name. Raises DataError for one that names nothing."""
+        algorithm = self.algorithm
+        places: list[tuple[Callable[[_Named], dict[str, Any]], set[str]]] = [
+            (lambda n: n.inputs, set(inputs)),
+            (lambda n: n.params, {p.name for p in algorithm.params}),
+            (lambda n: n.modules, {m.name for m in algorithm.modules}),
+            (lambda n: n.iterations, {n for n, _ in algorithm.iterations}),
+            (lambda n: n.sizes, size_names(algorithm)),
+            (lambda n: n.options, set(_OPTIONS)),
+        ]
+        found = _Named()
+        for key, value in named.items():
+            place = next((get for get, names in places if key in names), None)
+            if place is None:
+                known = sorted(set().union(*(names for _, names in places[:-1])))
+                raise DataError(f"{algorithm.name} takes no {key!r}; by name it takes {', '.join(known)}, and {', '.join(_OPTIONS)}")
+            place(found)[key] = value
+        return found
+
+
+class _Named:
+    """Keyword arguments by what they are."""
+
+    def __init__(self) -> None:
+        self.inputs: dict[str, Any] = {}
+        self.params: dict[str, Any] = {}
+        self.modules: dict[str, Any] = {}
+        self.iterations: dict[str, Any] = {}
+        self.sizes: dict[str, Any] = {}
+        self.options: dict[str, Any] = {}
+
+
+def size_names(algorithm: Algorithm) -> set[str]:
+    """Sizes of the inputs, parameters and learned operators, iteration counts excluded."""
+    types = [i.type for i in algorithm.inputs] + [p.type for p in algorithm.params]
+    types += [t for m in algorithm.modules for t in (*m.arguments, *m.results)]
+    return {n for t in types for s in t.shape for n in s.names()} - {n for n, _ in algorithm.iterations}
+
+
+def dtype_name(dtype: Any) -> str | None:
+    """``"f64"`` from ``"f64"`` or ``torch.float64``. Raises DataError for what is no floating dtype."""
+    from ..compiler.graph.types import REALS
+
+    if dtype is None or dtype in REALS:
+        return dtype  # type: ignore[no-any-return]
+    words = {"torch.float16": "f16", "torch.bfloat16": "bf16", "torch.float32": "f32", "torch.float64": "f64"}
+    found = words.get(str(dtype))
+    if found is None:
+        raise DataError(f"dtype is one of {', '.join(REALS)} or a floating torch.dtype, not {dtype!r}")
+    return found
+
+
+def _signature(algorithm: Algorithm) -> str:
+    inputs = ", ".join(f"{'given ' if i.given else ''}{i.name}: {i.type}" for i in algorithm.inputs)
+    results = [str(t) for t in algorithm.results]
+    return f"{algorithm.name}({inputs}) -> {results[0] if len(results) == 1 else '(' + ', '.join(results) + ')'}"
+
+
+def _described(algorithm: Algorithm) -> str:
+    lines = [_signature(algorithm)]
+    if algorithm.where:
+        lines.append("where " + ", ".join(map(str, algorithm.where)))
+    lines += [f"iterations {n} = {c}" for n, c in algorithm.iterations]
+    lines += [f"param {p.name}: {p.type}, {p.constraint.kind}" for p in algorithm.params]
+    lines += [f"module {m.name}: ({', '.join(map(str, m.arguments))}) -> {', '.join(map(str, m.results))}" for m in algorithm.modules]
+    return "\n    ".join(lines)
