@@ -6,7 +6,7 @@ Everything here is about shapes; no values are looked at, and nothing is compute
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..compiler.diagnostics import DataError
@@ -83,8 +83,14 @@ def bind(binding: Binding, arguments: Sequence[tuple[str, Type, Shape]]) -> None
             reason = binding.because(names)
             trailing = "" if len(shape) == type.rank else " in its last axes" if type.rank > 1 else " in its last axis"
             raise DataError(
-                f"{name} is {type} and needs shape {shown(needed)}{trailing}; got shape {shown(shape)}" + (f"; {reason}" if reason else "")
+                f"{name} is {type} and needs shape {shown(needed)}{trailing}; got shape {shown(shape)}"
+                + (f"; {reason}" if reason else "")
             )
+
+
+def holds(condition: Condition, sizes: Mapping[str, int]) -> bool:
+    """Whether a ``where`` condition is true for sizes. Raises KeyError naming an unbound one."""
+    return _COMPARE[condition.op](condition.left.evaluate(sizes), condition.right.evaluate(sizes))
 
 
 def check_where(algorithm: str, conditions: Sequence[Condition], binding: Binding, *, known_only: bool = False) -> None:
@@ -93,7 +99,9 @@ def check_where(algorithm: str, conditions: Sequence[Condition], binding: Bindin
         names = condition.left.names() | condition.right.names()
         if known_only and names - binding.sizes.keys():
             continue
-        if not _COMPARE[condition.op](binding.evaluate(condition.left), binding.evaluate(condition.right)):
+        for side in (condition.left, condition.right):
+            binding.evaluate(side)  # a name that is not bound is the caller's to give
+        if not holds(condition, binding.sizes):
             raise DataError(f"{algorithm} needs {condition}; here {binding.because(names)}")
 
 

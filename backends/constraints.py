@@ -78,7 +78,10 @@ def check(value: Tensor, constraint: Constraint, name: str) -> None:
         needed, broken = "greater than 0", ~(value > 0)
     elif kind == "simplex":
         slack = 8 * value.shape[-1] * torch.finfo(value.dtype).eps
-        needed, broken = "at least 0 with sum 1 along the last axis", ~(value >= 0) | ~((value.sum(-1, keepdim=True) - 1).abs() <= slack)
+        needed, broken = (
+            "at least 0 with sum 1 along the last axis",
+            ~(value >= 0) | ~((value.sum(-1, keepdim=True) - 1).abs() <= slack),
+        )
     else:
         lower, upper = bounds(constraint)
         needed = f"at least {lower:g}" if upper == float("inf") else f"between {lower:g} and {upper:g}"

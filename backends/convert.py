@@ -51,7 +51,9 @@ def argument(name: str, type: Type, value: Any) -> Argument:
     if isinstance(value, np.ndarray):
         return Argument(name, type, _from_numpy(name, value), False, True)
     kind = value.__class__.__name__
-    raise DataError(f"{name} needs {type} as a torch tensor, a NumPy array or a number; got {'an' if kind[0] in 'AEIOUaeiou' else 'a'} {kind}")
+    raise DataError(
+        f"{name} needs {type} as a torch tensor, a NumPy array or a number; got {'an' if kind[0] in 'AEIOUaeiou' else 'a'} {kind}"
+    )
 
 
 def _number(name: str, type: Type, value: Any) -> Tensor:
@@ -61,7 +63,9 @@ def _number(name: str, type: Type, value: Any) -> Tensor:
         raise DataError(f"{name} is {value}, which no integer of 64 bits holds")
     if type.dtype == "key":
         raise DataError(f"{name} is a key: make one with us.key({value!r})")
-    return torch.tensor(value, dtype=torch.complex128 if isinstance(value, complex) else torch.float64 if isinstance(value, float) else None)
+    return torch.tensor(
+        value, dtype=torch.complex128 if isinstance(value, complex) else torch.float64 if isinstance(value, float) else None
+    )
 
 
 def _from_numpy(name: str, array: np.ndarray[Any, Any]) -> Tensor:
@@ -130,7 +134,9 @@ def _converts(a: Argument, needed: str) -> bool:
         return False
     if is_integer(needed):
         bounds = torch.iinfo(torch_dtype(torch, needed))
-        return a.weak and integer and (not a.value.numel() or bounds.min <= int(a.value.min()) <= int(a.value.max()) <= bounds.max)
+        return (
+            a.weak and integer and (not a.value.numel() or bounds.min <= int(a.value.min()) <= int(a.value.max()) <= bounds.max)
+        )
     if is_floating(needed):
         return (integer and a.type.dtype == "real") or (a.weak and (integer or is_floating(dtype)))
     if a.weak or integer:

@@ -188,7 +188,9 @@ class _Writer:
         if "parallel" not in loop.kind:
             return simple(loop.lower), simple(loop.upper)
         if "vector" in loop.kind:
-            widest = max([BITS[self.printer.arrays[t.array].dtype] // 8 for t in walk(loop.body) if isinstance(t, Store)], default=8)
+            known = self.printer.arrays
+            stored = [t.array for t in walk(loop.body) if isinstance(t, Store)]  # locals of the body are not declared yet
+            widest = max([BITS[known[a].dtype] // 8 for a in stored if a in known], default=8)
             grain = max(1, 64 // widest)
         key = (simple(loop.lower), simple(loop.upper), loop.step, grain)
         if key not in self.shares:

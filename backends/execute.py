@@ -142,7 +142,9 @@ class KernelPlan:
             return _Call.apply(self, tuple(batched), batch, sizes, *tensors)  # type: ignore[no-any-return, no-untyped-call]
         return self.run(tensors, batched, batch, sizes)
 
-    def run(self, tensors: Sequence[Tensor], batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int]) -> list[Tensor]:
+    def run(
+        self, tensors: Sequence[Tensor], batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int]
+    ) -> list[Tensor]:
         """Results, not recorded."""
         return self.forward.run(tensors, batched, batch, sizes, self._own)
 
@@ -236,7 +238,9 @@ class _Call(torch.autograd.Function):
         wrt = tuple([i for i, need in enumerate(needed) if need and plan.can_differ[i]])
         found = plan.gradient(wrt, ctx.saved_tensors, ctx.batched, ctx.batch, ctx.sizes, cotangents)
         if torch.is_grad_enabled():
-            found = list(_Once.apply(plan.graph.name, len(found), *found, *[g for g in cotangents if g is not None], *ctx.saved_tensors))  # type: ignore[no-untyped-call]
+            found = list(
+                _Once.apply(plan.graph.name, len(found), *found, *[g for g in cotangents if g is not None], *ctx.saved_tensors)
+            )  # type: ignore[no-untyped-call]
         grads: list[Tensor | None] = [None] * len(needed)
         for i, g in zip(wrt, found, strict=True):
             grads[i] = g

@@ -7,9 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, Union
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..compiler.diagnostics import CompileError, DataError
@@ -24,7 +23,7 @@ from ..compiler.graph.trace import trace as trace_graph
 from . import registry
 from .execute import KernelPlan, fall_back, interpret_batch
 
-Modules = Mapping[str, Union[Callable[..., Any], Sequence[Callable[..., Any]]]]
+Modules = Mapping[str, Callable[..., Any] | Sequence[Callable[..., Any]]]
 
 
 def runtime_names(graph: Graph, iterations: Sequence[str]) -> frozenset[str]:
@@ -85,7 +84,7 @@ class HostPlan:
         return list(plan(tensors, flags, batch, dict(sizes)))
 
 
-Plan = Union[KernelPlan, HostPlan]
+Plan = KernelPlan | HostPlan
 
 
 @dataclass

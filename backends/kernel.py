@@ -106,7 +106,8 @@ class Kernel:
         parts = self.compiled
         if isinstance(plan, HostPlan):
             calls = sorted({n.op for n in plan.program.graph.nodes})
-            yield f"host program of {len(plan.program.graph.nodes)} nodes run by the interpreter ({', '.join(calls)}), {len(parts)} kernels"
+            nodes = len(plan.program.graph.nodes)
+            yield f"host program of {nodes} nodes run by the interpreter ({', '.join(calls)}), {len(parts)} kernels"
         for name, c in parts:
             seconds = sum(t for _, t in c.times)
             counts = f"; run-time integers {', '.join(c.integers)}" if c.integers else ""

@@ -83,13 +83,17 @@ class Layer(Values):
         self.register_buffer(self._given[a.name], found)
         return found
 
-    def _initial(self, param: Param, chosen: Mapping[str, Any], given: Mapping[str, Tensor], real: str, device: torch.device) -> Tensor:
+    def _initial(
+        self, param: Param, chosen: Mapping[str, Any], given: Mapping[str, Tensor], real: str, device: torch.device
+    ) -> Tensor:
         if param.name in chosen:
             value = self._routine.parameter(param, chosen[param.name], real, self._binding, device)
         else:
             value = self._routine.initial(param, given, real, self._binding, device)
         if tuple(value.shape) != self._binding.shape(param.type):
-            raise DataError(f"the initial value of {param.name} has leading dimensions: pass {param.name}=... without them to build")
+            raise DataError(
+                f"the initial value of {param.name} has leading dimensions: pass {param.name}=... without them to build"
+            )
         return value
 
     def _attach(self, name: str, found: Any) -> None:
@@ -108,7 +112,8 @@ class Layer(Values):
         """Run on the inputs that are not given, by position or name, with any leading dimensions.
 
         ``trace=["x"]`` also returns the states after every iteration: ``x, path = layer(y, trace=["x"])``, where
-        ``path.x`` has the leading shape, then the iterations, then the axes of ``x``. Raises DataError for values that do not fit.
+        ``path.x`` has the leading shape, then the iterations, then the axes of ``x``. Raises DataError for values that
+        do not fit.
         """
         return self._call(False, inputs, named, tuple(trace) if trace else ())
 
@@ -118,7 +123,7 @@ class Layer(Values):
 
     def _call(self, objective: bool, inputs: Sequence[Any], named: Mapping[str, Any], trace: tuple[str, ...]) -> Any:
         key: Any = None
-        if not named and all([isinstance(x, Tensor) for x in inputs]):
+        if not named and all(isinstance(x, Tensor) for x in inputs):
             like = self._like
             key = (objective, trace, like.dtype, like.device, *[(x.shape, x.dtype, x.device, x.layout) for x in inputs])
             known = self._known.get(key)
@@ -167,7 +172,6 @@ class Layer(Values):
         ordered = [tensors[v.name] for v in call.executor.graph.inputs]
         return run(call.executor, ordered, call.lead, call.real, call.sizes, modules, call.trace, numpy=call.numpy)
 
-
     # -- making others ---------------------------------------------------------------------------------------------
 
     def assign(self, **values: Any) -> Layer:
@@ -175,7 +179,9 @@ class Layer(Values):
         known = {p.name: (p, holder, attribute) for p, holder, attribute in self.declared()}
         for name, value in values.items():
             if name not in known:
-                raise DataError(f"{self._routine.algorithm.name} has no parameter {name!r}; there are {', '.join(known) or 'none'}")
+                raise DataError(
+                    f"{self._routine.algorithm.name} has no parameter {name!r}; there are {', '.join(known) or 'none'}"
+                )
             param, holder, attribute = known[name]
             stored = holder.stored(attribute)
             real = DTYPE_NAMES[self._like.dtype]
@@ -210,7 +216,13 @@ class Layer(Values):
                 modules[module.name] = kept + [copy.deepcopy(kept[-1]) for _ in range(wanted - len(kept))]
         given = {n: getattr(self, b) for n, b in self._given.items()}
         made = Layer(
-            self._routine, given, iterations=new_counts, sizes=self._sizes, modules=modules, params={}, dtype=DTYPE_NAMES[self._like.dtype]
+            self._routine,
+            given,
+            iterations=new_counts,
+            sizes=self._sizes,
+            modules=modules,
+            params={},
+            dtype=DTYPE_NAMES[self._like.dtype],
         )
         for param, holder, attribute in made.declared():
             value = getattr(holder, attribute).detach().clone()
@@ -241,5 +253,7 @@ def _extended(old: Tensor, new: Tensor, extend: str) -> Tensor:
         for axis, extent in enumerate(new.shape):
             old = old.index_select(axis, torch.arange(extent, device=old.device).clamp_max(old.shape[axis] - 1))
         return old
-    new[tuple(slice(min(a, b)) for a, b in zip(old.shape, new.shape))] = old[tuple(slice(min(a, b)) for a, b in zip(old.shape, new.shape))]
+    new[tuple(slice(min(a, b)) for a, b in zip(old.shape, new.shape))] = old[
+        tuple(slice(min(a, b)) for a, b in zip(old.shape, new.shape))
+    ]
     return new

@@ -80,8 +80,8 @@ class Values(nn.Module):
             for size, have, got in zip(param.type.shape, mine.shape, came.shape, strict=True):
                 if have != got and size.is_name and str(size) in self._counts:
                     errors.append(
-                        f"{key} was saved with {size} = {got}, and this layer was built with {size} = {have}: build it with {size}={got}, "
-                        f"or load into such a layer and call .with_iterations({have})"
+                        f"{key} was saved with {size} = {got}, and this layer was built with {size} = {have}: "
+                        f"build it with {size}={got}, or load into such a layer and call .with_iterations({have})"
                     )
                     skipped[key] = state_dict.pop(key)
                     break

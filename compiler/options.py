@@ -59,8 +59,8 @@ class Options:
         "1 stages and times; 2 schedule; 3 generated source; 4 IR after each pass; 5 each rewrite",
         _integer(0, 5),
     )
-    dump: Path | None = _switch(None, "UNSPOOL_DUMP", "write the IR after each stage into this folder", _folder)
-    override: Path | None = _switch(
+    dump: Path | None = _switch(None, "UNSPOOL_DUMP", "write the IR after each stage into this folder", _folder)  # noqa: RUF009
+    override: Path | None = _switch(  # noqa: RUF009
         None, "UNSPOOL_OVERRIDE", "take edited dumps from this folder in place of a stage's result", _folder, changes_code=True
     )
     verify: int = _switch(
@@ -68,8 +68,11 @@ class Options:
     )
     stop: str = _switch("", "UNSPOOL_STOP", "stop after the pass of this name", _name, changes_code=True)
     seed: int = _switch(0, "UNSPOOL_SEED", "seed of the schedule search and of drawn data", _integer(0, 2**63 - 1))
-    cache: Path | None = _switch(
-        Path(platformdirs.user_cache_dir("unspool", appauthor=False)), "UNSPOOL_CACHE", "folder of compiled kernels, or `off`", _cache
+    cache: Path | None = _switch(  # noqa: RUF009
+        Path(platformdirs.user_cache_dir("unspool", appauthor=False)),
+        "UNSPOOL_CACHE",
+        "folder of compiled kernels, or `off`",
+        _cache,
     )
     compiler: str = _switch("", "CC", "the C compiler, a command; empty: cc, gcc or clang", _name)
     target: str = _switch("", "UNSPOOL_TARGET", "target by name; empty: the best one installed", _name, changes_code=True)

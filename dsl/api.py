@@ -11,11 +11,12 @@ from ..compiler import options
 from ..compiler.diagnostics import DataError
 from ..compiler.graph.algorithm import Algorithm
 from .program import CheckedProgram, load_file, load_text
+from .sizes import needed_sizes
 
 if TYPE_CHECKING:
     from ..backends.call import Routine
-    from ..backends.module import Layer
     from ..backends.kernel import Kernel
+    from ..backends.module import Layer
 
 #: Options of a call, of ``build`` and of ``compile``; an input of the same name goes by position.
 _OPTIONS = ("target", "dtype", "numerics", "schedule", "trace")
@@ -93,7 +94,7 @@ class AlgorithmHandle:
         return AlgorithmHandle, (self.algorithm,)
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
-        """Run on NumPy arrays (NumPy comes back) or torch tensors (torch comes back, differentiable), with any leading dimensions.
+        """Run on NumPy arrays (NumPy comes back) or torch tensors (torch comes back, differentiable), leading dimensions free.
 
         Inputs go by position or name; by name also iteration counts, parameters (else they have their initial values),
         learned operators, sizes that no input binds, and ``target``, ``dtype``, ``numerics``, ``trace``.
@@ -115,7 +116,9 @@ class AlgorithmHandle:
         from ..backends.module import Layer
 
         sorted_names = self._sort(named, [i.name for i in self.algorithm.inputs if i.given])
-        values = match(f"{self.algorithm.name}.build", [i.name for i in self.algorithm.inputs if i.given], given, sorted_names.inputs)
+        values = match(
+            f"{self.algorithm.name}.build", [i.name for i in self.algorithm.inputs if i.given], given, sorted_names.inputs
+        )
         chosen = sorted_names.options
         if "trace" in chosen:
             raise DataError("trace goes to a call of the layer, not to build")
@@ -192,7 +195,7 @@ class AlgorithmHandle:
             (lambda n: n.params, {p.name for p in algorithm.params}),
             (lambda n: n.modules, {m.name for m in algorithm.modules}),
             (lambda n: n.iterations, {n for n, _ in algorithm.iterations}),
-            (lambda n: n.sizes, size_names(algorithm)),
+            (lambda n: n.sizes, set(needed_sizes(algorithm))),
             (lambda n: n.options, set(_OPTIONS)),
         ]
         found = _Named()
@@ -200,7 +203,9 @@ class AlgorithmHandle:
             place = next((get for get, names in places if key in names), None)
             if place is None:
                 known = sorted(set().union(*(names for _, names in places[:-1])))
-                raise DataError(f"{algorithm.name} takes no {key!r}; by name it takes {', '.join(known)}, and {', '.join(_OPTIONS)}")
+                raise DataError(
+                    f"{algorithm.name} takes no {key!r}; by name it takes {', '.join(known)}, and {', '.join(_OPTIONS)}"
+                )
             place(found)[key] = value
         return found
 
@@ -215,13 +220,6 @@ class _Named:
         self.iterations: dict[str, Any] = {}
         self.sizes: dict[str, Any] = {}
         self.options: dict[str, Any] = {}
-
-
-def size_names(algorithm: Algorithm) -> set[str]:
-    """Sizes of the inputs, parameters and learned operators, iteration counts excluded."""
-    types = [i.type for i in algorithm.inputs] + [p.type for p in algorithm.params]
-    types += [t for m in algorithm.modules for t in (*m.arguments, *m.results)]
-    return {n for t in types for s in t.shape for n in s.names()} - {n for n, _ in algorithm.iterations}
 
 
 def dtype_name(dtype: Any) -> str | None:
@@ -249,5 +247,7 @@ def _described(algorithm: Algorithm) -> str:
         lines.append("where " + ", ".join(map(str, algorithm.where)))
     lines += [f"iterations {n} = {c}" for n, c in algorithm.iterations]
     lines += [f"param {p.name}: {p.type}, {p.constraint.kind}" for p in algorithm.params]
-    lines += [f"module {m.name}: ({', '.join(map(str, m.arguments))}) -> {', '.join(map(str, m.results))}" for m in algorithm.modules]
+    lines += [
+        f"module {m.name}: ({', '.join(map(str, m.arguments))}) -> {', '.join(map(str, m.results))}" for m in algorithm.modules
+    ]
     return "\n    ".join(lines)

@@ -6,9 +6,9 @@ _root = _Path(__file__).resolve().parents[1]
 if (_root / "pyproject.toml").is_file():  # a source checkout: dsl/, compiler/, ... lie beside this folder
     __path__.insert(0, str(_root))
 
-from importlib import import_module as _import_module
-from typing import TYPE_CHECKING
-from typing import Any as _Any
+from importlib import import_module as _import_module  # noqa: E402
+from typing import TYPE_CHECKING  # noqa: E402
+from typing import Any as _Any  # noqa: E402
 
 __version__ = "0.1.0"
 
@@ -28,7 +28,7 @@ _PUBLIC = {
 }
 _MODULES = ("options", "stdlib")
 
-__all__ = [*sorted(_PUBLIC), "__version__"]  # noqa: PLE0604
+__all__ = [*sorted(_PUBLIC), "__version__"]
 
 if TYPE_CHECKING:
     from . import stdlib as stdlib

@@ -194,7 +194,7 @@ class _Taper:
         sweep = self.probe()
         for result in region.results:
             if result in self.active:
-                sweep.add(result, Value(result, self.types[result]))
+                sweep.add(result, Value(f"{result}?", self.types[result]))
         sweep.reverse(body)
         defined = {a.name for a in region.args} | {v.name for n in body for v in n.outputs}
         captured = tuple(Value(c, self.types[c]) for c in sorted(sweep.cotangents) if c not in defined and c in self.active)

@@ -146,16 +146,16 @@ def where(call: Call) -> Result:
     return compose.op(call.b, "where", *call.aligned([condition, x, y]))
 
 
-@builtin(FAMILY, "clip(x, low=None, high=None)", example="clip(x, 0, 1)")
+@builtin(FAMILY, "clip(x, min=None, max=None)", example="clip(x, 0, 1)")
 def clip(call: Call) -> Result:
-    """x held between low and high (either may be None); where it is not held back its derivative is 1, bounds included."""
-    bounds = [name for name in ("low", "high") if call.given(name)]
+    """x held between min and max (either may be left out); where it is not held back its derivative is 1, bounds included."""
+    bounds = [name for name in ("min", "max") if call.given(name)]
     if not bounds:
-        raise call.error("clip needs a bound: low, high or both")
+        raise call.error("clip needs a bound: min, max or both")
     x, *found = call.aligned(call.arrays(["x", *bounds], ORDERED))
     limits = dict(zip(bounds, found, strict=True))
     literal = {name for name in bounds if isinstance(call.operand(name), (Weak, SizeOperand))}
-    return compose.clip(call.b, x, limits.get("low"), limits.get("high"), "low" in literal, "high" in literal)
+    return compose.clip(call.b, x, limits.get("min"), limits.get("max"), "min" in literal, "max" in literal)
 
 
 @builtin(FAMILY, "cast(x, dtype)", example="cast(mask, real)")

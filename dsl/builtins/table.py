@@ -83,5 +83,8 @@ def _default(node: ast.expr) -> Any:
 
 
 def shown(signature: str) -> str:
-    """The signature as the language page writes it: no bare ``*``."""
-    return signature.replace("(*, ", "(").replace(", *, ", ", ")
+    """The signature as the language page writes it: ``softmax(x, axis=)`` needs ``axis`` by keyword."""
+    head, star, keywords = signature.partition("*, ")
+    if not star:
+        return signature
+    return head + ", ".join(part if "=" in part else f"{part}=" for part in keywords[:-1].split(", ")) + ")"

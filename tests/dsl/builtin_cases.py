@@ -114,8 +114,8 @@ case("clip", np.array([0.0, 1.0, 2.0, -1.0]), 0, 1, expect=lambda x: np.clip(x, 
      label="kink")  # fmt: skip
 case("clip", np.array([3.0, 3.0]), np.array([np.nan, 1.0]), 2.0, expect=lambda x, a: np.clip(x, a, 2.0), label="nan")
 case("clip", np.array([np.nan, 3.0]), 0, 1, expect=lambda x: np.clip(x, 0, 1), label="nan")
-case("clip", V, low=0, expect=lambda x: np.clip(x, 0, None), torch=lambda x: torch.clamp(x, min=0))
-case("clip", V, high=0.0, expect=lambda x: np.clip(x, None, 0), torch=lambda x: torch.clamp(x, max=0))
+case("clip", V, min=0, expect=lambda x: np.clip(x, 0, None), torch=lambda x: torch.clamp(x, min=0))
+case("clip", V, max=0.0, expect=lambda x: np.clip(x, None, 0), torch=lambda x: torch.clamp(x, max=0))
 case("cast", mask, Kind("real"), expect=lambda x: x.astype(float))
 case("cast", V * 3, Kind("i32"), expect=lambda x: x.astype(np.int32))
 case("cast", ints, Kind("bool"), expect=lambda x: x != 0, label="to-bool")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from unspool.dsl.builtins.all import BUILTINS, EXAMPLES
-from unspool.dsl.builtins.table import parse_signature
+from unspool.dsl.builtins.table import parse_signature, shown
 from unspool.dsl.reference import reference
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference.md"
@@ -28,3 +28,4 @@ def test_signatures_are_read_as_python_reads_them() -> None:
     assert s.rest == "rest"
     assert s.keywords == ("axis", "keepdims", "dtype")
     assert s.defaults == {"k": 0, "keepdims": False, "dtype": "real"}
+    assert shown("f(x, *, axis, keepdims=False)") == "f(x, axis=, keepdims=False)"

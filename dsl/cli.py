@@ -1,0 +1,259 @@
+"""The command ``dsl``. Exit codes: 0 success, 1 errors in a program or in data, 2 wrong use of the command.
+
+What a command needs is imported when it runs: ``dsl check`` loads no torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..compiler.diagnostics import ProgramError, UnspoolError
+
+if TYPE_CHECKING:
+    from .api import AlgorithmHandle
+
+app = typer.Typer(
+    name="dsl",
+    help="Check, run and compile Unspool programs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Program = Annotated[
+    str, typer.Argument(metavar="FILE:ALG", help="A program file, and the algorithm in it (needed if there are several).")
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input", "-i", metavar="NAME=FILE", help="A value: y=y.npy, y=data.npz, t=0.1, or data.npz for all its names."
+    ),
+]
+Sizes = Annotated[str | None, typer.Option("--size", "-s", metavar="m=250,n=500", help="Sizes by name.")]
+Batch = Annotated[
+    str, typer.Option("--batch", "-b", metavar="32", help="Leading shape of inputs that are not given: 32, or 8,4.")
+]
+Counts = Annotated[
+    str | None, typer.Option("-K", "--iterations", metavar="50", help="The iteration count; several by name: K=50,J=3.")
+]
+Dtype = Annotated[str | None, typer.Option("--dtype", help="What `real` is: f16, bf16, f32 or f64.")]
+TargetName = Annotated[str | None, typer.Option("--target", "-t", help="See `dsl targets`.")]
+Numerics = Annotated[str, typer.Option("--numerics", help="default, or strict: reductions keep their order.")]
+Schedule = Annotated[
+    Path | None, typer.Option("--schedule", exists=True, dir_okay=False, help="A file of steps in place of our choice.")
+]
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Errors in programs and data are printed as they are, and end the command with exit code 1."""
+    try:
+        yield
+    except UnspoolError as error:
+        prefix = "" if isinstance(error, ProgramError) else "error: "
+        print(f"{prefix}{error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def check(files: Annotated[list[Path], typer.Argument(help="Program files.", exists=True, dir_okay=False)]) -> None:
+    """Check programs: every error found, in source order."""
+    from .program import load_file
+
+    failed = False
+    for file in files:
+        try:
+            checked = load_file(file)
+        except ProgramError as error:
+            print(error, file=sys.stderr)
+            failed = True
+            continue
+        names = ", ".join(checked.algorithms)
+        print(f"{file}: ok" + (f" ({names})" if names else ""))
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    program: Program,
+    inputs: Inputs = None,
+    out: Annotated[
+        list[Path] | None, typer.Option("--out", "-o", help="Where a result goes, in order: x.npy; all: x.npz.")
+    ] = None,
+    size: Sizes = None,
+    batch: Batch = "",
+    counts: Counts = None,
+    dtype: Dtype = None,
+    target: TargetName = None,
+    numerics: Numerics = "default",
+    schedule: Schedule = None,
+) -> None:
+    """Run an algorithm on data; inputs that are not named get seeded random numbers."""
+    from .data import save
+    from .session import prepare, summary
+
+    with _reported():
+        handle = _algorithm(program)
+        call = prepare(handle, inputs or [], _pairs(size, "--size"), _shape(batch), _counts(handle, counts), dtype)
+        if call.said:
+            print(call.said, file=sys.stderr)
+        results = call.run(target=target, numerics=numerics, schedule=_text(schedule))
+        paths = out or []
+        if len(paths) not in (0, 1, len(results)):
+            raise typer.BadParameter(f"{handle.algorithm.name} has {len(results)} results", param_hint="--out")
+        if len(paths) == 1:
+            save(paths[0], results)
+        else:
+            for path, value in zip(paths, results):
+                save(path, [value])
+        for line in summary(results, paths):
+            print(line)
+
+
+@app.command(name="compile")
+def compile_(
+    program: Program,
+    emit: Annotated[
+        str, typer.Option("--emit", help="What to show: graph, loops, schedule, c, asm, explain; several by commas.")
+    ] = "c",
+    out: Annotated[Path | None, typer.Option("--out", "-o", file_okay=False, help="A folder to write files to.")] = None,
+    size: Sizes = None,
+    batch: Batch = "",
+    counts: Counts = None,
+    dtype: Dtype = None,
+    target: TargetName = None,
+    numerics: Numerics = "default",
+    schedule: Schedule = None,
+    inputs: Inputs = None,
+) -> None:
+    """Compile an algorithm and show the stages: the graph, the loops, the schedule, the source."""
+    stages = {"graph": ".graph", "loops": ".loops", "schedule": ".schedule", "c": ".c", "asm": ".s", "explain": ".txt"}
+    wanted = [w.strip() for w in emit.split(",")]
+    unknown = [w for w in wanted if w not in stages]
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(stages)}", param_hint="--emit")
+    from .session import compile_kernel
+
+    with _reported():
+        handle = _algorithm(program)
+        kernel, said = compile_kernel(
+            handle,
+            inputs or [],
+            _pairs(size, "--size"),
+            _shape(batch),
+            _counts(handle, counts),
+            dtype,
+            {"target": target, "numerics": numerics, "schedule": _text(schedule)},
+        )
+        if said:
+            print(said, file=sys.stderr)
+        for stage in wanted:
+            text = kernel.explain() if stage == "explain" else getattr(kernel, "source" if stage == "c" else stage)
+            if out is None:
+                print(text)
+                continue
+            path = out / (handle.algorithm.name + stages[stage])
+            _write(path, text.rstrip("\n") + "\n")
+            print(f"wrote {path}")
+
+
+@app.command()
+def targets() -> None:
+    """List the targets, and whether they can be used here."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..backends.registry import NAMES, availability, canonical
+
+    table = Table("target", "usable", "by", box=None, pad_edge=False)
+    with _reported():
+        best = canonical(None)
+        for found in map(availability, NAMES):
+            table.add_row(
+                found.name + (" (default)" if found.name == best else ""), "yes" if found.usable else "no", found.reason
+            )
+    Console().print(table)
+
+
+def _algorithm(program: str) -> AlgorithmHandle:
+    """The algorithm that ``FILE:ALG`` names."""
+    from .api import load
+
+    file, _, name = program.rpartition(":") if ":" in program else (program, "", "")
+    if not Path(file).is_file():
+        raise typer.BadParameter(f"there is no file {file!r}", param_hint="FILE:ALG")
+    handles = {h.algorithm.name: h for h in load(Path(file))}
+    if not name and len(handles) == 1:
+        return next(iter(handles.values()))
+    if name not in handles:
+        known = ", ".join(handles) or "none"
+        said = (
+            f"{file} has no algorithm {name!r}; it has {known}"
+            if name
+            else f"name one of the algorithms, as {file}:NAME: {known}"
+        )
+        raise typer.BadParameter(said, param_hint="FILE:ALG")
+    return handles[name]
+
+
+def _counts(handle: AlgorithmHandle, text: str | None) -> dict[str, int]:
+    """Iteration counts from ``50`` (the only count, or the one called K) or ``K=50,J=3``."""
+    if not text:
+        return {}
+    known = [n for n, _ in handle.algorithm.iterations]
+    if "=" not in text:
+        name = known[0] if len(known) == 1 else "K"
+        text = f"{name}={text}"
+    pairs = _pairs(text, "-K")
+    for name in pairs:
+        if name not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise typer.BadParameter(f"{handle.algorithm.name} has no iteration count {name!r}; {has}", param_hint="-K")
+    return pairs
+
+
+def _pairs(text: str | None, option: str) -> dict[str, int]:
+    """``m=250,n=500`` as a dict."""
+    found: dict[str, int] = {}
+    for part in (text or "").split(","):
+        if not part.strip():
+            continue
+        name, _, value = part.partition("=")
+        found[name.strip()] = _positive(value, option, 1)
+    return found
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    return tuple(_positive(part, "--batch", 0) for part in text.split(",") if part.strip())
+
+
+def _positive(text: str, option: str, least: int) -> int:
+    if not text.strip().isdecimal() or int(text) < least:
+        raise typer.BadParameter(f"{text.strip()!r} is not an integer of at least {least}", param_hint=option)
+    return int(text)
+
+
+def _text(path: Path | None) -> str | None:
+    return path.read_text(encoding="utf-8") if path else None
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UnspoolError(f"cannot write {path}: {error.strerror}") from None
+
+
+def main(arguments: Sequence[str] | None = None) -> Any:
+    """Run the command on ``arguments`` (default: those of the process)."""
+    run_app: Callable[..., Any] = app
+    return run_app(arguments, prog_name="dsl")

@@ -1,0 +1,141 @@
+"""What ``dsl run`` and ``dsl compile`` do: complete the sizes and the data, call, sum up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..backends.binding import Binding, bind
+from ..backends.convert import argument, precision
+from ..backends.kernel import Kernel
+from ..compiler import options
+from ..compiler.diagnostics import DataError
+from .api import AlgorithmHandle, dtype_name
+from .data import draw, read_input
+from .sizes import choose_sizes, needed_sizes
+
+
+@dataclass
+class Call:
+    """A call with every input there; ``said`` tells what was made up."""
+
+    handle: AlgorithmHandle
+    values: dict[str, Any]
+    counts: dict[str, int]
+    sizes: dict[str, int]
+    real: str
+    said: str
+
+    def run(self, **chosen: Any) -> list[Any]:
+        """The results, as NumPy arrays."""
+        inputs = [self.values[i.name] for i in self.handle.algorithm.inputs]
+        found = self.handle(*inputs, dtype=self.real, **self.counts, **self.sizes, **chosen)
+        return [np.asarray(v) for v in (found if isinstance(found, tuple) else (found,))]
+
+
+def prepare(
+    handle: AlgorithmHandle,
+    specs: Sequence[str],
+    sizes: Mapping[str, int],
+    lead: tuple[int, ...],
+    counts: Mapping[str, int],
+    dtype: str | None,
+) -> Call:
+    """Read the inputs that were named and draw the others. Raises DataError."""
+    algorithm = handle.algorithm
+    if algorithm.modules:
+        names = ", ".join(m.name for m in algorithm.modules)
+        raise DataError(f"{algorithm.name} needs learned operators ({names}), which come from Python: us.load(...)")
+    values: dict[str, Any] = {}
+    for spec in specs:
+        values.update(read_input(spec, [i.name for i in algorithm.inputs]))
+    binding = _bound(handle, values, sizes, counts)
+    arguments = [argument(i.name, i.type, values[i.name]) for i in algorithm.inputs if i.name in values]
+    real = precision(arguments, dtype_name(dtype), "--dtype")
+    missing = [i for i in algorithm.inputs if i.name not in values]
+    assumed = [n for n in needed_sizes(algorithm) if n not in binding.sizes]
+    chosen = choose_sizes(algorithm, binding.sizes)
+    seed = options.current.seed
+    for i in missing:
+        values[i.name] = draw(i.name, i.type, chosen, () if i.given else lead, seed, real)
+    said = _said(algorithm.name, chosen, assumed, lead, [i.name for i in missing], seed)
+    only = {n: v for n, v in chosen.items() if n not in dict(algorithm.iterations)}
+    return Call(handle, values, dict(counts), only, real, said)
+
+
+def compile_kernel(
+    handle: AlgorithmHandle,
+    specs: Sequence[str],
+    sizes: Mapping[str, int],
+    lead: tuple[int, ...],
+    counts: Mapping[str, int],
+    dtype: str | None,
+    chosen: Mapping[str, Any],
+) -> tuple[Kernel, str]:
+    """The kernel for these sizes (those of the inputs, if there are), and what was made up. Raises DataError."""
+    algorithm = handle.algorithm
+    values: dict[str, Any] = {}
+    for spec in specs:
+        values.update(read_input(spec, [i.name for i in algorithm.inputs]))
+    binding = _bound(handle, values, sizes, counts)
+    arguments = [argument(i.name, i.type, values[i.name]) for i in algorithm.inputs if i.name in values]
+    real = precision(arguments, dtype_name(dtype), "--dtype")
+    assumed = [n for n in needed_sizes(algorithm) if n not in binding.sizes]
+    found = choose_sizes(algorithm, binding.sizes)
+    only: dict[str, Any] = {n: v for n, v in found.items() if n not in dict(algorithm.iterations)}
+    modules = {m.name: [_absent] * found.get(str(m.count), 1) if m.count is not None else _absent for m in algorithm.modules}
+    kernel = handle.compile({**only, "batch": lead}, dtype=real, **counts, **modules, **chosen)
+    return kernel, _said(algorithm.name, found, assumed, lead, [], 0)
+
+
+def _absent(*_: Any) -> Any:
+    raise DataError("this kernel was compiled without its learned operators")
+
+
+def _bound(handle: AlgorithmHandle, values: Mapping[str, Any], sizes: Mapping[str, int], counts: Mapping[str, int]) -> Binding:
+    """The sizes known from options and from the inputs that are there."""
+    algorithm = handle.algorithm
+    binding = Binding()
+    unknown = sorted(sizes.keys() - set(needed_sizes(algorithm)))
+    if unknown:
+        raise DataError(f"{algorithm.name} has no size {unknown[0]!r}; it has {', '.join(needed_sizes(algorithm)) or 'none'}")
+    for name, value in {**dict(algorithm.iterations), **counts, **sizes}.items():
+        binding.set(name, value, "by option" if name in sizes or name in counts else "the iteration count")
+    present = [argument(i.name, i.type, values[i.name]) for i in algorithm.inputs if i.name in values]
+    simple = [(a.name, a.type, a.shape) for a in present if all(s.is_name or s.constant is not None for s in a.type.shape)]
+    bind(binding, simple)
+    return binding
+
+
+def _said(
+    name: str, sizes: Mapping[str, int], assumed: Sequence[str], lead: Sequence[int], drawn: Sequence[str], seed: int
+) -> str:
+    """One line on what the user did not say."""
+    parts = []
+    if assumed:
+        parts.append("sizes " + ", ".join(f"{n}={sizes[n]}" for n in assumed))
+    if drawn:
+        parts.append(f"batch {'x'.join(map(str, lead)) or '1'}")
+        parts.append(f"random {', '.join(drawn)} (seed {seed})")
+    return f"{name}: {'; '.join(parts)}" if parts else ""
+
+
+def summary(results: Sequence[Any], paths: Sequence[Path]) -> Iterator[str]:
+    """A line for each result."""
+    for i, value in enumerate(results):
+        where = f" -> {paths[i if len(paths) > 1 else 0]}" if paths else ""
+        numbers = ""
+        if value.size and value.dtype.kind == "f":
+            finite = value[np.isfinite(value)]
+            numbers = (
+                f", min {finite.min():.6g}, mean {finite.mean():.6g}, max {finite.max():.6g}"
+                if finite.size
+                else ", nothing finite"
+            )
+            if finite.size < value.size:
+                numbers += f", {value.size - finite.size} not finite"
+        yield f"result {i}: {value.dtype}{list(value.shape)}{numbers}{where}"

@@ -1,0 +1,74 @@
+"""300 random programs: compiled = interpreted, gradients too, for one problem and for a batch on both kinds of teams."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.helpers import SIZES, USED, random_graphs, random_inputs
+from unspool.backends.cpu import CTarget
+from unspool.backends.execute import KernelPlan
+from unspool.compiler.driver import compile_graph
+from unspool.compiler.graph.graph import Graph
+from unspool.compiler.graph.interp import interpret
+from unspool.compiler.graph.specialize import specialize
+from unspool.compiler.loops.schedule import parse_schedule
+
+CORE = {n: v for n, v in SIZES.items() if n != "K"}
+SEEN: Counter[str] = Counter()
+
+
+def plan(graph: Graph) -> KernelPlan:
+    fixed = specialize(graph, "f64", CORE)
+    compiled = compile_graph(fixed, CTarget())
+    SEEN["programs"] += 1
+    SEEN.update(step.name for step in parse_schedule(compiled.schedule).steps)
+    return KernelPlan(fixed, compiled, strict=False)
+
+
+def close(got: torch.Tensor, want: torch.Tensor) -> None:
+    assert got.shape == want.shape
+    scale = max(1.0, float(want.abs().max()) if want.numel() else 1.0)
+    assert float((got - want).abs().max() if want.numel() else 0.0) <= 1e-9 * scale
+
+
+@settings(max_examples=240)
+@given(graph=random_graphs(), seed=st.integers(0, 10**6))
+def test_compiled_is_interpreted(graph: Graph, seed: int) -> None:
+    kernel = plan(graph)
+    inputs = random_inputs(graph, seed)
+    for got, want in zip(kernel(inputs, [False] * 6, None, {"K": 3}), interpret(graph, inputs, SIZES), strict=True):
+        close(got, want)
+    many = random_inputs(graph, seed, batch=3)
+    flags = [n % 2 == 0 for n in range(6)]
+    mixed = [m if f else s for m, s, f in zip(many, inputs, flags, strict=True)]
+    for got_all in (kernel(mixed, flags, 3, {"K": 3}),):
+        for n in range(3):
+            one = interpret(graph, [x[n] if f else x for x, f in zip(mixed, flags, strict=True)], SIZES)
+            for got, want in zip(got_all, one, strict=True):
+                close(got[n], want)
+
+
+@settings(max_examples=60)
+@given(graph=random_graphs(results=1), seed=st.integers(0, 10**6))
+def test_gradients_of_compiled_programs(graph: Graph, seed: int) -> None:
+    inputs = [x.requires_grad_() for x in random_inputs(graph, seed)]
+    outputs = interpret(graph, inputs, SIZES)
+    if not outputs[0].requires_grad:
+        return
+    cotangent = torch.randn(outputs[0].shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    want = torch.autograd.grad(outputs[0], inputs, cotangent, allow_unused=True)
+    got = torch.autograd.grad(plan(graph)(inputs, [False] * 6, None, {"K": 3})[0], inputs, cotangent, allow_unused=True)
+    for g, w, x in zip(got, want, inputs, strict=True):
+        close(torch.zeros_like(x) if g is None else g, torch.zeros_like(x) if w is None else w)
+
+
+def test_what_was_covered() -> None:
+    print(f"\n{SEEN['programs']} random programs compiled; steps {dict(SEEN)}; ops {dict(sorted(USED.items()))}")
+    if not SEEN:
+        pytest.skip("the tests above ran in another process")
+    assert {"fuse", "parallel", "vector", "contract"} <= SEEN.keys()
