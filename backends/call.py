@@ -17,7 +17,7 @@ from ..compiler.graph.types import Type
 from . import constraints
 from .binding import Binding, bind, check_where, leading
 from .convert import Argument, argument, device_of, is_numpy_call, precision, tensor, to_numpy
-from .executor import Executor, Modules, Settings
+from .executor import Executor, Modules, Prepared, Settings
 
 
 class Path(SimpleNamespace):
@@ -126,9 +126,10 @@ class Routine:
             else:
                 tensors[param.name] = self.initial(param, tensors, real, binding, device)
         ordered = [tensors[v.name] for v in executor.graph.inputs]
-        lead = leading([(v.name, v.type, tuple(t.shape)) for v, t in zip(executor.graph.inputs, ordered, strict=True)])
-        numpy = is_numpy_call([*arguments, *overrides])
-        return run(executor, ordered, lead, real, binding.sizes, ready, tuple(trace), numpy=numpy)
+        shapes = [tuple(t.shape) for t in ordered]
+        lead = leading([(v.name, v.type, s) for v, s in zip(executor.graph.inputs, shapes, strict=True)])
+        prepared = executor.prepare(shapes, lead, real, binding.sizes, tuple(trace))
+        return run(prepared, ordered, ready, tuple(trace), numpy=is_numpy_call([*arguments, *overrides]))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Routine:
         return self  # nothing a caller can change is in it; kernels are shared
@@ -137,24 +138,14 @@ class Routine:
         return Routine, (self.algorithm, self.settings)
 
 
-def run(
-    executor: Executor,
-    tensors: Sequence[Tensor],
-    lead: tuple[int, ...],
-    real: str,
-    sizes: Mapping[str, int],
-    modules: Modules,
-    trace: tuple[str, ...],
-    *,
-    numpy: bool,
-) -> Any:
+def run(prepared: Prepared, tensors: Sequence[Tensor], modules: Modules, trace: tuple[str, ...], *, numpy: bool) -> Any:
     """Results as the caller sees them: one value or a tuple, with a :class:`Path` if traced, as NumPy if asked."""
     if numpy:
         with torch.no_grad():
-            found: list[Any] = [to_numpy(y) for y in executor(tensors, lead, real, sizes, modules, trace)]
+            found: list[Any] = [to_numpy(y) for y in prepared(tensors, modules)]
     else:
-        found = executor(tensors, lead, real, sizes, modules, trace)
-    count = len(executor.graph.results)
+        found = prepared(tensors, modules)
+    count = len(prepared.executor.graph.results)
     result = found[0] if count == 1 else tuple(found[:count])
     return (result, Path(**dict(zip(trace, found[count:], strict=True)))) if trace else result
 

@@ -54,6 +54,8 @@ def constrain(stored: Tensor, constraint: Constraint) -> Tensor:
         return functional.softplus(stored, threshold=40.0).clamp_min(torch.finfo(stored.dtype).tiny)
     if kind == "simplex":
         return stored.softmax(-1)
+    if not torch.is_grad_enabled() or not stored.requires_grad:
+        return stored.clamp(*bounds(constraint))
     value: Tensor = _Clamp.apply(stored, *bounds(constraint))  # type: ignore[no-untyped-call]
     return value
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -23,10 +24,9 @@ from ..compiler.graph.batch import batch as batch_graph
 from ..compiler.graph.graph import Graph
 from ..compiler.graph.interp import interpret
 from ..compiler.graph.ops.common import torch_dtype
-from ..compiler.graph.types import Type
 
 #: Below this much work (in additions), starting threads costs more than they save.
-SMALL = 50_000.0
+SMALL = 200_000.0
 #: From this much work per problem, all threads share each problem rather than leave some idle at the end.
 LARGE = 2_000_000.0
 
@@ -35,82 +35,80 @@ class FallbackWarning(UserWarning):
     """A part of a program runs in the interpreter because the target cannot compile it."""
 
 
-class _Shapes:
-    """Shapes of values whose types may name run-time integers."""
+@dataclass(frozen=True)
+class _Layout:
+    """How operands lie in memory for one kind of call: shapes of outputs, strides of contiguous operands."""
 
-    def __init__(self, types: Sequence[Type], names: Sequence[str]) -> None:
-        self._types = types
-        self._names = names
-        self._known: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
-
-    def get(self, sizes: Mapping[str, int]) -> list[tuple[int, ...]]:
-        key = tuple([sizes[n] for n in self._names])
-        found = self._known.get(key)
-        if found is None:
-            found = [tuple(s.evaluate(sizes) for s in t.shape) for t in self._types]
-            self._known[key] = found
-        return found
+    shapes: list[tuple[int, ...]]
+    batch_strides: list[int]  # of inputs if contiguous, then of outputs
+    integers: list[int]
 
 
 class Runner:
-    """A compiled kernel as a function of flat tensors. ``zeroed``: it adds to its outputs (see ``compile_graph``)."""
+    """A compiled kernel as a function of flat tensors; with ``accumulate`` it adds to its outputs (see ``compile_graph``)."""
 
     def __init__(self, compiled: Compiled, source: Graph, *, accumulate: bool = False) -> None:
         self.compiled = compiled
-        self.graph = source
-        self.integers = compiled.integers
+        self.inputs = [v.type for v in source.inputs]
+        self.results = source.result_types
+        self.dtypes = [torch_dtype(torch, t.dtype) for t in self.results]
         self.accumulate = accumulate
-        names = sorted(set().union(*(s.names() for t in source.result_types for s in t.shape)))
-        self.shapes = _Shapes(source.result_types, names)
-        self.dtypes = [torch_dtype(torch, t.dtype) for t in source.result_types]
         self.kernel = compiled.kernel
+        names = {n for t in (*self.inputs, *self.results) for s in t.shape for n in s.names()}
+        self._names = (*compiled.integers, *sorted(names - set(compiled.integers)))
+        self._layouts: dict[Any, _Layout] = {}
+
+    def layout(self, batched: Sequence[bool], own: Sequence[bool], sizes: Mapping[str, int]) -> _Layout:
+        """The layout for operands with (``batched``) and results with (``own``) a batch axis."""
+        key = (tuple(batched), tuple(own), *[sizes[n] for n in self._names])
+        found = self._layouts.get(key)
+        if found is None:
+            inputs, outputs = (
+                [tuple(s.evaluate(sizes) for s in t.shape) for t in types] for types in (self.inputs, self.results)
+            )
+            strides = [prod(shape) if flag else 0 for shape, flag in zip((*inputs, *outputs), (*batched, *own), strict=True)]
+            found = _Layout(outputs, strides, [sizes[n] for n in self.compiled.integers])
+            self._layouts[key] = found
+        return found
 
     def run(
         self, inputs: Sequence[Tensor], batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], own: Sequence[bool]
     ) -> list[Tensor]:
         """Outputs: per problem where ``own`` (a batch axis in front, if ``batch`` is not None), else summed over problems."""
+        layout = self.layout(batched, own, sizes)
         count = 1 if batch is None else batch
-        operands: list[Tensor] = []
-        strides: list[int] = []
-        for x, flag in zip(inputs, batched, strict=True):
-            x, stride = _readable(x, flag)
-            operands.append(x)
-            strides.append(stride)
+        strides = layout.batch_strides.copy()
+        operands = list(inputs)
+        for i, x in enumerate(operands):
+            if not x.is_contiguous() or x.is_conj() or x.is_neg():
+                operands[i], strides[i] = _readable(x, batched[i])
         teams, team_size = self.threads(count)
-        outputs: list[Tensor] = []
         steps = [0] * len(strides)
+        outputs: list[Tensor] = []
         make = torch.zeros if self.accumulate else torch.empty
-        for shape, dtype, mine in zip(self.shapes.get(sizes), self.dtypes, own, strict=True):
-            extent = prod(shape)
+        for shape, dtype, mine in zip(layout.shapes, self.dtypes, own, strict=True):
+            if not mine:
+                steps[len(operands) + len(outputs)] = prod(shape)
             outputs.append(make((count if mine else teams, *shape), dtype=dtype))
-            strides.append(extent if mine else 0)
-            steps.append(0 if mine else extent)
         if count:
-            integers = [sizes[n] for n in self.integers]
-            self.kernel(operands, outputs, count, strides, steps, integers, teams, team_size)
-        return [self._result(x, mine, batch) for x, mine in zip(outputs, own, strict=True)]
+            self.kernel(operands, outputs, count, strides, steps, layout.integers, teams, team_size)
+        if batch is not None and all(own):
+            return outputs
+        return [
+            y if mine and batch is not None else y[0] if len(y) == 1 else y.sum(0) for y, mine in zip(outputs, own, strict=True)
+        ]
 
     def threads(self, count: int) -> tuple[int, int]:
         """(teams, threads in each) for this many problems."""
         available = torch.get_num_threads()
         if available == 1 or self.compiled.work * count < SMALL:
             return 1, 1
-        rounds = -(-count // available)
-        balanced = count >= 0.8 * rounds * available or self.compiled.work < LARGE
-        return (available, 1) if count >= available and balanced else (1, available)
-
-    def _result(self, x: Tensor, own: bool, batch: int | None) -> Tensor:
-        if own:
-            return x if batch is not None else x[0]
-        return x[0] if len(x) == 1 else x.sum(0)  # in the order of the teams
+        return (available, 1) if count >= available else (1, available)
 
 
 def _readable(x: Tensor, batched: bool) -> tuple[Tensor, int]:
     """The tensor with its core axes contiguous, and its batch stride."""
-    if x.is_conj() or x.is_neg():
-        x = x.resolve_conj().resolve_neg()
-    if x.is_contiguous():
-        return x, (x.stride(0) if x.shape[0] != 1 else x.numel()) if batched and x.dim() else 0
+    x = x.resolve_conj().resolve_neg()
     if batched:
         extent = 1
         for size, stride in zip(x.shape[:0:-1], x.stride()[:0:-1]):
@@ -174,7 +172,7 @@ class KernelPlan:
         if runner is None:
             return self._interpreted(wrt, tensors, batched, batch, sizes, cotangents)
         inputs, flags = list(tensors), list(batched)
-        shapes = self.forward.shapes.get(sizes)
+        shapes = self.forward.layout(batched, self._own, sizes).shapes
         for given, wanted, shape, dtype in zip(cotangents, self.differentiable, shapes, self.forward.dtypes, strict=True):
             if wanted:
                 inputs.append(torch.zeros(shape, dtype=dtype) if given is None else given)

@@ -118,6 +118,19 @@ class Executor:
             self._traced[trace] = found
         return found
 
+    def prepare(
+        self,
+        shapes: Sequence[tuple[int, ...]],
+        lead: tuple[int, ...],
+        real: str,
+        sizes: Mapping[str, int],
+        trace: tuple[str, ...] = (),
+    ) -> Prepared:
+        """All that a call needs to know beforehand, for inputs of these shapes; ``lead`` is their broadcast leading shape."""
+        views = [view(shape, v.type.rank, lead) for shape, v in zip(shapes, self.graph.inputs, strict=True)]
+        flags = [v.batched for v in views]
+        return Prepared(self, self.plan(real, sizes, trace), dict(sizes), lead, views, flags, prod(lead) if any(flags) else None)
+
     def __call__(
         self,
         tensors: Sequence[Tensor],
@@ -128,41 +141,63 @@ class Executor:
         trace: tuple[str, ...] = (),
     ) -> list[Tensor]:
         """Results with leading shape ``lead``; ``tensors`` have the dtypes and core shapes of the graph's inputs."""
-        plan = self.plan(real, sizes, trace)
-        ranks = [v.type.rank for v in self.graph.inputs]
+        return self.prepare([tuple(x.shape) for x in tensors], lead, real, sizes, trace)(tensors, modules or {})
+
+
+@dataclass(frozen=True)
+class View:
+    """How an operand becomes flat: expanded to ``wide`` if not None, then reshaped to ``flat`` if not None."""
+
+    batched: bool
+    wide: tuple[int, ...] | None = None
+    flat: tuple[int, ...] | None = None
+
+
+def view(shape: tuple[int, ...], rank: int, lead: tuple[int, ...]) -> View:
+    """The view of an operand: without leading axes where all problems share it, else with one in front."""
+    own, core = shape[: len(shape) - rank], shape[len(shape) - rank :]
+    if prod(own) == 1 and prod(lead) != 0:
+        return View(False, None, core if own else None)
+    return View(True, None if own == lead else (*lead, *core), None if len(lead) == 1 else (prod(lead), *core))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A call whose shapes are known."""
+
+    executor: Executor
+    plan: Plan
+    sizes: dict[str, int]
+    lead: tuple[int, ...]
+    views: list[View]
+    flags: list[bool]
+    count: int | None
+
+    def __call__(self, tensors: Sequence[Tensor], modules: Modules) -> list[Tensor]:
+        """Results with the leading shape of the call."""
+        flat = list(tensors)
+        for i, v in enumerate(self.views):
+            if v.wide is not None:
+                flat[i] = flat[i].expand(v.wide)
+            if v.flat is not None:
+                flat[i] = flat[i].reshape(v.flat)
+        plan, lead, count = self.plan, self.lead, self.count
         if isinstance(plan, KernelPlan):
-            for x, v in zip(tensors, self.graph.inputs, strict=True):
-                if x.device.type != "cpu":
-                    raise DataError(
-                        f"{v.name} is on device {x.device}, and target {self.settings.target} runs on the cpu: move it, or use "
-                        "target='interpreter', which follows the tensors"
-                    )
-        if not lead:
-            flat = [x.reshape(x.shape[x.dim() - r :]) if x.dim() != r else x for x, r in zip(tensors, ranks, strict=True)]
-            flags = [False] * len(flat)
-            count = None
+            self._on_cpu(flat)
+            found = plan(flat, self.flags, count, self.sizes)
         else:
-            pairs = [flatten(x, r, lead) for x, r in zip(tensors, ranks, strict=True)]
-            flat, flags = [p[0] for p in pairs], [p[1] for p in pairs]
-            count = prod(lead) if any(flags) else None
-        if isinstance(plan, KernelPlan):
-            found = plan(flat, flags, count, sizes)
-        else:
-            found = plan(flat, flags, count, sizes, modules or {})
-        if len(lead) == 0 or (len(lead) == 1 and count is not None):
+            found = plan(flat, self.flags, count, self.sizes, modules)
+        if not lead or (len(lead) == 1 and count is not None):
             return list(found)
         return [y.reshape(*lead, *(y.shape if count is None else y.shape[1:])) for y in found]
 
-
-def flatten(x: Tensor, rank: int, lead: tuple[int, ...]) -> tuple[Tensor, bool]:
-    """``x`` with its leading dimensions made one, and True; or with none, and False, where all problems share it."""
-    own = x.shape[: x.dim() - rank]
-    core = x.shape[x.dim() - rank :]
-    if prod(own) == 1 and prod(lead) != 0:
-        return (x if not own else x.reshape(core)), False
-    if own != lead:
-        x = x.expand(*lead, *core)
-    return (x if len(lead) == 1 else x.reshape(prod(lead), *core)), True
+    def _on_cpu(self, tensors: Sequence[Tensor]) -> None:
+        for x, v in zip(tensors, self.executor.graph.inputs, strict=True):
+            if not x.is_cpu:
+                raise DataError(
+                    f"{v.name} is on device {x.device}, and target {self.executor.settings.target} runs on the cpu: move it, "
+                    "or use target='interpreter', which follows the tensors"
+                )
 
 
 def size_names(graph: Graph) -> frozenset[str]:

@@ -11,27 +11,27 @@ import torch
 from torch import Tensor, nn
 
 from ..compiler.diagnostics import DataError
-from ..compiler.graph.algorithm import Param
+from ..compiler.graph.algorithm import Constraint, Param
 from ..compiler.graph.ops.common import torch_dtype
 from ..compiler.graph.types import Type
 from . import constraints
 from .binding import check_where, leading
 from .call import Routine, arguments_of, concrete, match, run
 from .convert import DTYPE_NAMES, Argument, device_of, is_numpy_call, precision, tensor
-from .executor import Executor
+from .executor import Prepared
 from .values import Values, free_name
 
 
 @dataclass(frozen=True)
 class _Call:
-    """What is known of a call once its shapes and dtypes have been checked."""
+    """What is known of a call once its shapes and dtypes have been checked.
 
-    executor: Executor
-    names: list[str]
-    dtypes: list[torch.dtype]
-    real: str
-    sizes: dict[str, int]
-    lead: tuple[int, ...]
+    ``sources`` says where each input of the graph comes from: an argument by number, a buffer by name, or a parameter
+    (path of the module that holds it, attribute, constraint), each with its dtype.
+    """
+
+    prepared: Prepared
+    sources: list[tuple[int | str | tuple[str, str, Constraint], torch.dtype]]
     trace: tuple[str, ...]
     numpy: bool
 
@@ -128,62 +128,76 @@ class Layer(Values):
             key = (objective, trace, like.dtype, like.device, *[(x.shape, x.dtype, x.device, x.layout) for x in inputs])
             known = self._known.get(key)
             if known is not None:  # the same shapes again: they have been checked
-                tensors = [x if x.dtype == d else x.to(d) for x, d in zip(inputs, known.dtypes, strict=True)]
-                return self._run(known, dict(zip(known.names, tensors, strict=True)))
+                return self._run(known, inputs)
         known, tensors = self._check(objective, inputs, named, trace)
         if key is not None:
             self._known[key] = known
-        return self._run(known, dict(zip(known.names, tensors, strict=True)))
+        return self._run(known, tensors)
 
     def _check(
         self, objective: bool, inputs: Sequence[Any], named: Mapping[str, Any], trace: tuple[str, ...]
     ) -> tuple[_Call, list[Tensor]]:
         """Check the values of a call and convert them."""
-        routine = self._routine
+        routine, algorithm = self._routine, self._routine.algorithm
         executor = routine.objective if objective else routine.main
-        types = [(n, t) for n, t in arguments_of(routine.algorithm, executor.graph) if n not in self._given]
-        values = match(routine.algorithm.name, [n for n, _ in types], inputs, named)
+        types = [(n, t) for n, t in arguments_of(algorithm, executor.graph) if n not in self._given]
+        values = match(algorithm.name, [n for n, _ in types], inputs, named)
         binding = self._binding.copy()
         arguments = routine.collect(binding, values, types)
-        check_where(routine.algorithm.name, routine.algorithm.where, binding)
+        check_where(algorithm.name, algorithm.where, binding)
         real = DTYPE_NAMES[self._like.dtype]
         precision(arguments, real, "the layer")
         device = device_of([Argument("the layer", Type("real"), self._like, False, False), *arguments])
         tensors = [tensor(a, real, device) for a in arguments]
-        shapes = {a.name: tuple(t.shape) for a, t in zip(arguments, tensors, strict=True)}
-        shapes |= {i.name: tuple(getattr(self, self._given[i.name]).shape) for i in routine.algorithm.inputs if i.given}
-        shapes |= {p.name: tuple(holder.stored(attribute).shape) for p, holder, attribute in self.declared()}
-        lead = leading([(v.name, v.type, shapes[v.name]) for v in executor.graph.inputs])
+        numbers = {a.name: n for n, a in enumerate(arguments)}
+        params = {p.name: (path, attribute, p.constraint) for p, path, attribute in self.declared()}
+        sources, shapes = [], []
+        for v in executor.graph.inputs:
+            source: Any = numbers[v.name] if v.name in numbers else params.get(v.name) or self._given[v.name]
+            sources.append((source, torch_dtype(torch, concrete(v.type.dtype, real))))
+            shapes.append(tuple(tensors[source].shape if isinstance(source, int) else self._fetch(source).shape))
+        lead = leading([(v.name, v.type, s) for v, s in zip(executor.graph.inputs, shapes, strict=True)])
+        prepared = executor.prepare(shapes, lead, real, binding.sizes, trace)
         numpy = any(a.numpy for a in arguments) and is_numpy_call(arguments)
-        call = _Call(executor, [a.name for a in arguments], [t.dtype for t in tensors], real, binding.sizes, lead, trace, numpy)
-        return call, tensors
+        return _Call(prepared, sources, trace, numpy), tensors
 
-    def _run(self, call: _Call, tensors: dict[str, Tensor]) -> Any:
-        algorithm = self._routine.algorithm
-        for i in algorithm.inputs:
-            if i.given:
-                tensors[i.name] = _in(getattr(self, self._given[i.name]), i.type.dtype, call.real)
-        for param, holder, attribute in self.declared():
-            stored = holder.stored(attribute)
-            if self.training and isinstance(stored, nn.Parameter):
-                constraints.settle(stored, param.constraint)
-            tensors[param.name] = _in(constraints.constrain(stored, param.constraint), param.type.dtype, call.real)
+    def _fetch(self, source: str | tuple[str, str, Constraint]) -> Tensor:
+        """A buffer, or the value of a parameter."""
+        if isinstance(source, str):
+            found: Tensor = self._buffers[source]  # type: ignore[assignment]
+            return found
+        path, attribute, constraint = source
+        holder = self.get_submodule(path) if path else self
+        assert isinstance(holder, Values)
+        stored = holder.stored(attribute)
+        if self.training and torch.is_grad_enabled() and isinstance(stored, nn.Parameter):
+            constraints.settle(stored, constraint)
+        return constraints.constrain(stored, constraint)
+
+    def _run(self, call: _Call, inputs: Sequence[Tensor]) -> Any:
+        operands = []
+        for source, dtype in call.sources:
+            x = inputs[source] if isinstance(source, int) else self._fetch(source)
+            operands.append(x if x.dtype == dtype else x.to(dtype))
         modules = {n: getattr(self, f) if isinstance(f, str) else f for n, f in self._functions.items()}
-        ordered = [tensors[v.name] for v in call.executor.graph.inputs]
-        return run(call.executor, ordered, call.lead, call.real, call.sizes, modules, call.trace, numpy=call.numpy)
+        return run(call.prepared, operands, modules, call.trace, numpy=call.numpy)
 
     # -- making others ---------------------------------------------------------------------------------------------
 
+    def values(self) -> dict[str, Tensor]:
+        """The values of all parameters by name, detached."""
+        return {p.name: self._fetch((path, attribute, p.constraint)).detach() for p, path, attribute in self.declared()}
+
     def assign(self, **values: Any) -> Layer:
         """Set parameters to values, by name: ``layer.assign(step=0.1)``. Raises DataError if one breaks its constraint."""
-        known = {p.name: (p, holder, attribute) for p, holder, attribute in self.declared()}
+        known = {p.name: (p, path, attribute) for p, path, attribute in self.declared()}
         for name, value in values.items():
             if name not in known:
                 raise DataError(
                     f"{self._routine.algorithm.name} has no parameter {name!r}; there are {', '.join(known) or 'none'}"
                 )
-            param, holder, attribute = known[name]
-            stored = holder.stored(attribute)
+            param, path, attribute = known[name]
+            stored = self.get_parameter(f"{path}.{attribute}" if path else attribute)
             real = DTYPE_NAMES[self._like.dtype]
             with torch.no_grad():
                 found = self._routine.parameter(param, value, real, self._binding, stored.device)
@@ -206,7 +220,7 @@ class Layer(Values):
         unknown = counts.keys() - self._counts.keys()
         if unknown:
             raise DataError(f"{name} has no iteration count {min(unknown)!r}")
-        values = {p.name: getattr(holder, attribute).detach() for p, holder, attribute in self.declared()}
+        values = self.values()
         modules = {n: getattr(self, f) if isinstance(f, str) else f for n, f in self._functions.items()}
         new_counts = {**self._counts, **counts}
         for module in self._routine.algorithm.modules:
@@ -224,9 +238,7 @@ class Layer(Values):
             params={},
             dtype=DTYPE_NAMES[self._like.dtype],
         )
-        for param, holder, attribute in made.declared():
-            value = getattr(holder, attribute).detach().clone()
-            made.assign(**{param.name: _extended(values[param.name], value, extend)})
+        made.assign(**{n: _extended(values[n], v.clone(), extend) for n, v in made.values().items()})
         return made.train(self.training)
 
     def extra_repr(self) -> str:
@@ -239,12 +251,6 @@ class Layer(Values):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_known": {}}
-
-
-def _in(value: Tensor, dtype: str, real: str) -> Tensor:
-    """The tensor in the dtype that a declaration means at this precision."""
-    needed = torch_dtype(torch, concrete(dtype, real))
-    return value if value.dtype == needed else value.to(needed)
 
 
 def _extended(old: Tensor, new: Tensor, extend: str) -> Tensor:

@@ -61,13 +61,13 @@ class Values(nn.Module):
             raise AttributeError(f"there is no parameter {target!r}")
         return found
 
-    def declared(self) -> Iterator[tuple[Param, Values, str]]:
-        """Every parameter with the module that holds it and the attribute it has there."""
+    def declared(self, path: str = "") -> Iterator[tuple[Param, str, str]]:
+        """Every parameter with the path of the module that holds it (see ``get_submodule``) and the attribute it has there."""
         for attribute, param in self._params.items():
-            yield param, self, attribute
-        for child in self._modules.values():
+            yield param, path, attribute
+        for name, child in self._modules.items():
             if type(child) is Values:
-                yield from child.declared()
+                yield from child.declared(f"{path}.{name}" if path else name)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
         errors: list[str] = args[-1]

@@ -58,12 +58,15 @@ class Retype(Exception):
 @dataclass(frozen=True)
 class Binding:
     """A name in scope. ``operand`` is None after an error. ``kind``: ``size``, ``iterations``, ``index``, ``input``,
-    ``param``, ``module``, ``value``. ``owner`` marks a value that began as a literal: the loop that typed it."""
+    ``param``, ``module``, ``value``. A value that began as a literal may still change its dtype: ``weak`` is its kind of
+    number, ``owner`` the loop that typed it, ``forced`` whether its dtype is more than a guess."""
 
     operand: Operand | None
     span: Span
     kind: str = "value"
+    weak: str = ""
     owner: int = 0
+    forced: bool = False
 
 
 @dataclass
@@ -106,15 +109,16 @@ def lowers(*nodes: type) -> Callable[[Lower], Lower]:
 
 @dataclass
 class Context:
-    """Implements :class:`dsl.operand.Lowering`. ``call_user`` and ``graph_of`` are filled in by ``lower_call.py``."""
+    """Implements :class:`dsl.operand.Lowering`."""
 
     builder: Builder
     scope: FileScope
     unit: Unit
     names: dict[str, Binding]
     facts: Facts
-    function: str = ""  # the fn whose body this is
+    function: str = ""  # the fn or called algorithm whose body this is
     trail: tuple[tuple[str, Span], ...] = ()  # calls that led here, outermost first
+    active: tuple[s.Node, ...] = ()  # functions and algorithms being applied
 
     def inside(self, **changes: Any) -> Context:
         """A context that differs in some fields, with its own copy of the names."""

@@ -159,10 +159,11 @@ class Generator(Node):
 
 @dataclass(frozen=True)
 class Comprehension(Node):
-    """``e for i in 0..n, j in 0..m``: an array in brackets, an index sum as the argument of a call."""
+    """``e for i in 0..n, j in 0..m``: an array if in ``brackets``, else an index sum as the argument of a call."""
 
     body: Expr
     generators: tuple[Generator, ...]
+    brackets: bool = False
 
 
 Expr = Union[

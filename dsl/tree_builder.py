@@ -260,7 +260,7 @@ class TreeBuilder(Transformer[Token, Any]):
         return s.TupleExpr(self._span(c), tuple(self._nodes(c)))
 
     def array(self, c: list[Any]) -> s.Comprehension:
-        return s.Comprehension(self._span(c), c[1].body, c[1].generators)
+        return s.Comprehension(self._span(c), c[1].body, c[1].generators, True)
 
     def list_display(self, c: list[Any]) -> s.ListExpr:
         return s.ListExpr(self._span(c), tuple(c[1] or ()))

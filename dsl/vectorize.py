@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from ..compiler.graph.graph import Builder, LoopBody, Node, Value, free_names, walk
+from ..compiler.graph.graph import Builder, Node, Region, Value, free_names, walk
 from ..compiler.graph.ops.common import attr_names
 from ..compiler.graph.ops.table import lookup
 from ..compiler.graph.types import At, Item, Pick, Range, Size, SizeFn, Type
@@ -65,14 +64,15 @@ class _Vectorizer:
             self.b.append(node)
             return
         if node.op == "for" and not uses_index:
-            made: tuple[Value, ...] = self.loop(node)
-            self.lifted.update((v.name, m) for v, m in zip(node.outputs, made, strict=True) if m.type != v.type)
-            self.values.update((v.name, m) for v, m in zip(node.outputs, made, strict=True))
+            for old, new in zip(node.outputs, self.loop(node), strict=True):
+                self.values[old.name] = new
+                if new.type != old.type:
+                    self.lifted[old.name] = new
             return
         if node.regions:
             raise NotVectorizable(node.op)
         if node.op == "size_value":
-            made = (cast(self.b, self.size(node.attr("value")), node.attr("dtype")),)
+            made: tuple[Value, ...] = (cast(self.b, self.size(node.attr("value")), node.attr("dtype")),)
         elif node.op == "slice":
             made = (self.slice(node),)
         elif uses_index:
@@ -98,40 +98,45 @@ class _Vectorizer:
             raise NotVectorizable("for")
         flags = [n in self.lifted for n in node.inputs]
         while True:
-            start = [self._with_axis(n) if flag else self.value(n) for n, flag in zip(node.inputs, flags, strict=True)]
-            grown: list[bool] = []
-
-            def body(*state: Value, flags: Sequence[bool] = tuple(flags), grown: list[bool] = grown) -> LoopBody:
-                for arg, value, flag in zip(region.args, state, flags, strict=True):
-                    self.values[arg.name] = value
-                    self.lifted.pop(arg.name, None)
-                    if flag:
-                        self.lifted[arg.name] = value
-                for inner in region.nodes:
-                    self.add(inner)
-                results = region.results[: len(state)]
-                grown[:] = [flag or r in self.lifted for flag, r in zip(flags, results, strict=True)]
-                if node.attr("until") and region.results[-1] in self.lifted:
-                    raise NotVectorizable("until")
-                until = self.value(region.results[-1]) if node.attr("until") else None
-                carried = tuple(self._with_axis(r) if f else self.value(r) for r, f in zip(results, flags, strict=True))
-                return LoopBody(carried, until=until)
-
-            positions, attrs = self._positions, dict(node.attrs)
-            made: list[tuple[Value, ...]] = []
-
-            def attempt(attrs: dict[str, Any] = attrs, start: list[Value] = start, body: Any = body) -> Sequence[Value]:
-                made.append(self.b.loop(attrs["index"], attrs["lower"], attrs["upper"], start, body,
-                                        step=attrs["step"], names=attrs.get("names", ())))
-                return []
-
-            nodes = self.b.region([], attempt).nodes
-            self._positions = positions  # those made inside the loop are not visible after it
+            results, nodes, grown = self._loop_body(node, flags)
             if grown == flags:
-                for inner in nodes:
-                    self.b.append(inner)
-                return made[0]
+                break
             flags = grown
+        start = tuple(self._with_axis(n).name if flag else n for n, flag in zip(node.inputs, flags, strict=True))
+        args = tuple(self._typed(v, flag) for v, flag in zip(region.args, flags, strict=True))
+        outputs = tuple(self._typed(v, flag) for v, flag in zip(node.outputs, flags, strict=True))
+        self.b.append(Node("for", start, outputs, node.attrs, (Region(args, nodes, results),), node.span))
+        return outputs
+
+    def _typed(self, value: Value, flag: bool) -> Value:
+        return Value(value.name, value.type.with_shape(self.axis.count, *value.type.shape)) if flag else value
+
+    def _loop_body(self, node: Node, flags: Sequence[bool]) -> tuple[tuple[str, ...], tuple[Node, ...], list[bool]]:
+        """Results and nodes of the body if carried values have the axis as ``flags`` say, and which then have it."""
+        region = node.regions[0]
+        names: list[str] = list(region.results)
+        grown: list[bool] = []
+
+        def body() -> Sequence[Value]:
+            for arg, flag in zip(region.args, flags, strict=True):
+                self.values[arg.name] = self._typed(arg, flag)
+                self.lifted.pop(arg.name, None)
+                if flag:
+                    self.lifted[arg.name] = self.values[arg.name]
+            for inner in region.nodes:
+                self.add(inner)
+            if node.attr("until") and names[-1] in self.lifted:
+                raise NotVectorizable("until")
+            grown[:] = [flag or r in self.lifted for flag, r in zip(flags, names, strict=False)]
+            for n, flag in enumerate(flags):
+                if flag:
+                    names[n] = self._with_axis(names[n]).name
+            return []
+
+        positions = self._positions
+        nodes = self.b.region([], body).nodes
+        self._positions = positions  # those made inside the loop are not visible after it
+        return tuple(names), nodes, grown
 
     def _with_axis(self, name: str) -> Value:
         value = self.value(name)

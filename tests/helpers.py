@@ -102,7 +102,7 @@ class _Maker:
         if kind == 2 and x.type.rank == 2:
             y = self.op("permute", x, axes=(-1, -2))
             return self.bounded(self.op("einsum", x, y, spec="ij,jk->ik"))
-        if kind == 3:
+        if kind == 3 and x.type.rank < 3:
             return self.bounded(self.op("einsum", x, x, spec="i,i->" if x.type.rank == 1 else "ij,ij->i"))
         return self.bounded(self.op("sum", x, axes=axes))
 

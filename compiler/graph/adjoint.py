@@ -4,8 +4,7 @@
         x = f(x, theta[k])         -->         for k in K-1..-1 by -1 carry dx, dtheta:
                                                    dx, dtheta[k] += (adjoint of f at the k-th row)(dx)
 
-What an iteration needs is recorded in one of two ways, whichever is smaller: the values its adjoint asks for (residuals), or
-the carried state at its start, from which the reverse loop computes them again.
+What the loop records for it is chosen in ``tape.py``. Only what lies between the wanted inputs and the results is differentiated.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from dataclasses import dataclass, replace
 
 from ..diagnostics import CompileError
 from .graph import Builder, Graph, LoopBody, Node, Region, Value, free_names, make_attrs, region_captures
+from .live import live
 from .ops.table import lookup
-from .simplify import live
 from .tape import choose, stack_length, trip_count
 from .types import At, Range, Size, Type, is_complex, is_floating
 

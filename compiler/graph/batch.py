@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .graph import Builder, Graph, LoopBody, Node, Region, Value, free_names
-from .ops.common import add_batch
+from .ops.common import add_batch, constant
 from .ops.table import lookup
-from .types import Size, Type
+from .types import Size, Type, is_integer
 
 
 def batch(graph: Graph, batched: Sequence[bool], size: str = "batch") -> Graph:
@@ -38,6 +38,7 @@ class _Batcher:
         self.size = size
         self.values: dict[str, Value] = {}
         self.flags: dict[str, bool] = {}
+        self.taken: Value | None = None  # inside a branch that only some problems take: which
 
     def bind(self, name: str, value: Value, flag: bool) -> None:
         self.values[name] = value
@@ -64,10 +65,41 @@ class _Batcher:
     def op(self, node: Node) -> None:
         rule = lookup(node.op).batch
         assert rule is not None, f"{node.op} takes no batch"
-        operands = tuple(self.values[n] for n in node.inputs)
-        found = rule(self.b, node, operands, tuple(self.flags[n] for n in node.inputs), self.size)
+        operands = [self.values[n] for n in node.inputs]
+        flags = [self.flags[n] for n in node.inputs]
+        for n in self._guarded(node):
+            operands[n], flags[n] = self._where_taken(operands[n], flags[n]), True
+        found = rule(self.b, node, tuple(operands), tuple(flags), self.size)
         for old, new in zip(node.outputs, found, strict=True):
             self.bind(old.name, new, True)
+
+    def _guarded(self, node: Node) -> list[int]:
+        """Operands on which a node may fail, if it is in a branch that its problem may not have taken."""
+        if self.taken is None:
+            return []
+        if node.op == "assert":
+            return [0]
+        picks = {"slice": 1, "update": 2}.get(node.op)
+        if picks is not None:
+            return list(range(picks, len(node.inputs)))
+        if node.op in ("take_along", "scatter_add") or (node.op in ("floordiv", "mod") and is_integer(node.output.type.dtype)):
+            return [1]
+        return []
+
+    def _where_taken(self, value: Value, flag: bool) -> Value:
+        """``value``, harmless (true, index 0, divisor 1) in problems that do not take the branch."""
+        assert self.taken is not None
+        harmless = constant(self.b, 1 if value.type.dtype == "bool" else 0, value.type.dtype)
+        return self.choose(self.taken, (value, flag), (harmless, False))
+
+    def choose(self, test: Value, then: tuple[Value, bool], otherwise: tuple[Value, bool]) -> Value:
+        """``where`` on a batched bool scalar."""
+        rule = lookup("where").batch
+        assert rule is not None
+        core = then[0].type.with_shape(*then[0].type.shape[then[1] :])
+        where = Node("where", (test.name, then[0].name, otherwise[0].name), (Value("", core),))
+        (out,) = rule(self.b, where, (test, then[0], otherwise[0]), (True, then[1], otherwise[1]), self.size)
+        return out
 
     def spread(self, name: str, flag: bool) -> Value:
         """A value with the axis if ``flag``."""
@@ -108,17 +140,15 @@ class _Batcher:
     def branch(self, node: Node) -> None:
         condition = node.inputs[0]
         if self.flags[condition]:
+            test, around = self.values[condition], self.taken
             sides: list[list[tuple[Value, bool]]] = []
-            for region in node.regions:
+            for region, side_test in zip(node.regions, (test, self.b.op("not", test)), strict=True):
+                self.taken = side_test if around is None else self.b.op("and", around, side_test)
                 self.nodes(region.nodes)
                 sides.append([(self.values[r], self.flags[r]) for r in region.results])
-            rule = lookup("where").batch
-            assert rule is not None
-            test = self.values[condition]
-            for out, (a, fa), (c, fc) in zip(node.outputs, *sides, strict=True):
-                where = Node("where", (condition, a.name, c.name), (out,))
-                (value,) = rule(self.b, where, (test, a, c), (True, fa, fc), self.size)
-                self.bind(out.name, value, True)
+            self.taken = around
+            for out, then, otherwise in zip(node.outputs, *sides, strict=True):
+                self.bind(out.name, self.choose(test, then, otherwise), True)
             return
         flags = dict(self.flags)
         _mark([node], flags)

@@ -7,6 +7,7 @@ around it. Loop indices are names that sizes may use (``slice theta [k]``), not 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -65,8 +66,9 @@ class Node:
 
 
 def make_attrs(attrs: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """Attributes in canonical order, None dropped."""
-    return tuple(sorted((k, v) for k, v in attrs.items() if v is not None))
+    """Attributes in canonical order, None dropped, every NaN the same object (so that equal graphs compare equal)."""
+    kept = {k: math.nan if isinstance(v, float) and v != v else v for k, v in attrs.items() if v is not None}
+    return tuple(sorted(kept.items(), key=lambda item: item[0]))
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,8 @@ def _node_lines(node: Node, depth: int, spans: bool) -> list[str]:
     pad = "  " * depth
     attrs = ", ".join(f"{k}={_attr(v)}" for k, v in node.attrs)
     types = ", ".join(str(v.type) for v in node.outputs)
-    line = f"{pad}{_names(v.name for v in node.outputs)} = {node.op}({_names(node.inputs)}) {{{attrs}}} : {types}"
+    made = f"{_names(v.name for v in node.outputs)} = " if node.outputs else ""
+    line = f"{pad}{made}{node.op}({_names(node.inputs)}) {{{attrs}}} : {types}"
     where = f"  # {node.span}" if spans and node.span else ""
     if not node.regions:
         return [line.rstrip() + where]
@@ -105,8 +106,9 @@ def _evaluate(node: ast.expr) -> Any:
     raise ValueError(f"not an attribute: {ast.unparse(node)}")
 
 
-_LINE = re.compile(r"^\s*(?P<outs>[^=]*?) = (?P<op>\w+)\((?P<ins>[^()]*)\) \{(?P<attrs>.*)\} :(?P<types>[^{]*?)(?P<open> \{)?$")
-_VALUE = re.compile(r"%(\w+): (\w+)\[")
+_LINE = re.compile(
+    r"^(?:(?P<outs>%[^\s,]+(?:, %[^\s,]+)*) = )?(?P<op>\w+)\((?P<ins>[^()]*)\) \{(?P<attrs>.*)\} :(?P<types>[^{]*?)(?P<open> \{)?$"
+)
 
 
 def _split(text: str) -> list[str]:
@@ -135,9 +137,14 @@ def _refs(text: str) -> tuple[str, ...]:
     return tuple(n.strip().removeprefix("%") for n in text.split(",") if n.strip())
 
 
+def _without_comment(line: str) -> str:
+    end = line.find(" #", max(0, line.rfind("} :")))  # nothing before the types of a node is a comment
+    return "" if line.lstrip().startswith("#") else line if end < 0 else line[:end].rstrip()
+
+
 class _Lines:
     def __init__(self, text: str) -> None:
-        self.lines = [x for x in (re.sub(r"\s+# \S+:\d+:\d+$", "", y) for y in text.splitlines()) if x.strip()]
+        self.lines = [x for x in map(_without_comment, text.splitlines()) if x.strip()]
         self.at = 0
 
     def peek(self) -> str:
@@ -161,11 +168,14 @@ class _Lines:
         found = _LINE.match(line)
         if not found:
             raise ValueError(f"not a node: {line}")
-        call = ast.parse(f"f({found['attrs']})", mode="eval").body
+        try:
+            call = ast.parse(f"f({found['attrs']})", mode="eval").body
+        except SyntaxError:
+            raise ValueError(f"not attributes: {found['attrs']}") from None
         assert isinstance(call, ast.Call)
         attrs = tuple((k.arg or "", _evaluate(k.value)) for k in call.keywords)
         types = [_type(t) for t in _split(found["types"])]
-        outputs = tuple(Value(n, t) for n, t in zip(_refs(found["outs"]), types, strict=True))
+        outputs = tuple(Value(n, t) for n, t in zip(_refs(found["outs"] or ""), types, strict=True))
         regions = []
         while found["open"]:
             args = tuple(_value(v) for v in _split(self.take().removeprefix("(").removesuffix(")")))
@@ -180,9 +190,11 @@ def parse_graph(text: str) -> Graph:
     """Read what :func:`print_graph` wrote. Raises ValueError."""
     lines = _Lines(text)
     head = lines.take()
-    found = re.match(r"^graph (\w+)\((.*)\) \{$", head)
+    found = re.match(r"^graph ([^\s()]+)\((.*)\) \{$", head)
     if not found:
         raise ValueError(f"a graph starts with `graph NAME(inputs) {{`, not {head!r}")
     inputs = tuple(_value(v) for v in _split(found[2]))
-    nodes = lines.nodes("return")
-    return Graph(found[1], inputs, nodes, _refs(lines.take().removeprefix("return")))
+    graph = Graph(found[1], inputs, lines.nodes("return"), _refs(lines.take().removeprefix("return")))
+    if [lines.take(), *lines.lines[lines.at :]] != ["}"]:
+        raise ValueError("a graph ends with `}` after what it returns")
+    return graph

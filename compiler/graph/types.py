@@ -42,6 +42,10 @@ class SizeFn:
     op: str
     args: tuple[Size, ...]
 
+    def names(self) -> frozenset[str]:
+        """All names that occur in the arguments."""
+        return frozenset().union(*(a.names() for a in self.args))
+
     def __str__(self) -> str:
         if self.op in ("min", "max"):
             return f"{self.op}({', '.join(map(str, self.args))})"
@@ -226,6 +230,8 @@ def size_fn(op: str, *args: SizeLike) -> Size:
         return sizes[0] // sizes[1]
     if op == "%":
         return sizes[0] % sizes[1]
+    inner = [a.terms[0][0][0] if len(a.terms) == 1 and a.terms[0][1] == 1 and len(a.terms[0][0]) == 1 else None for a in sizes]
+    sizes = tuple(b for a, fn in zip(sizes, inner) for b in (fn.args if isinstance(fn, SizeFn) and fn.op == op else (a,)))
     flat = tuple(sorted(set(sizes)))
     if len(flat) == 1:
         return flat[0]

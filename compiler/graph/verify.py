@@ -4,15 +4,18 @@
 2. Every node's op is in the table and its outputs have the types the table infers.
 3. A loop's region takes its carried values and returns them with the same types, then what it stacks, then its condition.
 4. Both regions of an `if` return the types of its outputs.
+5. Attributes are plain values, sizes, items and types. The index of a loop occurs in sizes inside that loop only, and a loop
+   inside it has another index.
 """
 
 from __future__ import annotations
 
 from ..diagnostics import UnspoolError
-from .graph import Graph, Node, Region
+from .graph import Graph, Node, Region, walk
+from .ops.common import attr_names
 from .ops.table import OpTypeError, infer, lookup
 from .text import print_graph
-from .types import Type
+from .types import At, Pick, Range, Size, Type
 
 
 class GraphError(UnspoolError):
@@ -29,6 +32,8 @@ class _Verifier:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.names: set[str] = set()
+        self.indices = {n.attr("index") for n in walk(graph.nodes) if n.op == "for"}
+        self.open: set[str] = set()  # indices of the loops around the node being checked
 
     def fail(self, node: Node | None, message: str) -> None:
         lines = print_graph(self.graph).splitlines()
@@ -65,6 +70,7 @@ class _Verifier:
             lookup(node.op)
         except KeyError:
             self.fail(node, f"there is no op {node.op}")
+        self.sizes(node)
         if node.op == "for":
             self.loop(node, scope)
             return
@@ -80,9 +86,23 @@ class _Verifier:
         if types != tuple(v.type for v in node.outputs):
             self.fail(node, f"{node.op} gives {', '.join(map(str, types))}, not {', '.join(str(v.type) for v in node.outputs)}")
 
+    def sizes(self, node: Node) -> None:
+        for key, value in node.attrs:
+            if not _is_plain(value):
+                self.fail(node, f"the attribute {key} of {node.op} is a {type(value).__name__}")
+        used = attr_names(tuple(v for _, v in node.attrs)) | attr_names(tuple(v.type for v in node.outputs))
+        stray = sorted(used & self.indices - self.open)
+        if stray:
+            self.fail(node, f"the index {stray[0]} is used outside its loop")
+
     def loop(self, node: Node, scope: dict[str, Type]) -> None:
         (region,) = node.regions
+        index = node.attr("index")
+        if index in self.open:
+            self.fail(node, f"a loop over {index} inside a loop over {index}")
+        self.open.add(index)
         inner = self.region(region, scope)
+        self.open.remove(index)
         carried = tuple(a.type for a in region.args)
         stacked = node.attr("stacked", 0)
         results = tuple(inner[r] for r in region.results)
@@ -93,3 +113,9 @@ class _Verifier:
             self.fail(node, "the loop does not return what it carries and stacks")
         if tuple(v.type for v in node.outputs[: len(carried)]) != carried:
             self.fail(node, "the loop's outputs are not what it carries")
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, complex, str, Size, At, Range, Pick, Type))

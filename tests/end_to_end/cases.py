@@ -127,9 +127,9 @@ ONE_KERNEL = ["ista", "fista", "lista", "iht", "tv", "sinkhorn", "unrolled_em", 
 def draw(case: Case, seed: int = 0, batch: tuple[int, ...] = ()) -> dict[str, torch.Tensor]:
     """Inputs in float64 (integers as they are); those neither shared nor given have ``batch`` dimensions in front."""
     g = torch.Generator().manual_seed(seed)
-    single = case.make(lambda *shape: torch.randn(*shape, generator=g, dtype=torch.float64))
+    single = case.make(lambda *shape: torch.randn(shape, generator=g, dtype=torch.float64))
     if not batch:
         return single
-    many = case.make(lambda *shape: torch.randn(*batch, *shape, generator=g, dtype=torch.float64))
+    many = case.make(lambda *shape: torch.randn((*batch, *shape), generator=g, dtype=torch.float64))
     fixed = (*case.shared, *case.given)
     return {n: single[n] if n in fixed else many[n] for n in single}

@@ -1,0 +1,68 @@
+"""A program read, checked and lowered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..compiler.diagnostics import Diagnostic, ProgramError, Source
+from ..compiler.graph.algorithm import Algorithm
+from . import lower_inner  # noqa: F401  (algorithms calling algorithms)
+from . import syntax as s
+from .check import check_file
+from .lower_algorithm import lower_algorithm
+from .uses import FileScope, load_files, read_source
+
+
+@dataclass(frozen=True)
+class CheckedProgram:
+    """A program without errors: its algorithms lowered, its functions as written."""
+
+    name: str
+    algorithms: dict[str, Algorithm]
+    functions: dict[str, s.Fn]
+    scope: FileScope = field(repr=False, compare=False)
+
+
+def load_text(text: str, name: str = "<string>") -> CheckedProgram:
+    """Check and lower a program given as text. Raises ProgramError with every error found, in source order."""
+    return _load(Source(name, text), None)
+
+
+def load_file(path: str | Path) -> CheckedProgram:
+    """Check and lower the program in a file. Raises ProgramError with every error found, in source order."""
+    path = Path(path)
+    return _load(read_source(path), path.resolve().parent)
+
+
+def _load(source: Source, folder: Path | None) -> CheckedProgram:
+    scope = load_files(source, folder)
+    found: list[Diagnostic] = []
+    for file in scope.project.values():
+        found += check_file(file)
+    if found:
+        raise ProgramError(_in_order(source, found))
+    algorithms: dict[str, Algorithm] = {}
+    for item in scope.own:
+        if isinstance(item, s.AlgorithmDecl):
+            algorithm, diagnostics = lower_algorithm(scope, item)
+            found += diagnostics
+            if algorithm is not None:
+                algorithms[item.name.text] = algorithm
+    if found:
+        raise ProgramError(_in_order(source, found))
+    functions = {item.name.text: item for item in scope.own if isinstance(item, s.Fn)}
+    return CheckedProgram(source.name, algorithms, functions, scope)
+
+
+def _in_order(source: Source, diagnostics: list[Diagnostic]) -> list[Diagnostic]:
+    """In source order, those of the file itself first; each once."""
+
+    def place(d: Diagnostic) -> tuple[int, str, int, int, str]:
+        span = d.span
+        if span is None:
+            return (0, "", 0, 0, d.code)
+        return (int(span.source != source), span.source.name, span.line, span.column, d.code)
+
+    unique = {(d.code, d.span, d.message): d for d in reversed(diagnostics)}
+    return sorted(unique.values(), key=place)
