@@ -76,7 +76,7 @@ class Routine:
         (value,) = self._initial[param.name](tensors, lead, real, binding.sizes)
         rank = graph.result_types[0].rank
         core = value.shape[value.dim() - rank :]
-        return value.reshape(*lead, *[1] * (len(shape) - rank), *core).expand(*lead, *shape).to(device, dtype)
+        return value.reshape((*lead, *[1] * (len(shape) - rank), *core)).expand((*lead, *shape)).to(device, dtype)
 
     def parameter(self, param: Param, value: Any, real: str, binding: Binding, device: torch.device) -> Tensor:
         """A parameter that the caller sets: it broadcasts to its sizes and must keep its constraint."""

@@ -189,7 +189,7 @@ class Prepared:
             found = plan(flat, self.flags, count, self.sizes, modules)
         if not lead or (len(lead) == 1 and count is not None):
             return list(found)
-        return [y.reshape(*lead, *(y.shape if count is None else y.shape[1:])) for y in found]
+        return [y.reshape((*lead, *(y.shape if count is None else y.shape[1:]))) for y in found]
 
     def _on_cpu(self, tensors: Sequence[Tensor]) -> None:
         for x, v in zip(tensors, self.executor.graph.inputs, strict=True):

@@ -58,7 +58,7 @@ class _Checker:
         self._body(fn.body, fn.name)
         for name in self._unknown(fn):
             known = [p.text for p in fn.parameters] + list(self.scope.definitions) + sorted(BUILTINS)
-            close = get_close_matches(name.text, known, 1)
+            close = get_close_matches(name.text, known, 1, 0.7)
             hint = close[0] if close else f"a fn sees its parameters only; pass {name.text} to {fn.name.text}"
             self.fault("US0201", f"unknown name {name.text}", name.span, hint)
 

@@ -97,7 +97,7 @@ def unknown_name(ctx: Context, node: s.Name) -> LowerError:
             f"bind {name} before the block", (f"bound at {ended}",),
         )  # fmt: skip
     known = [n for n in ctx.names] + list(ctx.scope.definitions) + sorted(BUILTINS)
-    close = get_close_matches(name, known, 1)
+    close = get_close_matches(name, known, 1, 0.7)
     if ctx.function and not close:
         return ctx.fault("US0201", f"unknown name {name}", node.span, f"a fn sees its parameters only; pass {name} to {ctx.function}")
     return ctx.fault("US0201", f"unknown name {name}", node.span, close[0] if close else None)

@@ -82,7 +82,7 @@ class FunctionOperand:
     @property
     def name(self) -> str:
         """The name it was declared by."""
-        return self.fn.name
+        return self.fn.name.text
 
     @property
     def parameters(self) -> tuple[str, ...]:

@@ -39,16 +39,13 @@ def parse(source: Source) -> s.Program:
         return _parse(source, source.text)
     except _Fault as fault:
         first = fault.diagnostic
-    found = [first]
+    found = []
     for text in _definitions(source.text):
         try:
             _parse(source, text)
         except _Fault as fault:
             found.append(fault.diagnostic)
-    found = list(dict.fromkeys(found))
-    if len(found) > 2 or (len(found) == 2 and first not in found[1:]):
-        found = found[1:] if first not in found[1:] else found
-    raise ProgramError(sorted(found, key=_place))
+    raise ProgramError(sorted(dict.fromkeys(found or [first]), key=_place))
 
 
 class _Fault(Exception):
@@ -95,7 +92,9 @@ def _parse(source: Source, text: str) -> s.Program:
 def _unexpected(error: UnexpectedToken, builder: TreeBuilder, source: Source) -> Diagnostic:
     history = error.token_history or []
     accepted = error.accepts if isinstance(error.accepts, set) else set(error.expected)
-    return describe_token(source, error.token, builder.token_span(error.token), history[-1] if history else None, accepted)
+    previous = history[-1] if history else None
+    before = builder.token_span(previous) if previous is not None else None
+    return describe_token(error.token, builder.token_span(error.token), before, accepted)
 
 
 def _check_depth(program: s.Program) -> None:

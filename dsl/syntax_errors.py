@@ -69,25 +69,31 @@ def describe_character(source: Source, line: int, column: int) -> Diagnostic:
     return Diagnostic("US0102", f"the character {character!r} has no meaning here", span, suggestion=hint)
 
 
-def describe_token(source: Source, token: Token, span: Span, previous: Token | None, accepted: Set[str]) -> Diagnostic:
-    """A token that cannot stand where it does."""
+def describe_token(token: Token, span: Span, previous: Span | None, accepted: Set[str]) -> Diagnostic:
+    """A token that cannot stand where it does; ``previous`` is where the one before stands."""
     text = str(token)
-    before = str(previous) if previous is not None else ""
+    before = ""
+    if previous is not None:
+        line = previous.source.text.split("\n")[previous.line - 1]
+        before = line[previous.column - 1 : previous.end_column - 1] if previous.line == previous.end_line else ""
+        if before == "." and line[: previous.column - 1][-1:].isdigit():
+            at = Span(previous.source, previous.line, previous.column - 1, previous.line, previous.end_column)
+            return Diagnostic("US0106", "a float literal has a digit on both sides of its point", at, suggestion="write 1.0, not 1.")
     if token.type == "_INDENT":
         return Diagnostic("US0104", "this line is indented more than the block it is in", span,
                           suggestion="align it with the line above, or end that line with `:`")
     if "_INDENT" in accepted and token.type != "_INDENT":
         return Diagnostic("US0104", "an indented block is missing after the line that ends with `:`", span,
                           suggestion="indent the lines that belong to it")
-    if (text == "." and before.isdigit()) or (token.type == "INT" and before == "."):
-        return Diagnostic("US0106", "a float literal has a digit on both sides of its point", span, suggestion="write 1.0 or 0.5")
+    if text == "." and before.isdigit():
+        return Diagnostic("US0106", "a float literal has a digit on both sides of its point", previous, suggestion="write 1.0, not 1.")
     if text == "." and "INT" in accepted:
         return Diagnostic("US0106", "a float literal has a digit on both sides of its point", span, suggestion="write 0.5, not .5")
     if text in ("if", "else") and token.type in ("IF", "ELSE") and "_NL" in accepted:
         return Diagnostic("US0109", "a conditional expression is written where(condition, a, b)", span)
-    for word in (before, text):
-        if word in _OTHER_LANGUAGES and word not in accepted and (token.type == "NAME" or previous is not None):
-            return Diagnostic("US0109", f"`{word}` is not part of the language", span, suggestion=_OTHER_LANGUAGES[word])
+    for word, place in ((before, previous), (text, span)):
+        if word in _OTHER_LANGUAGES and (place is previous or token.type == "NAME"):
+            return Diagnostic("US0109", f"`{word}` is not part of the language", place, suggestion=_OTHER_LANGUAGES[word])
     if text in KEYWORDS and "NAME" in accepted and token.type != "NAME" and not _starts_expression(accepted):
         return Diagnostic("US0110", f"`{text}` is a keyword and cannot be a name", span, suggestion=f"for example `{text}_`")
     if token.type == "EQUAL" and "_NL" not in accepted and "EQUAL" not in accepted and "__ANON_1" not in accepted:

@@ -231,7 +231,8 @@ class _Vectorizer:
         """One index moves with the axis: a range in its place, then that axis in front."""
         new = tuple(self._range(item) if n == at else item for n, item in enumerate(items))
         picks = [self.value(n) for n in node.inputs[1:]]
-        out: Value = self.b.op("slice", x, *picks, items=new)
+        same = not picks and all(i == whole(s) for i, s in zip(new, x.type.shape, strict=True))
+        out: Value = x if same else self.b.op("slice", x, *picks, items=new)
         rank = out.type.rank
         before = sum(isinstance(i, Range) for i in items[:at])
         first = next((n for n, i in enumerate(items) if isinstance(i, Pick)), None)

@@ -32,6 +32,20 @@ def _with_axis(value: Value, size: Size) -> Value:
     return Value(value.name, value.type.with_shape(size, *value.type.shape))
 
 
+#: Ops that fail on data: an index out of range, at operands from this position on.
+PICKING = {"slice": 1, "update": 2, "take_along": 1, "scatter_add": 1}
+
+
+def guarded(node: Node) -> Sequence[int]:
+    """Operands on which a node may fail; where a problem does not take its branch they get harmless values (0, 1, true)."""
+    if node.op == "assert":
+        return (0,)
+    if node.op in ("floordiv", "mod"):
+        return (1,) if is_integer(node.output.type.dtype) else ()
+    first = PICKING.get(node.op, len(node.inputs))
+    return range(first, len(node.inputs) if node.op in ("slice", "update") else min(first + 1, len(node.inputs)))
+
+
 class _Batcher:
     def __init__(self, b: Builder, size: Size) -> None:
         self.b = b
@@ -49,7 +63,7 @@ class _Batcher:
             self.b.span = node.span
             if node.op == "for":
                 self.loop(node)
-            elif not any(self.flags[n] for n in free_names(node)):
+            elif not any(self.flags[n] for n in free_names(node)) and not (self.taken and (node.regions or guarded(node))):
                 self.copy(node)
             elif node.op == "if":
                 self.branch(node)
@@ -67,30 +81,13 @@ class _Batcher:
         assert rule is not None, f"{node.op} takes no batch"
         operands = [self.values[n] for n in node.inputs]
         flags = [self.flags[n] for n in node.inputs]
-        for n in self._guarded(node):
-            operands[n], flags[n] = self._where_taken(operands[n], flags[n]), True
+        if self.taken is not None:
+            for n in guarded(node):
+                harmless = constant(self.b, 0 if node.op in PICKING else 1, operands[n].type.dtype)
+                operands[n], flags[n] = self.choose(self.taken, (operands[n], flags[n]), (harmless, False)), True
         found = rule(self.b, node, tuple(operands), tuple(flags), self.size)
         for old, new in zip(node.outputs, found, strict=True):
             self.bind(old.name, new, True)
-
-    def _guarded(self, node: Node) -> list[int]:
-        """Operands on which a node may fail, if it is in a branch that its problem may not have taken."""
-        if self.taken is None:
-            return []
-        if node.op == "assert":
-            return [0]
-        picks = {"slice": 1, "update": 2}.get(node.op)
-        if picks is not None:
-            return list(range(picks, len(node.inputs)))
-        if node.op in ("take_along", "scatter_add") or (node.op in ("floordiv", "mod") and is_integer(node.output.type.dtype)):
-            return [1]
-        return []
-
-    def _where_taken(self, value: Value, flag: bool) -> Value:
-        """``value``, harmless (true, index 0, divisor 1) in problems that do not take the branch."""
-        assert self.taken is not None
-        harmless = constant(self.b, 1 if value.type.dtype == "bool" else 0, value.type.dtype)
-        return self.choose(self.taken, (value, flag), (harmless, False))
 
     def choose(self, test: Value, then: tuple[Value, bool], otherwise: tuple[Value, bool]) -> Value:
         """``where`` on a batched bool scalar."""
@@ -108,16 +105,8 @@ class _Batcher:
 
     def loop(self, node: Node) -> None:
         region, count, stacked = node.regions[0], len(node.regions[0].args), node.attr("stacked", 0)
-        carried = [self.flags[n] for n in node.inputs]
-        while True:
-            flags = dict(self.flags) | {a.name: f for a, f in zip(region.args, carried, strict=True)}
-            _mark(region.nodes, flags)
-            own_stop = bool(node.attr("until")) and flags[region.results[-1]]
-            after = [f or flags[r] or own_stop for f, r in zip(carried, region.results, strict=False)]
-            if after == carried:
-                break
-            carried = after
-        stack_flags = [flags[r] or own_stop for r in region.results[count : count + stacked]]
+        found = self.mark_loop(node, dict(self.flags), self.taken is not None)
+        carried, stack_flags = found[:count], found[count:]
         start = [self.spread(n, f) for n, f in zip(node.inputs, carried, strict=True)]
 
         def body(*args: Value) -> LoopBody:
@@ -129,9 +118,9 @@ class _Batcher:
             return LoopBody(tuple(ends), tuple(rows), self.values[region.results[-1]] if node.attr("until") else None)
 
         bounds = (node.attr("lower"), node.attr("upper"))
-        found = self.b.loop(node.attr("index"), *bounds, start, body, step=node.attr("step"), names=node.attr("names", ()),
+        finals = self.b.loop(node.attr("index"), *bounds, start, body, step=node.attr("step"), names=node.attr("names", ()),
                             stack_size=node.attr("stack_size"))  # fmt: skip
-        for out, value, flag in zip(node.outputs, found, [*carried, *stack_flags], strict=True):
+        for out, value, flag in zip(node.outputs, finals, found, strict=True):
             if flag and out in node.outputs[count:]:
                 rank = value.type.rank
                 value = self.b.op("permute", value, axes=(1 - rank, -rank, *range(2 - rank, 0)))
@@ -151,7 +140,7 @@ class _Batcher:
                 self.bind(out.name, self.choose(test, then, otherwise), True)
             return
         flags = dict(self.flags)
-        _mark([node], flags)
+        self.mark([node], flags, self.taken is not None)
         wanted = [flags[v.name] for v in node.outputs]
 
         def side(region: Region) -> list[Value]:
@@ -166,28 +155,34 @@ class _Batcher:
         for out, value, flag in zip(node.outputs, found if isinstance(found, tuple) else (found,), wanted, strict=True):
             self.bind(out.name, value, flag)
 
+    def mark(self, nodes: Sequence[Node], flags: dict[str, bool], inside: bool) -> None:
+        """Extend ``flags`` to the outputs of ``nodes``: batched if anything they read is. ``inside`` a branch that not every
+        problem takes, so is what may fail."""
+        for node in nodes:
+            if node.op == "for":
+                self.mark_loop(node, flags, inside)
+            elif node.op == "if":
+                split = inside or flags[node.inputs[0]]
+                for region in node.regions:
+                    self.mark(region.nodes, flags, split)
+                for n, out in enumerate(node.outputs):
+                    flags[out.name] = flags[node.inputs[0]] or any(flags[r.results[n]] for r in node.regions)
+            else:
+                found = any(flags[n] for n in free_names(node)) or (inside and len(guarded(node)) > 0)
+                flags.update((v.name, found) for v in node.outputs)
 
-def _mark(nodes: Sequence[Node], flags: dict[str, bool]) -> None:
-    """Extend ``flags`` to the outputs of ``nodes``: batched if anything they read is."""
-    for node in nodes:
-        if node.op == "for":
-            region = node.regions[0]
-            carried = [flags[n] for n in node.inputs]
-            while True:
-                flags.update((a.name, f) for a, f in zip(region.args, carried, strict=True))
-                _mark(region.nodes, flags)
-                stop = bool(node.attr("until")) and flags[region.results[-1]]
-                after = [f or flags[r] or stop for f, r in zip(carried, region.results, strict=False)]
-                if after == carried:
-                    break
-                carried = after
-            stacked = [flags[r] or stop for r in region.results[len(carried) : len(node.outputs)]]
-            flags.update((v.name, f) for v, f in zip(node.outputs, [*carried, *stacked], strict=True))
-        elif node.op == "if":
-            for region in node.regions:
-                _mark(region.nodes, flags)
-            for n, out in enumerate(node.outputs):
-                flags[out.name] = flags[node.inputs[0]] or any(flags[r.results[n]] for r in node.regions)
-        else:
-            found = any(flags[n] for n in free_names(node))
-            flags.update((v.name, found) for v in node.outputs)
+    def mark_loop(self, node: Node, flags: dict[str, bool], inside: bool) -> list[bool]:
+        """Which of a loop's outputs are batched; a carried value is if it is in any iteration."""
+        region = node.regions[0]
+        carried = [flags[n] for n in node.inputs]
+        while True:
+            flags.update((a.name, f) for a, f in zip(region.args, carried, strict=True))
+            self.mark(region.nodes, flags, inside)
+            stop = bool(node.attr("until")) and flags[region.results[-1]]  # problems stop one by one
+            after = [f or flags[r] or stop for f, r in zip(carried, region.results, strict=False)]
+            if after == carried:
+                break
+            carried = after
+        found = carried + [flags[r] or stop for r in region.results[len(carried) : len(node.outputs)]]
+        flags.update((v.name, f) for v, f in zip(node.outputs, found, strict=True))
+        return found

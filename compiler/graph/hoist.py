@@ -16,7 +16,9 @@ from .ops.table import lookup
 from .types import At, Item, Pick, Size, Type, is_integer
 
 
-def invariant(region: Region, nodes: Sequence[Node], types: Mapping[str, Type], loops: Sequence[Node]) -> tuple[list[Node], list[Node]]:
+def invariant(
+    region: Region, nodes: Sequence[Node], types: Mapping[str, Type], loops: Sequence[Node]
+) -> tuple[list[Node], list[Node]]:
     """Split the body of the last of ``loops`` (outermost first) into what moves out and what stays."""
     loop = loops[-1]
     inside = {a.name for a in region.args} | {v.name for n in nodes for v in n.outputs}

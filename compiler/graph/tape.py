@@ -64,7 +64,9 @@ def _reached(names: Iterable[str], producer: Mapping[str, Node], stop: set[str])
     return found
 
 
-def _minimum_cut(args: set[str], producer: Mapping[str, Node], wanted: Sequence[str], types: Mapping[str, Type], index: str) -> set[str]:
+def _minimum_cut(
+    args: set[str], producer: Mapping[str, Node], wanted: Sequence[str], types: Mapping[str, Type], index: str
+) -> set[str]:
     """The smallest set of values that, with cheap ops, gives ``wanted``; of equals the one that computes least again."""
     flow = nx.DiGraph()
     flow.add_nodes_from(("start", "end"))

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..diagnostics import DataError
-from .tape import trip_count
 from .graph import Graph, Node, Region, Value, make_attrs
+from .tape import trip_count
 
 
 def traceable(graph: Graph) -> dict[str, tuple[int, int]]:

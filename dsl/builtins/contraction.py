@@ -104,7 +104,7 @@ def einsum(call: Call) -> Result:
     return contract(call, parts, right, call.arrays(places), places)
 
 
-@builtin(FAMILY, "dot(a, b)", example="dot(x, y)")
+@builtin(FAMILY, "dot(a, b)", example="dot(a, b)")
 def dot(call: Call) -> Result:
     """Of vectors the inner product (not conjugated), of matrices the matrix product, with a scalar the product; of larger
     arrays the sum over the last axis of a and the last but one of b."""
@@ -118,7 +118,7 @@ def dot(call: Call) -> Result:
     return contract(call, [left, right], result, [a, b], ["a", "b"])
 
 
-@builtin(FAMILY, "outer(a, b)", example="outer(x, y)")
+@builtin(FAMILY, "outer(a, b)", example="outer(a, b)")
 def outer(call: Call) -> Result:
     """All products a[i] * b[j]; larger arrays are read as one row."""
     rows = [compose.reshape(call.b, v, [v.type.numel]) for v in call.arrays(["a", "b"])]

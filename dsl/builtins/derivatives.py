@@ -73,10 +73,7 @@ def derivative(kind: str, fn: FunctionOperand | Derivative, parameter: str) -> D
         graph, arrays = _graph(ctx, made, bound)
         b = ctx.builder
         results = tuple(Array(v) for v in b.inline(graph, arrays))
-        if kind != "jvp" or len(results) == 2:
-            return results[0] if len(results) == 1 else results
-        half = len(results) // 2
-        return TupleOperand(results[:half]), TupleOperand(results[half:])
+        return results[0] if len(results) == 1 else results
 
     return Derivative(description, call, kind, fn, parameter)
 
@@ -241,7 +238,7 @@ def grad(call: Call) -> Result:
     return _curried(call)
 
 
-@builtin(FAMILY, "value_and_grad(f, x)", example="v, g = value_and_grad(loss, w)(w, A, y)", names=(1,))
+@builtin(FAMILY, "value_and_grad(f, x)", example="value, slope = value_and_grad(loss, w)(w, A, y)", names=(1,))
 def value_and_grad(call: Call) -> Result:
     """As grad; called, it gives the value and the gradient."""
     return _curried(call)
@@ -249,7 +246,8 @@ def value_and_grad(call: Call) -> Result:
 
 @builtin(FAMILY, "jvp(f, x)", example="value, slope = jvp(residual, w)(v, w, A, y)", names=(1,))
 def jvp(call: Call) -> Result:
-    """Called with a direction v and then f's arguments: the value of f and its derivative in x along v."""
+    """Called with a direction v and then f's arguments: the value of f and its derivative in x along v (of an f with
+    several results: all values, then all derivatives)."""
     return _curried(call)
 
 

@@ -57,7 +57,7 @@ def _extreme(call: Call, which: str) -> Result:
                     f"{which} of several arguments is elementwise and takes no {name}=", name, f"{which}(a, {name}=...)", COUNT
                 )
         return extreme(call, which)
-    if isinstance(call.operand("x"), (Weak, SizeOperand)):
+    if isinstance(call.operand("x"), (Weak, SizeOperand)) and not call.given("axis"):
         return call.operand("x")
     return _reduced(call, which, call.array("x", ORDERED))
 

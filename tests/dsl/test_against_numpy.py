@@ -27,44 +27,35 @@ INPUTS: dict[str, np.ndarray] = {
 }
 
 
+def strict(function: Any, rank: int = 0) -> Any:
+    """NumPy's function, without its leniency: an axis of a scalar and a triangle of a vector are refused."""
+
+    def call(x: Any, *args: Any, **kwargs: Any) -> Any:
+        axes = np.atleast_1d(kwargs["axis"]) if "axis" in kwargs else ()
+        if np.ndim(x) < max(rank, len(axes)):
+            raise ValueError(x)
+        return function(x, *args, **kwargs)
+
+    return call
+
+
 def _extreme(pair: Any, whole: Any) -> Any:
-    return lambda *args, **kwargs: pair(*args) if len(args) > 1 else whole(*args, **kwargs)
+    return lambda *args, **kwargs: pair(*args) if len(args) > 1 else strict(whole)(*args, **kwargs)
 
 
+_SAME = ["abs", "sin", "exp", "tanh", "sign", "floor", "where", "clip", "outer", "dot", "trace", "flip", "sort"]
+_REDUCING = ["sum", "mean", "var", "prod", "cumsum", "argmax", "any"]
 NUMPY: dict[str, Any] = {
-    **{
-        name: getattr(np, name)
-        for name in (
-            "abs",
-            "sin",
-            "exp",
-            "tanh",
-            "sign",
-            "floor",
-            "where",
-            "clip",
-            "sum",
-            "mean",
-            "var",
-            "flip",
-            "outer",
-            "dot",
-            "trace",
-            "prod",
-            "cumsum",
-            "sort",
-            "tril",
-            "argmax",
-            "any",
-        )
-    },
+    **{name: getattr(np, name) for name in _SAME},
+    **{name: strict(getattr(np, name)) for name in _REDUCING},
+    "tril": strict(np.tril, 2),
     "max": _extreme(np.maximum, np.max),
     "min": _extreme(np.minimum, np.min),
     "norm": lambda x: np.sqrt(np.sum(np.abs(x) ** 2)),
-    "softmax": scipy.special.softmax,
-    "logsumexp": scipy.special.logsumexp,
+    "softmax": strict(scipy.special.softmax),
+    "logsumexp": strict(scipy.special.logsumexp),
     "relu": lambda x: np.maximum(x, 0),
-    "roll": lambda x, s, axis: np.roll(x, s, axis),
+    "roll": strict(lambda x, s, axis: np.roll(x, s, axis)),
     "sigmoid": scipy.special.expit,
 }
 

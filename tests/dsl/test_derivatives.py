@@ -90,7 +90,7 @@ def test_in_another_argument() -> None:
 
 def test_several_results() -> None:
     text = "fn pair(w, A):\n    return A @ w, sum(w)\n"
-    body = "a, b = jvp(pair, w)(v, w, A)\np, q = b\nreturn p, q"
+    body = "a, b, p, q = jvp(pair, w)(v, w, A)\nreturn p, q"
     program = f"{text}\nalgorithm f(A: real[m, n], y: real[m], w: real[n], v: real[n], g: real[m]) -> (real[m], real):\n"
     found = evaluate(only(program + "".join(f"    {line}\n" for line in body.splitlines())), DATA)
     np.testing.assert_allclose(found[0], A @ v)

@@ -38,9 +38,11 @@ def test_signatures_are_read_as_python_reads_them() -> None:
 INPUTS = {
     "x": "real[n, m]", "v": "real[n]", "a": "real[n]", "b": "real[n]", "y": "real[n]", "t": "real", "z": "complex[n, m]",
     "mask": "bool[n]", "A": "real[n, n]", "B": "real[n, n]", "L": "real[n, n]", "label": "i64", "order": "i64[n, m]",
-    "index": "i64[q]", "values": "real[q]", "image": "real[h, c]", "w": "real[n]", "rng": "key", "sized": "real[r]",
+    "index": "i64[q]", "values": "real[q]", "image": "real[h, c]", "w": "real[n]",
+    "g": "real[n]", "rng": "key", "sized": "real[r]",
 }  # fmt: skip
 OTHERS = {
+    "zeros": {"image": "real[h, w]", "w": ""},
     "permute": {"x": "real[n, m, c]"},
     "conv1d": {"w": "real[c, n, r]"},
     "conv2d": {"x": "real[m, h, r]", "w": "real[c, m, 2, 2]"},
@@ -54,7 +56,7 @@ fn loss(w, A, y) = sum(residual(w, A, y)**2)
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
 def test_example_is_a_program(name: str) -> None:
-    declared = ", ".join(f"{key}: {type}" for key, type in {**INPUTS, **OTHERS.get(name, {})}.items())
+    declared = ", ".join(f"{key}: {type}" for key, type in {**INPUTS, **OTHERS.get(name, {})}.items() if type)
     example = EXAMPLES[name]
     statement = example if re.match(r"\w+(, \w+)* = ", example) else f"found = {example}"
     load_text(f"{HEAD}\nalgorithm f({declared}) -> real where h >= 3, r >= 2:\n    iterations K = 3\n"

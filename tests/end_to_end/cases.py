@@ -11,7 +11,7 @@ import torch
 PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """How to call one algorithm.
 

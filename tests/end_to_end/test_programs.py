@@ -85,6 +85,9 @@ def layer_and_inputs(case: Case, target: str) -> tuple[torch.nn.Module, dict[str
     more = extras(case, torch.float64)
     call = {n: more.pop(n) for n in ("rng",) if n in more}
     layer = algorithm(case).build(**given, **more, dtype=torch.float64, target=target)
+    with torch.no_grad():
+        for p in layer.parameters():
+            p += 0.05  # off the bounds, where finite differences see both sides
     return layer, {**inputs, **call}
 
 
@@ -131,9 +134,11 @@ def stages(name: str, **iterations: int) -> Any:
     case = next(c for c in CASES if c.algorithm == name)
     more = extras(case, torch.float32)
     more.pop("rng", None)
-    shapes = {"lasso": {"m": 6, "n": 9}, "tv": {"h": 8, "w": 11}, "em": {"s": 6, "d": 4, "c": 3, "q": 7, "n": 12},
-              "balance": {"n": 6, "m": 7, "T": 40, "E": 8}, "bilevel": {"n": 10, "d": 4, "v": 6}, "es": {"o": 5, "d": 4, "b": 6},
-              "proxgrad": {"n": 10, "d": 4}}[case.program]  # fmt: skip
+    inputs = {n: t for n, t in draw(case).items() if n not in case.shared}
+    shapes: dict[str, int] = {}
+    for declared in algorithm(case).algorithm.inputs:
+        if declared.name in inputs:
+            shapes |= {str(s): extent for s, extent in zip(declared.type.shape, inputs[declared.name].shape, strict=True)}
     return algorithm(case).compile(target="c", shapes=shapes, **{**more, **iterations})
 
 

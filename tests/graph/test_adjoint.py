@@ -44,7 +44,9 @@ def by_torch(graph: Graph, inputs: list[torch.Tensor], given: list[torch.Tensor]
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 @pytest.mark.parametrize("simplified", [False, True], ids=["plain", "simplified"])
 @pytest.mark.parametrize(
-    "make", [programs.ista, programs.cholesky, programs.substitution, programs.branching, programs.nested], ids=lambda f: f.__name__
+    "make",
+    [programs.ista, programs.cholesky, programs.substitution, programs.branching, programs.nested],
+    ids=lambda f: f.__name__,
 )
 def test_gradients_of_loops_are_torchs(make: Callable[[], Graph], simplified: bool, sizes: dict[str, int]) -> None:
     graph = simplify(make()) if simplified else make()
@@ -61,7 +63,9 @@ def test_gradients_of_loops_are_torchs(make: Callable[[], Graph], simplified: bo
         torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("make", [programs.ista, programs.cholesky, programs.substitution, programs.nested], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "make", [programs.ista, programs.cholesky, programs.substitution, programs.nested], ids=lambda f: f.__name__
+)
 def test_second_derivatives_of_loops_are_torchs(make: Callable[[], Graph]) -> None:
     sizes = {"m": 3, "n": 3, "K": 3}
     graph = make()
@@ -116,7 +120,11 @@ def test_picked_slices_accumulate() -> None:
     y = b.op("mul", b.op("slice", x, i, items=(Pick(0),)), b.op("slice", x, i, items=(Pick(0),)))
     reverse = backward(b.finish([y]), [0, 1])
     verify(reverse)
-    data, index, given = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64), torch.tensor([2, 0, 2]), torch.ones(3, dtype=torch.float64)
+    data, index, given = (
+        torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64),
+        torch.tensor([2, 0, 2]),
+        torch.ones(3, dtype=torch.float64),
+    )
     dx, di = interpret(reverse, [data, index, given], {"n": 3, "m": 3})
     assert torch.equal(dx, torch.tensor([2.0, 0.0, 12.0], dtype=torch.float64))
     assert not di.any()

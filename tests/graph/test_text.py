@@ -77,7 +77,9 @@ def test_nan_compares_equal_after_a_round_trip() -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [programs.ista, programs.cholesky, programs.substitution, programs.branching, programs.nested], ids=lambda f: f.__name__
+    "make",
+    [programs.ista, programs.cholesky, programs.substitution, programs.branching, programs.nested],
+    ids=lambda f: f.__name__,
 )
 def test_programs_read_back(make: Callable[[], Graph]) -> None:
     assert parse_graph(print_graph(make())) == make()
