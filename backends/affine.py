@@ -49,7 +49,8 @@ def _linear(e: Int) -> tuple[tuple[Int, int], ...]:
         if len(values) == 2 and values[0] is not None and values[1] is not None:
             a, b = values
             if e.op in ("min", "max") or b:
-                return _linear(const({"min": min, "max": max, "//": int.__floordiv__, "%": int.__mod__}[e.op](a, b)))
+                folded = {"min": min(a, b), "max": max(a, b), "//": a // b if b else 0, "%": a % b if b else 0}
+                return _linear(const(folded[e.op]))
         if e.op == "//" and values[1] == 1:
             return _linear(e.args[0])
     return ((e, 1),)

@@ -106,7 +106,11 @@ def identity(compiler: str) -> str:
 def flags(vector_bytes: int) -> tuple[str, ...]:
     """The compiler's options for this processor."""
     x86 = platform.machine() in ("x86_64", "AMD64")
-    return (*FLAGS, "-march=native" if x86 else "-mcpu=native", *(["-mprefer-vector-width=512"] if x86 and vector_bytes >= 64 else []))
+    return (
+        *FLAGS,
+        "-march=native" if x86 else "-mcpu=native",
+        *(["-mprefer-vector-width=512"] if x86 and vector_bytes >= 64 else []),
+    )
 
 
 def build(source: str, name: str) -> Built:
@@ -188,7 +192,9 @@ def _install(binary: bytes, key: str, name: str) -> Built:
         except OSError as error:
             if place is not folder:
                 raise CompileError(f"cannot write a compiled kernel: {error}") from None
-            _warn(f"the kernel cache {options.current.cache} cannot be written ({error.strerror}); kernels of this process are kept in a temporary folder")
+            _warn(
+                f"the kernel cache {options.current.cache} cannot be written ({error.strerror}); kernels of this process are kept in a temporary folder"
+            )
             continue
         found = _load(path, name)
         if found is not None:

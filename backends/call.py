@@ -118,6 +118,7 @@ class Routine:
         overrides = [argument(p.name, p.type, params[p.name]) for p in algorithm.params if p.name in params]
         real = precision([*arguments, *overrides], dtype, "dtype=")
         device = device_of([*arguments, *overrides])
+        check_device(arguments, device, self.settings)
         ready = self.check_modules(modules, binding)
         tensors = {a.name: tensor(a, real, device) for a in arguments}
         for param in algorithm.params:
@@ -166,6 +167,16 @@ def match(name: str, inputs: Sequence[str], positional: Sequence[Any], named: Ma
     if missing:
         raise DataError(f"{signature}: {missing[0]} is missing")
     return found
+
+
+def check_device(arguments: Sequence[Argument], device: torch.device, settings: Settings) -> None:
+    """Raises DataError where the target does not run on the device; nothing is copied between devices silently."""
+    if device.type != "cpu" and settings.target != "interpreter":
+        name = next((a.name for a in arguments if not a.weak), "the layer")
+        raise DataError(
+            f"{name} is on device {device}, and target {settings.target} runs on the cpu: move it, or use target='interpreter', "
+            "which follows the tensors"
+        )
 
 
 def arguments_of(algorithm: Algorithm, graph: Graph) -> list[tuple[str, Type]]:

@@ -66,10 +66,10 @@ class BuiltKernel:
         count = self._operands
         arguments = self._arguments
         arguments.pointers[:count] = [t.data_ptr() for t in (*inputs, *outputs)]
-        arguments.batch_strides[:count] = batch_strides
-        arguments.team_strides[:count] = team_strides
+        arguments.batch_strides[:count] = list(batch_strides)
+        arguments.team_strides[:count] = list(team_strides)
         if self._integers:
-            arguments.integers[: self._integers] = integers
+            arguments.integers[: self._integers] = list(integers)
         pointers, strides, steps, numbers = arguments.at
         scratch = workspace.get(self._workspace(teams, team_size, numbers))
         failed = self._kernel(batch, teams, team_size, pointers, strides, steps, numbers, scratch.data_ptr())

@@ -57,7 +57,9 @@ class _Writer:
         self.text = Text(1)
         self.top = Text(1)  # lines at the start of the function
         self.scratch: list[Array] = []
-        self.used = int_names(function.body) | {t.name for t in walk(function.body) if isinstance(t, Loop)} | set(function.integers)
+        self.used = (
+            int_names(function.body) | {t.name for t in walk(function.body) if isinstance(t, Loop)} | set(function.integers)
+        )
         self.shares: dict[tuple[Int, Int, int, int], tuple[Int, Int]] = {}
         for n in function.integers:
             self.printer.names.get("variable", n)
@@ -120,7 +122,14 @@ class _Writer:
         """Print an assignment; ``target`` replaces the element by an accumulator."""
         place = target or self.printer.element(store.array, store.index)
         dtype, value = self.printer.arrays[store.array].dtype, store.value
-        if store.reduce == "add" and fused and not self.strict and dtype in ("f32", "f64") and isinstance(value, Call) and value.op == "mul":
+        if (
+            store.reduce == "add"
+            and fused
+            and not self.strict
+            and dtype in ("f32", "f64")
+            and isinstance(value, Call)
+            and value.op == "mul"
+        ):
             lines, text = self.printer.statement_value(Call("fma", value.args, dtype), "e")
             text = f"{text[:-1]}, {place})"
         else:
@@ -140,7 +149,9 @@ class _Writer:
         if expected is None:
             raise CompileError(f"target c has no routine {call.name}")
         if expected != (len(call.outputs), len(call.inputs), len(call.integers)):
-            raise CompileError(f"routine {call.name} takes {expected[0]} outputs, {expected[1]} inputs and {expected[2]} integers")
+            raise CompileError(
+                f"routine {call.name} takes {expected[0]} outputs, {expected[1]} inputs and {expected[2]} integers"
+            )
         args = [self.printer.address(x) for x in call.outputs] + [self.printer.address(call.inputs[0])]
         args += ["*" + self.printer.address(x) for x in call.inputs[1:]]
         args += [self.printer.int(i) for i in call.integers]
@@ -295,7 +306,10 @@ class _Writer:
         clauses: dict[str, list[str]] = {}
         for store in made.reductions:
             dtype = self.printer.arrays[store.array].dtype
-            same = next((a for s, a in accumulators.items() if (s.array, s.index, s.reduce) == (store.array, store.index, store.reduce)), None)
+            same = next(
+                (a for s, a in accumulators.items() if (s.array, s.index, s.reduce) == (store.array, store.index, store.reduce)),
+                None,
+            )
             accumulators[store] = same or self.names.fresh("sum")
             if same is None:
                 clauses.setdefault(clause(store.reduce, dtype), []).append(accumulators[store])
@@ -303,7 +317,9 @@ class _Writer:
             self.text.open(f"if ({self.printer.int(lower)} < {self.printer.int(upper)})")
         begun: dict[str, Store] = {a: s for s, a in reversed(accumulators.items())}
         for acc, store in sorted(begun.items()):
-            self.text.line(f"{C_TYPES[self.printer.arrays[store.array].dtype]} {acc} = {self.printer.element(store.array, store.index)};")
+            self.text.line(
+                f"{C_TYPES[self.printer.arrays[store.array].dtype]} {acc} = {self.printer.element(store.array, store.index)};"
+            )
         listed = "".join(f" reduction({c}: {', '.join(a)})" for c, a in clauses.items())
         self.text.line(f"#pragma omp simd{listed}")
         self.head(loop, lower, upper)
@@ -342,5 +358,9 @@ def combine(reduce: str, place: str, value: str, dtype: str) -> str:
     if reduce in ("and", "or"):
         return f"{place} {'&' if reduce == 'and' else '|'} ({value})"
     if dtype in ("f32", "f64"):
-        return f"{place} {'+' if reduce == 'add' else '*'} ({value})" if " " in value else f"{place} {'+' if reduce == 'add' else '*'} {value}"
+        return (
+            f"{place} {'+' if reduce == 'add' else '*'} ({value})"
+            if " " in value
+            else f"{place} {'+' if reduce == 'add' else '*'} {value}"
+        )
     return f"us_{reduce}_{dtype}({place}, {value})"

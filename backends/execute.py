@@ -235,10 +235,9 @@ class _Call(torch.autograd.Function):
         needed = ctx.needs_input_grad[4:]
         wrt = tuple([i for i, need in enumerate(needed) if need and plan.can_differ[i]])
         found = plan.gradient(wrt, ctx.saved_tensors, ctx.batched, ctx.batch, ctx.sizes, cotangents)
-        if torch.is_grad_enabled():
-            found = list(
-                _Once.apply(plan.graph.name, len(found), *found, *[g for g in cotangents if g is not None], *ctx.saved_tensors)
-            )  # type: ignore[no-untyped-call]
+        if torch.is_grad_enabled():  # create_graph=True: what comes of the gradients must not be differentiated silently
+            sources = [*[g for g in cotangents if g is not None], *ctx.saved_tensors]
+            found = list(_Once.apply(plan.graph.name, len(found), *found, *sources))  # type: ignore[no-untyped-call]
         grads: list[Tensor | None] = [None] * len(needed)
         for i, g in zip(wrt, found, strict=True):
             grads[i] = g

@@ -193,11 +193,8 @@ class Prepared:
 
     def _on_cpu(self, tensors: Sequence[Tensor]) -> None:
         for x, v in zip(tensors, self.executor.graph.inputs, strict=True):
-            if not x.is_cpu:
-                raise DataError(
-                    f"{v.name} is on device {x.device}, and target {self.executor.settings.target} runs on the cpu: move it, "
-                    "or use target='interpreter', which follows the tensors"
-                )
+            if not x.is_cpu:  # its address means nothing to a kernel
+                raise DataError(f"{v.name} is on device {x.device}, and the kernel of {self.executor.graph.name} runs on the cpu")
 
 
 def size_names(graph: Graph) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import re
 from collections.abc import Iterable, Mapping
 from math import isinf, isnan
@@ -12,10 +13,89 @@ from ..compiler.loops.tree import Array, Call, Expr, FromInt, Int, Literal, Load
 from .affine import offset, simple
 from .c_runtime import C_TYPES
 
-_KEYWORDS = """auto bool break case char complex const continue default do double else enum extern false float for goto if imaginary
-inline int long main register restrict return short signed sizeof static struct switch true typedef union unsigned void volatile while
-asm typeof linux unix errno assert memcpy exp log log1p expm1 sin cos tan tanh erf pow sqrt floor ceil rint fabs fmod copysign hypot
-atan2 batch teams team_size pointers batch_strides team_strides integers workspace member team problem first last failed I""".split()
+_KEYWORDS = [
+    "auto",
+    "bool",
+    "break",
+    "case",
+    "char",
+    "complex",
+    "const",
+    "continue",
+    "default",
+    "do",
+    "double",
+    "else",
+    "enum",
+    "extern",
+    "false",
+    "float",
+    "for",
+    "goto",
+    "if",
+    "imaginary",
+    "inline",
+    "int",
+    "long",
+    "main",
+    "register",
+    "restrict",
+    "return",
+    "short",
+    "signed",
+    "sizeof",
+    "static",
+    "struct",
+    "switch",
+    "true",
+    "typedef",
+    "union",
+    "unsigned",
+    "void",
+    "volatile",
+    "while",
+    "asm",
+    "typeof",
+    "linux",
+    "unix",
+    "errno",
+    "assert",
+    "memcpy",
+    "exp",
+    "log",
+    "log1p",
+    "expm1",
+    "sin",
+    "cos",
+    "tan",
+    "tanh",
+    "erf",
+    "pow",
+    "sqrt",
+    "floor",
+    "ceil",
+    "rint",
+    "fabs",
+    "fmod",
+    "copysign",
+    "hypot",
+    "atan2",
+    "batch",
+    "teams",
+    "team_size",
+    "pointers",
+    "batch_strides",
+    "team_strides",
+    "integers",
+    "workspace",
+    "member",
+    "team",
+    "problem",
+    "first",
+    "last",
+    "failed",
+    "I",
+]
 _RESERVED = frozenset(_KEYWORDS) | {k + "f" for k in _KEYWORDS}
 
 REALS = ("f32", "f64")
@@ -29,7 +109,21 @@ _LIBRARY = {
     "sqrt": "sqrt", "root": "sqrt", "exp": "exp", "log": "log", "log1p": "log1p", "expm1": "expm1", "sin": "sin", "cos": "cos", "tan": "tan",
     "tanh": "tanh", "erf": "erf", "floor": "floor", "ceil": "ceil", "round": "rint", "abs": "fabs", "pow": "pow",
 }  # fmt: skip
-_REAL_HELPERS = {"fma", "sign", "relu", "maximum", "minimum", "sigmoid", "softplus", "angle", "floordiv", "mod", "lgamma", "digamma", "polygamma1"}
+_REAL_HELPERS = {
+    "fma",
+    "sign",
+    "relu",
+    "maximum",
+    "minimum",
+    "sigmoid",
+    "softplus",
+    "angle",
+    "floordiv",
+    "mod",
+    "lgamma",
+    "digamma",
+    "polygamma1",
+}
 _INTEGER_HELPERS = {"add", "sub", "mul", "neg", "abs", "sign", "relu", "maximum", "minimum", "pow"}
 _COMPLEX_HELPERS = {
     "add", "sub", "mul", "div", "neg", "conj", "abs", "angle", "sqrt", "exp", "log", "log1p", "expm1", "sin", "cos", "tan", "tanh", "pow", "sigmoid",
@@ -40,7 +134,9 @@ _RANDOM = {"random_uniform", "random_normal", "random_rademacher", "random_randi
 def check_dtype(dtype: str) -> str:
     """The dtype. Raises CompileError for one that generated C does not hold."""
     if dtype not in C_TYPES:
-        raise CompileError(f"target c holds no {dtype} values: f16 and bf16 need conversions at every load; use f32 or f64, or the interpreter")
+        raise CompileError(
+            f"target c holds no {dtype} values: f16 and bf16 need conversions at every load; use f32 or f64, or the interpreter"
+        )
     return dtype
 
 
@@ -125,7 +221,7 @@ class Printer:
         text = self._int(simple(e), 0)
         return text
 
-    def _int(self, e: Int, tight: int) -> str:
+    def _int(self, e: Int, tight: builtins.int) -> str:
         if e.op == "const":
             return str(e.value) if abs(e.value) < 2**31 else f"INT64_C({e.value})"
         if e.op == "name":
@@ -172,7 +268,7 @@ class Printer:
         text = self.int(offset(load.index, info.shape))
         return name if text == "0" else f"&{name}[{text}]"
 
-    def check(self, what: str) -> int:
+    def check(self, what: str) -> builtins.int:
         """The number of a new run-time check."""
         self.checks.append(what)
         return len(self.checks)

@@ -79,7 +79,10 @@ class _Frame:
             "  int failed = 0;",
         ]
         if self.meets:
-            out += ["  us_team *meeting = (us_team *)workspace + team_number;", "  workspace += teams * (int64_t)sizeof(us_team);"]
+            out += [
+                "  us_team *meeting = (us_team *)workspace + team_number;",
+                "  workspace += teams * (int64_t)sizeof(us_team);",
+            ]
         if self.problem:
             out.append(f"  char *shared = workspace + team_number * {self.name}_problem_bytes(integers);")
         if self.thread:
@@ -100,7 +103,7 @@ class _Frame:
             "  for (int64_t problem = batch * team_number / teams; problem < last; problem++) {",
         ]
         if self.meets:
-            out.append(f"    if (problem > batch * team_number / teams) us_barrier(meeting, team_size);")
+            out.append("    if (problem > batch * team_number / teams) us_barrier(meeting, team_size);")
         return [*out, f"    {self.name}_problem({', '.join(args)});", "  }", "  return failed;", "}", ""]
 
     def _entry(self) -> list[str]:

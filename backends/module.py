@@ -16,7 +16,7 @@ from ..compiler.graph.ops.common import torch_dtype
 from ..compiler.graph.types import Type
 from . import constraints
 from .binding import check_where, leading
-from .call import Routine, arguments_of, concrete, match, run
+from .call import Routine, arguments_of, check_device, concrete, match, run
 from .convert import DTYPE_NAMES, Argument, device_of, is_numpy_call, precision, tensor
 from .executor import Prepared
 from .values import Values, free_name
@@ -148,6 +148,7 @@ class Layer(Values):
         real = DTYPE_NAMES[self._like.dtype]
         precision(arguments, real, "the layer")
         device = device_of([Argument("the layer", Type("real"), self._like, False, False), *arguments])
+        check_device(arguments, device, routine.settings)
         tensors = [tensor(a, real, device) for a in arguments]
         numbers = {a.name: n for n, a in enumerate(arguments)}
         params = {p.name: (path, attribute, p.constraint) for p, path, attribute in self.declared()}

@@ -5,7 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from ..compiler.loops.tree import Array, Block, Call, Declare, Expr, FromInt, If, Int, LibraryCall, Load, Loop, Single, Store, Tree
+from ..compiler.loops.tree import (
+    Array,
+    Block,
+    Call,
+    Declare,
+    Expr,
+    FromInt,
+    If,
+    Int,
+    LibraryCall,
+    Load,
+    Loop,
+    Single,
+    Store,
+    Tree,
+)
 from .affine import const, names, substitute
 
 

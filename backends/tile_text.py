@@ -38,7 +38,9 @@ class _Body:
         if variable not in expr_names(e):
             return self.atom(f"us_splat_{self.tile.dtype}x{lanes}({printer.value(substitute_expr(e, env))})", vector)
         if isinstance(e, Load):
-            return self.atom(f"us_load_{self.tile.dtype}x{lanes}(&{printer.element(e.array, [substitute(i, env) for i in e.index])})", vector)
+            return self.atom(
+                f"us_load_{self.tile.dtype}x{lanes}(&{printer.element(e.array, [substitute(i, env) for i in e.index])})", vector
+            )
         assert isinstance(e, Call), f"{e} is no part of a tile"
         if is_square(e):
             base = self.atom(self.value(e.args[0], env, lanes), vector)
@@ -130,7 +132,9 @@ class Tile:
         full, rest = divmod(self.count, wide * lanes)
         end = plus(self.lower, full * wide * lanes)
         if full:
-            self.text.open(f"for (int64_t {v} = {self.printer.int(self.lower)}; {v} < {self.printer.int(end)}; {v} += {wide * lanes})")
+            self.text.open(
+                f"for (int64_t {v} = {self.printer.int(self.lower)}; {v} < {self.printer.int(end)}; {v} += {wide * lanes})"
+            )
             self._block([lanes] * wide)
             self.text.close()
         parts = pieces(rest, lanes)
@@ -199,7 +203,9 @@ class Tile:
             place = self.printer.element(store.array, [substitute(i, env) for i in store.index])
             vectors = [acc for (size, _), acc in found.items() if size == lanes]
             parts = [_tree_sum(vectors) if lanes == 1 else f"us_sum_{self.dtype}x{lanes}({_tree_sum(vectors)})"]
-            parts += [acc if size == 1 else f"us_sum_{self.dtype}x{size}({acc})" for (size, _), acc in found.items() if size != lanes]
+            parts += [
+                acc if size == 1 else f"us_sum_{self.dtype}x{size}({acc})" for (size, _), acc in found.items() if size != lanes
+            ]
             self.text.line(f"{place} += {_tree_sum(parts)};")
 
     def _dot_loops(self, lanes: int, wide: int, rest: list[int], step) -> None:  # type: ignore[no-untyped-def]
@@ -235,5 +241,3 @@ def _tree_sum(parts: list[str]) -> str:
     while len(parts) > 1:
         parts = [f"({parts[n]} + {parts[n + 1]})" if n + 1 < len(parts) else parts[n] for n in range(0, len(parts), 2)]
     return parts[0]
-
-

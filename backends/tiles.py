@@ -11,8 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
-from ..compiler.loops.tree import Array, Barrier, Call, Declare, Expr, FromInt, Int, LibraryCall, Literal, Load, Loop, Single, Store, Tree
+from ..compiler.loops.tree import (
+    Array,
+    Barrier,
+    Call,
+    Declare,
+    Expr,
+    FromInt,
+    Int,
+    LibraryCall,
+    Literal,
+    Load,
+    Loop,
+    Single,
+    Store,
+    Tree,
+)
 from .affine import coefficient, constant, linear, names, offset
 from .rewrite import expr_names, loads, walk, writes
 
@@ -146,10 +162,11 @@ def shared_tile(loop: Loop, child: Tree, arrays: Arrays) -> Contraction | None:
     bounds = [b for x in (*found.reductions, found.vector) for b in (x.lower, x.upper)]
     if any(loop.name in names(b) for b in bounds):
         return None
-    if not all(loop.name in expr_names(Load(s.array, s.index, found.dtype)) for s in found.stores):
+    v, own = found.vector.name, {t.array.name for t in loop.body.children if isinstance(t, Declare)}
+    if not all(s.array in own or loop.name in expr_names(Load(s.array, s.index, found.dtype)) for s in found.stores):
         return None
-    v = found.vector.name
-    common = [x for s in found.stores for x in loads(s.value) if moves(x, arrays, v) == 1 and moves(x, arrays, loop.name) == 0]
+    read = [x for s in found.stores for x in loads(s.value) if x.array not in own]
+    common = [x for x in read if moves(x, arrays, v) == 1 and moves(x, arrays, loop.name) == 0]
     return found if common else None
 
 
@@ -160,8 +177,15 @@ def can_jam(loop: Loop, arrays: Arrays) -> bool:
     for inner in walk(loop.body):
         if isinstance(inner, (Barrier, Single, LibraryCall)) or (isinstance(inner, Loop) and "parallel" in inner.kind):
             return False
+    if not all(_small(t.array) for t in loop.body.children if isinstance(t, Declare)):
+        return False
     with_locals = {**arrays, **{t.array.name: t.array for t in walk(loop.body) if isinstance(t, Declare)}}
     return any(shared_tile(loop, c, with_locals) for c in loop.body.children) and independent(loop)
+
+
+def _small(array: Array) -> bool:
+    extents = [constant(s) for s in array.shape]
+    return all(e is not None for e in extents) and prod(e or 0 for e in extents) <= 64
 
 
 # -- tile shapes -----------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ class Values(nn.Module):
         self._params[attribute] = param
 
     def __getattr__(self, name: str) -> Any:
-        found = super().__getattr__(name)
+        found: Any = super().__getattr__(name)
         param = self.__dict__.get("_params", {}).get(name)
         return found if param is None else constraints.constrain(found, param.constraint)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..compiler import options
 from ..compiler.diagnostics import DataError
 from ..compiler.graph.algorithm import Algorithm
+from .functions import FunctionHandle
 from .program import CheckedProgram, load_file, load_text
 from .sizes import needed_sizes
 
@@ -50,17 +51,22 @@ def stdlib_names() -> list[str]:
 
 
 class Program:
-    """A checked program; its algorithms and functions are attributes."""
+    """A checked program; its algorithms and functions are attributes. Iterating gives the algorithms."""
 
     def __init__(self, checked: CheckedProgram, name: str) -> None:
         self._name = name
         self._handles: dict[str, AlgorithmHandle] = {n: AlgorithmHandle(a) for n, a in checked.algorithms.items()}
+        self._functions = {n: FunctionHandle(f, checked.scope) for n, f in checked.functions.items()}
         self._checked = checked
 
     def __getattr__(self, name: str) -> Any:
-        if not name.startswith("_") and name in self._handles:
-            return self._handles[name]
-        raise AttributeError(f"program {self._name} has no algorithm {name!r}; there are {', '.join(self._handles) or 'none'}")
+        if not name.startswith("__") and "_handles" in self.__dict__:
+            for table in (self._handles, self._functions):
+                if name in table:
+                    return table[name]
+            known = ", ".join([*self._handles, *self._functions]) or "nothing"
+            raise AttributeError(f"program {self._name} has no {name!r}; it has {known}")
+        raise AttributeError(name)
 
     def __getitem__(self, name: str) -> AlgorithmHandle:
         return self._handles[name]
@@ -69,10 +75,10 @@ class Program:
         return iter(self._handles.values())
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._handles]
+        return [*super().__dir__(), *self._handles, *self._functions]
 
     def __repr__(self) -> str:
-        return f"<program {self._name}: {', '.join(self._handles)}>"
+        return f"<program {self._name}: {', '.join([*self._handles, *self._functions])}>"
 
     def __reduce__(self) -> Any:
         return Program, (self._checked, self._name)

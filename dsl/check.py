@@ -47,8 +47,13 @@ class _Checker:
         for name in names:
             self.reserved(name)
             if name.text in seen:
-                self.fault("US0208", f"{what} {name.text} is declared twice", name.span, "choose another name",
-                           f"{name.text} is declared at {seen[name.text].span}")
+                self.fault(
+                    "US0208",
+                    f"{what} {name.text} is declared twice",
+                    name.span,
+                    "choose another name",
+                    f"{name.text} is declared at {seen[name.text].span}",
+                )
             seen.setdefault(name.text, name)
 
     # -- functions
@@ -80,8 +85,13 @@ class _Checker:
         values = [i.name for i in decl.inputs] + [n.name for n in decl.body if isinstance(n, (s.ParamDecl, s.ModuleDecl))]
         for name in values:
             if name.text in sizes:
-                self.fault("US0208", f"{name.text} is both a size and a value", name.span, "choose another name",
-                           f"it is a size at {sizes[name.text].span}")
+                self.fault(
+                    "US0208",
+                    f"{name.text} is both a size and a value",
+                    name.span,
+                    "choose another name",
+                    f"it is a size at {sizes[name.text].span}",
+                )
         goals = [n for n in decl.body if isinstance(n, s.Objective)]
         for goal in goals[1:]:
             self.fault("US0510", "an algorithm has one objective", goal.span)
@@ -90,14 +100,22 @@ class _Checker:
             taken = {n.text for n in values} | set(sizes)
             for name in goal.parameters:
                 if name.text in taken:
-                    self.fault("US0208", f"the argument {name.text} of the objective is also an input, a param or a size", name.span,
-                               "choose another name")
+                    self.fault(
+                        "US0208",
+                        f"the argument {name.text} of the objective is also an input, a param or a size",
+                        name.span,
+                        "choose another name",
+                    )
             self._body(goal.body, goal.name)
         first = next((n for n, st in enumerate(decl.body) if not isinstance(st, _DECLARATIONS)), len(decl.body))
         for statement in decl.body[first:]:
             if isinstance(statement, _DECLARATIONS):
-                self.fault("US0501", "declarations stand at the head of an algorithm's body", statement.span,
-                           "move it before the first statement")
+                self.fault(
+                    "US0501",
+                    "declarations stand at the head of an algorithm's body",
+                    statement.span,
+                    "move it before the first statement",
+                )
         self._body([st for st in decl.body if not isinstance(st, _DECLARATIONS)], decl.name)
         counts = {n.name.text for n in decl.body if isinstance(n, s.Iterations)}
         for node in s.descend(decl):
@@ -118,8 +136,12 @@ class _Checker:
         for n, statement in enumerate(statements):
             for inner in s.descend(statement):
                 if isinstance(inner, s.Return) and (inner is not statement or n + 1 < len(statements)):
-                    self.fault("US0506", "`return` is the last statement of the body", inner.span,
-                               "bind the result to a name, and return it at the end")
+                    self.fault(
+                        "US0506",
+                        "`return` is the last statement of the body",
+                        inner.span,
+                        "bind the result to a name, and return it at the end",
+                    )
                 elif isinstance(inner, _DECLARATIONS):
                     self.fault("US0501", "declarations stand at the head of an algorithm's body", inner.span)
 
@@ -143,7 +165,9 @@ class _Checker:
                 names = [f.name.text for f, _ in trail]
                 if any(called is f for f, _ in trail):
                     circle = " -> ".join([*names[names.index(called.name.text) :], called.name.text])
-                    self.fault("US0412", f"{called.name.text} calls itself ({circle}); functions do not recurse", span, "write a loop")
+                    self.fault(
+                        "US0412", f"{called.name.text} calls itself ({circle}); functions do not recurse", span, "write a loop"
+                    )
                 elif id(called) not in done:
                     trail.append((called, self._calls(called)))
 

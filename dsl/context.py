@@ -249,7 +249,7 @@ class Context:
                         f"the sizes {out[axis]} and {size} differ, in shapes "
                         + " and ".join(f"[{', '.join(map(str, x))}]" for x in shapes),
                         code="US0301",
-                        suggestion="an axis broadcasts only if its size is literally 1; equal sizes need equal names or a `where`",
+                        suggestion="only an axis of literal size 1 broadcasts; equal sizes need equal names or a `where`",
                     )
         return tuple(out)
 

@@ -52,8 +52,8 @@ class Facts:
             if name in rest.names():
                 continue
             rule = {name: rest}
-            equal = tuple((n, v.substitute(rule)) for n, v in self.equal) + ((name, rest),)
-            nonneg = tuple(p.substitute(rule) for p in self.nonneg) + (rest - 1,)
+            equal = (*tuple((n, v.substitute(rule)) for n, v in self.equal), (name, rest))
+            nonneg = (*tuple(p.substitute(rule) for p in self.nonneg), rest - 1)
             bounds = tuple((n, low.substitute(rule), high.substitute(rule)) for n, low, high in self.bounds)
             zero = tuple(p.substitute(rule) for p in self.zero)
             return replace(self, equal=equal, nonneg=nonneg, zero=zero, bounds=bounds, _memo={})
@@ -86,9 +86,8 @@ class Facts:
             return True
         for zero in self.zero:
             zero = self.canonical(zero)
-            if zero.terms and difference.terms[0][1] % zero.terms[0][1] == 0:
-                if difference == zero * (difference.terms[0][1] // zero.terms[0][1]):
-                    return True
+            if zero.terms and difference == zero * (difference.terms[0][1] // zero.terms[0][1]):
+                return True
         return False
 
     def is_nonneg(self, size: Size) -> bool:

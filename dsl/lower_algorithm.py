@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 from ..compiler.diagnostics import Diagnostic, Span
 from ..compiler.graph.algorithm import Algorithm, Condition, Constraint, Input, ModuleInput, Param
 from ..compiler.graph.graph import Builder, Graph, Value
 from ..compiler.graph.types import Size, Type
 from . import syntax as s
-from .context import HOOKS, Binding, Context, LowerError, Poisoned, Unit, describe, noun
+from .builtins.compose import reshape
+from .context import Binding, Context, LowerError, Poisoned, Unit, describe, noun
 from .dtypes import can_store, kind_of
 from .facts import Facts
 from .lower_statement import block, body_of, converted
-from .operand import Array, Operand, SizeOperand, TupleOperand, Weak
+from .operand import Array, ModuleOperand, Operand, SizeOperand, TupleOperand, Weak
 from .types import resolve_size, resolve_type
 from .uses import FileScope
 
@@ -62,25 +64,23 @@ def _lower(ctx: Context, interface: Interface) -> Algorithm:
     with ctx.at(decl.span):
         declare_sizes(ctx, decl)
         _declare_inputs(ctx, interface)
-        for node in decl.where:
-            with ctx.reporting():
-                with ctx.at(node.span):
-                    for condition in conditions(ctx, node):
-                        interface.where.append(condition)
-                        ctx.facts = ctx.facts.with_condition(condition.left, condition.op, condition.right)
-                        if condition.op == "==":
-                            ctx.facts = ctx.facts.with_equal(condition.left, condition.right)
+        for written in decl.where:
+            with ctx.reporting(), ctx.at(written.span):
+                for condition in conditions(ctx, written):
+                    interface.where.append(condition)
+                    ctx.facts = ctx.facts.with_condition(condition.left, condition.op, condition.right)
+                    if condition.op == "==":
+                        ctx.facts = ctx.facts.with_equal(condition.left, condition.right)
         for item in interface.inputs:
             if ctx.names[item.name].operand is not None:
                 ctx.names[item.name] = _input(ctx, item, canonical(ctx, item.type))
         interface.given = {n: b for n, b in ctx.names.items() if b.kind in ("size", "iterations")}
         for node in decl.body:
             if isinstance(node, DECLARATIONS) and not isinstance(node, s.Objective):
-                with ctx.reporting():
-                    with ctx.at(node.span):
-                        _declare(ctx, interface, node)
+                with ctx.reporting(), ctx.at(node.span):
+                    _declare(ctx, interface, node)
         start = dict(ctx.names)
-        body = [n for n in decl.body if not isinstance(n, DECLARATIONS)]
+        body: list[s.Statement] = [n for n in decl.body if not isinstance(n, DECLARATIONS)]
         results = _results(ctx, decl, body)
         objective = _objective(ctx, interface, start, results)
     graph = ctx.builder.finish(results) if not unit.diagnostics else Graph(decl.name.text, (), (), ())
@@ -196,7 +196,9 @@ def iteration_default(ctx: Context, node: s.Iterations) -> int:
     operand = ctx.expr(node.value)
     number = operand.number if isinstance(operand, Weak) else None
     if type(number) is not int or not 1 <= number < 2**31:
-        raise ctx.fault("US0502", f"the default of an iteration count is a literal integer, at least 1, not {noun(operand)}", node.value.span)
+        raise ctx.fault(
+            "US0502", f"the default of an iteration count is a literal integer, at least 1, not {noun(operand)}", node.value.span
+        )
     return number
 
 
@@ -210,8 +212,6 @@ def add_param(ctx: Context, interface: Interface, param: Param) -> Binding:
 
 def add_module(ctx: Context, interface: Interface, module: ModuleInput) -> Binding:
     """Register a learned operator."""
-    from .operand import ModuleOperand
-
     if not module.results or not module.arguments:
         raise ctx.fault("US0511", f"the module {module.name} needs at least one argument and one result", module.span)
     for type in (*module.arguments, *module.results):
@@ -230,17 +230,23 @@ def resolve_constraint(ctx: Context, node: s.ParamDecl) -> Constraint:
         return Constraint()
     kind = written.name.text
     if kind not in _CONSTRAINTS:
-        from difflib import get_close_matches
-
         close = get_close_matches(kind, _CONSTRAINTS, 1)
-        raise ctx.fault("US0503", f"{kind} is no constraint", written.name.span,
-                        close[0] if close else f"the constraints are {', '.join(_CONSTRAINTS)}")
+        raise ctx.fault(
+            "US0503",
+            f"{kind} is no constraint",
+            written.name.span,
+            close[0] if close else f"the constraints are {', '.join(_CONSTRAINTS)}",
+        )
     if len(written.arguments) != _CONSTRAINTS[kind]:
         takes = "two bounds: interval(a, b)" if kind == "interval" else "no arguments"
         raise ctx.fault("US0503", f"{kind} takes {takes}", written.span)
     if kind == "simplex" and not node.sizes:
-        raise ctx.fault("US0503", f"{node.name.text} is one number; simplex needs an axis that sums to 1", written.span,
-                        f"param {node.name.text}[n]: simplex")
+        raise ctx.fault(
+            "US0503",
+            f"{node.name.text} is one number; simplex needs an axis that sums to 1",
+            written.span,
+            f"param {node.name.text}[n]: simplex",
+        )
     if kind != "interval":
         return Constraint(kind)
     bounds = []
@@ -291,8 +297,11 @@ def finish_init(inner: Context, operand: Operand, node: s.ParamDecl, type: Type,
     shape = value.type.shape
     tail = type.shape[type.rank - len(shape) :] if len(shape) <= type.rank else ()
     if len(shape) > type.rank or not all(a.constant == 1 or inner.same_size(a, b) for a, b in zip(shape, tail, strict=True)):
-        raise inner.fault("US0505", f"the initial value of {node.name.text} is {describe(value.type)}, which does not broadcast to "
-                          f"{describe(type)}", span)
+        raise inner.fault(
+            "US0505",
+            f"the initial value of {node.name.text} is {describe(value.type)}, which does not broadcast to {describe(type)}",
+            span,
+        )
     return inner.builder.finish([value])
 
 
@@ -321,8 +330,12 @@ def _results(ctx: Context, decl: s.AlgorithmDecl, body: list[s.Statement]) -> li
     types = [canonical(ctx, resolve_type(ctx, t)) for t in decl.results]
     if not body or not isinstance(body[-1], s.Return):
         block(ctx, body)
-        raise ctx.fault("US0506", f"the body of {decl.name.text} does not end in `return`", body[-1].span if body else decl.name.span,
-                        "return the result")
+        raise ctx.fault(
+            "US0506",
+            f"the body of {decl.name.text} does not end in `return`",
+            body[-1].span if body else decl.name.span,
+            "return the result",
+        )
     block(ctx, body[:-1])
     last = body[-1]
     assert isinstance(last, s.Return)
@@ -333,8 +346,11 @@ def _results(ctx: Context, decl: s.AlgorithmDecl, body: list[s.Statement]) -> li
             items = operand.items if isinstance(operand, TupleOperand) else (operand,)
             operands += [(item, expr.span) for item in items]
         if len(operands) != len(types):
-            raise ctx.fault("US0308", f"{decl.name.text} returns {len(operands)} value{'s' if len(operands) != 1 else ''}, "
-                            f"and declares {len(types)}", last.span)
+            raise ctx.fault(
+                "US0308",
+                f"{decl.name.text} returns {len(operands)} value{'s' if len(operands) != 1 else ''}, and declares {len(types)}",
+                last.span,
+            )
         return [_result(ctx, operand, type, span) for (operand, span), type in zip(operands, types, strict=True)]
 
 
@@ -346,8 +362,6 @@ def _result(ctx: Context, operand: Operand, type: Type, span: Span) -> Value:
     if not same or not can_store(came.dtype, type.dtype):
         hint = f"cast(..., {type.dtype})" if same and kind_of(came.dtype) != "complex" else None
         raise ctx.fault("US0308", f"the result is {describe(came)}, and {describe(type)} is declared", span, hint)
-    from .builtins.compose import reshape
-
     return reshape(ctx.builder, ctx.as_value(Array(value), type.dtype), type.shape)
 
 
@@ -357,8 +371,12 @@ def _objective(ctx: Context, interface: Interface, start: dict[str, Binding], re
     if goal is None:
         return None
     if len(goal.parameters) > len(results):
-        raise ctx.fault("US0510", f"the objective takes {len(goal.parameters)} arguments, and the algorithm has {len(results)} results",
-                        goal.span, "its arguments are results, in order")
+        raise ctx.fault(
+            "US0510",
+            f"the objective takes {len(goal.parameters)} arguments, and the algorithm has {len(results)} results",
+            goal.span,
+            "its arguments are results, in order",
+        )
     builder = Builder(f"{interface.decl.name.text}_{goal.name.text}")
     builder.span = goal.span
     inner = ctx.inside(builder=builder, names=dict(start), function=goal.name.text, active=(*ctx.active, goal))
@@ -366,11 +384,11 @@ def _objective(ctx: Context, interface: Interface, start: dict[str, Binding], re
     for item in interface.inputs:
         old = start[item.name]
         assert isinstance(old.operand, Array)
-        inner.names[item.name] = Binding(Array(builder.input(_free(builder, item.name), old.operand.type)), old.span, "input")
+        inner.names[item.name] = Binding(Array(builder.input(item.name, old.operand.type)), old.span, "input")
     for param in interface.params:
-        value = Array(builder.input(_free(builder, param.name), interface.param_values[param.name].type))
+        value = builder.input(param.name, interface.param_values[param.name].type)
         if param.name in start:
-            inner.names[param.name] = Binding(value, start[param.name].span, "param")
+            inner.names[param.name] = Binding(Array(value), start[param.name].span, "param")
     for name, value in zip(goal.parameters, values, strict=False):
         inner.names[name.text] = Binding(Array(value), name.span)
     with inner.at(goal.span):
@@ -378,12 +396,7 @@ def _objective(ctx: Context, interface: Interface, start: dict[str, Binding], re
         last = goal.body[-1].span
         value = converted(inner, operand, "real", last) if not isinstance(operand, Array) else operand.value
         if value.type.rank or kind_of(value.type.dtype) != "real":
-            raise inner.fault("US0510", f"an objective is one real number, not {describe(value.type)}", last, "sum(...) or mean(...)")
+            raise inner.fault(
+                "US0510", f"an objective is one real number, not {describe(value.type)}", last, "sum(...) or mean(...)"
+            )
         return builder.finish([value])
-
-
-def _free(builder: Builder, name: str) -> str:
-    return name
-
-
-HOOKS["interface"] = Interface

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from ..compiler.diagnostics import Span
 from ..compiler.graph.graph import Builder, Graph, Value
@@ -13,7 +12,6 @@ from .builtins.all import BUILTINS
 from .context import HOOKS, MAX_CALLS, Binding, Context, describe, lowers, noun
 from .dtypes import can_store
 from .lower_expr import unknown_name
-from .lower_index import NoneOperand  # noqa: F401  (indices are registered when calls are)
 from .lower_sum import index_sum
 from .operand import (
     Array,
@@ -75,9 +73,13 @@ def _target(ctx: Context, node: s.Expr) -> Operand | Builtin | s.AlgorithmDecl:
 
 def _generator(ctx: Context, node: s.Call, target: Operand | Builtin | s.AlgorithmDecl, generator: s.Comprehension) -> Operand:
     if len(node.arguments) > 1:
-        raise ctx.fault("US0416", "a generator is its call's only argument", node.arguments[1].span, "put it in brackets: [... for ...]")
+        raise ctx.fault(
+            "US0416", "a generator is its call's only argument", node.arguments[1].span, "put it in brackets: [... for ...]"
+        )
     if not isinstance(target, Builtin):
-        raise ctx.fault("US0416", "only sum, prod, max, min, any and all take a generator", node.span, "an array needs brackets: [...]")
+        raise ctx.fault(
+            "US0416", "only sum, prod, max, min, any and all take a generator", node.span, "an array needs brackets: [...]"
+        )
     return index_sum(ctx, target.name, generator)
 
 
@@ -99,13 +101,13 @@ def _arguments(ctx: Context, node: s.Call, names: Sequence[int]) -> tuple[list[O
     return args, kwargs
 
 
-def _applied(ctx: Context, node: s.Call, apply: Any) -> Operand:
+def _applied(ctx: Context, node: s.Call, apply: Callable[[], Operand | tuple[Operand, ...]]) -> Operand:
     """The result of a builtin; its errors at the argument they name."""
     try:
         result = apply()
     except BuiltinError as error:
         raise ctx.fault(error.code, error.message, _place(node, error.argument), error.suggestion) from None
-    return TupleOperand(result) if isinstance(result, tuple) else result  # type: ignore[no-any-return]
+    return TupleOperand(result) if isinstance(result, tuple) else result
 
 
 def _place(node: s.Call, argument: int | str | None) -> Span:
@@ -120,10 +122,15 @@ def _place(node: s.Call, argument: int | str | None) -> Span:
 
 def _builtin(ctx: Context, node: s.Call, builtin: Builtin) -> Operand:
     args, kwargs = _arguments(ctx, node, builtin.names)
-    if builtin.name in ("min", "max") and len(args) > 1 and not kwargs and any(isinstance(a, SizeOperand) for a in args):
-        if all(isinstance(a, SizeOperand) or (isinstance(a, Weak) and type(a.number) is int) for a in args):
-            return SizeOperand(size_fn(builtin.name, *(ctx.size_of(a) for a in args)))
+    if builtin.name in ("min", "max") and len(args) > 1 and not kwargs and _are_sizes(args):
+        return SizeOperand(size_fn(builtin.name, *(ctx.size_of(a) for a in args)))
     return _applied(ctx, node, lambda: builtin.lower(ctx, tuple(args), kwargs))
+
+
+def _are_sizes(args: Sequence[Operand]) -> bool:
+    """Sizes and integers, at least one size."""
+    integers = all(isinstance(a, SizeOperand) or (isinstance(a, Weak) and type(a.number) is int) for a in args)
+    return integers and any(isinstance(a, SizeOperand) for a in args)
 
 
 # -- functions -----------------------------------------------------------------------------------------------------
@@ -171,7 +178,9 @@ def count_call(ctx: Context, span: Span) -> None:
     """Bound the work: calls are inlined, and calls of calls multiply."""
     ctx.unit.calls += 1
     if ctx.unit.calls > MAX_CALLS:
-        raise ctx.fault("US0415", f"the program expands to more than {MAX_CALLS} calls", span, "call it in a loop or a comprehension")
+        raise ctx.fault(
+            "US0415", f"the program expands to more than {MAX_CALLS} calls", span, "call it in a loop or a comprehension"
+        )
 
 
 def _call_operand(ctx: Context, fn: Operand, args: Sequence[Operand]) -> Operand:
@@ -182,8 +191,8 @@ def _call_operand(ctx: Context, fn: Operand, args: Sequence[Operand]) -> Operand
     if isinstance(fn, ModuleOperand):
         return _module(ctx, fn, args, [])
     if isinstance(fn, CallableOperand):
-        result = fn.call(ctx, tuple(args), {})
-        return TupleOperand(result) if isinstance(result, tuple) else result  # type: ignore[no-any-return]
+        result: Operand | tuple[Operand, ...] = fn.call(ctx, tuple(args), {})
+        return TupleOperand(result) if isinstance(result, tuple) else result
     raise BuiltinError(f"{noun(fn)} is no function", code="US0417")
 
 
@@ -197,7 +206,9 @@ def _fn_graph(ctx: Context, fn: FunctionOperand, args: Sequence[Operand]) -> Gra
     items = result.items if isinstance(result, TupleOperand) else (result,)
     inner = ctx.inside(builder=builder)
     builder.span = span
-    return builder.finish([inner.as_value(item, None if isinstance(item, Array) else inner.common_dtype(item, real=True)) for item in items])
+    return builder.finish(
+        [inner.as_value(item, None if isinstance(item, Array) else inner.common_dtype(item, real=True)) for item in items]
+    )
 
 
 # -- modules -------------------------------------------------------------------------------------------------------
@@ -205,7 +216,9 @@ def _fn_graph(ctx: Context, fn: FunctionOperand, args: Sequence[Operand]) -> Gra
 
 def _module(ctx: Context, module: ModuleOperand, args: Sequence[Operand], spans: Sequence[Span]) -> Operand:
     if module.count is not None and module.index is None:
-        raise ctx.fault("US0413", f"the module {module.name} has {module.count} instances", None, f"apply one: {module.name}[k](x)")
+        raise ctx.fault(
+            "US0413", f"the module {module.name} has {module.count} instances", None, f"apply one: {module.name}[k](x)"
+        )
     if len(args) != len(module.arguments):
         raise ctx.fault("US0413", f"the module {module.name} takes {_count(len(module.arguments))}, not {len(args)}")
     values: list[Value] = []
@@ -214,7 +227,9 @@ def _module(ctx: Context, module: ModuleOperand, args: Sequence[Operand], spans:
         fits = value.type.rank == wanted.rank and all(map(ctx.same_size, value.type.shape, wanted.shape))
         if not fits or not can_store(value.type.dtype, wanted.dtype):
             raise ctx.fault(
-                "US0413", f"the module {module.name} takes {describe(wanted)}, not {describe(value.type)}", spans[n] if spans else None
+                "US0413",
+                f"the module {module.name} takes {describe(wanted)}, not {describe(value.type)}",
+                spans[n] if spans else None,
             )
         values.append(ctx.as_value(Array(value), wanted.dtype))
     out = ctx.builder.op("module", *values, name=module.name, index=module.index, types=module.results)

@@ -96,10 +96,12 @@ def unknown_name(ctx: Context, node: s.Name) -> LowerError:
             "US0202", f"{name} is not bound here: it was first bound inside a block that has ended", node.span,
             f"bind {name} before the block", (f"bound at {ended}",),
         )  # fmt: skip
-    known = [n for n in ctx.names] + list(ctx.scope.definitions) + sorted(BUILTINS)
+    known = [*ctx.names, *ctx.scope.definitions, *sorted(BUILTINS)]
     close = get_close_matches(name, known, 1, 0.7)
     if ctx.function and not close:
-        return ctx.fault("US0201", f"unknown name {name}", node.span, f"a fn sees its parameters only; pass {name} to {ctx.function}")
+        return ctx.fault(
+            "US0201", f"unknown name {name}", node.span, f"a fn sees its parameters only; pass {name} to {ctx.function}"
+        )
     return ctx.fault("US0201", f"unknown name {name}", node.span, close[0] if close else None)
 
 
@@ -362,5 +364,7 @@ def comparison(ctx: Context, op: str, left: Operand, right: Operand) -> Operand:
     if is_complex(dtype) and op not in ("==", "!="):
         raise ctx.fault("US0303", "complex numbers have no order", None, "compare abs(x), re(x) or im(x)")
     if dtype == "key" or (dtype == "bool" and op not in ("==", "!=")):
-        raise ctx.fault("US0303", f"{op} of {dtype} values", None, "bool values have and, or, not, ==, !=" if dtype == "bool" else None)
+        raise ctx.fault(
+            "US0303", f"{op} of {dtype} values", None, "bool values have and, or, not, ==, !=" if dtype == "bool" else None
+        )
     return Array(ctx.builder.op(_OPS[op], *_fitted(ctx, op, a, b)))

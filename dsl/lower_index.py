@@ -60,7 +60,9 @@ def _instance(ctx: Context, module: ModuleOperand, node: s.Index) -> Operand:
     item = node.items[0]
     with ctx.at(item.span):
         index = ctx.size_of(ctx.expr(item))
-        return ModuleOperand(module.name, module.arguments, module.results, module.count, position(ctx, index, module.count, item))
+        return ModuleOperand(
+            module.name, module.arguments, module.results, module.count, position(ctx, index, module.count, item)
+        )
 
 
 def select(ctx: Context, x: Value, node: s.Index) -> Selection:
@@ -69,7 +71,9 @@ def select(ctx: Context, x: Value, node: s.Index) -> Selection:
     count = sum(1 for o in operands if not isinstance(o, (NoneOperand, s.EllipsisItem)))
     ellipses = sum(isinstance(o, s.EllipsisItem) for o in operands)
     if count > x.type.rank:
-        extra = [i for i, o in zip(node.items, operands, strict=True) if not isinstance(o, (NoneOperand, s.EllipsisItem))][x.type.rank]
+        extra = [i for i, o in zip(node.items, operands, strict=True) if not isinstance(o, (NoneOperand, s.EllipsisItem))][
+            x.type.rank
+        ]
         axes = "no axis" if x.type.rank == 0 else f"{x.type.rank} ax{'is' if x.type.rank == 1 else 'es'}"
         raise ctx.fault("US0204", f"{describe(x.type)} has {axes}, but {count} indices came", extra.span)
     if ellipses > 1:
@@ -151,8 +155,12 @@ class _Selector:
             raise ctx.fault("US0206", "an index is an integer, not several values", node.span)
         value = ctx.as_value(operand)
         if value.type.dtype == "bool":
-            raise ctx.fault("US0206", "a bool array cannot select: how much it selects is not known", node.span,
-                            "where(mask, x, 0), or multiply with cast(mask, real)")
+            raise ctx.fault(
+                "US0206",
+                "a bool array cannot select: how much it selects is not known",
+                node.span,
+                "where(mask, x, 0), or multiply with cast(mask, real)",
+            )
         if not is_integer(value.type.dtype):
             raise ctx.fault("US0206", f"an index is an integer, not {noun(operand)}", node.span, "cast it first: cast(i, i64)")
         self.picks.append(value)
@@ -167,21 +175,32 @@ def position(ctx: Context, index: Size, size: Size, node: s.Expr) -> Size:
     if facts.is_nonneg(index):
         if facts.less(index, size):
             return index
-    elif facts.less(index, Size.of(0)) and not loops:
-        if facts.is_nonneg(index + size):
-            return index + size
+    elif facts.less(index, Size.of(0)) and not loops and facts.is_nonneg(index + size):
+        return index + size
     if loops:
         low, high = facts.is_nonneg(index), facts.less(index, size)
         which = "below 0" if high else f"to {size} or beyond" if low else f"out of 0..{size}"
-        raise ctx.fault("US0203", f"the index {index} can go {which}, and the axis has size {size}", node.span,
-                        "tighten the loop's bounds, or add a `where` on the sizes")
+        raise ctx.fault(
+            "US0203",
+            f"the index {index} can go {which}, and the axis has size {size}",
+            node.span,
+            "tighten the loop's bounds, or add a `where` on the sizes",
+        )
     needed = f"{size} >= {index + 1}" if facts.is_nonneg(index) else f"{size} >= {-index}"
     if facts.is_nonneg(index) or facts.less(index, Size.of(0)):
         known = _never(ctx, index, size)
-        raise ctx.fault("US0203", f"the index {index} {'is' if known else 'can be'} outside an axis of size {size}", node.span,
-                        None if known else f"add `where {needed}`")
-    raise ctx.fault("US0203", f"the index {index} can be negative or not, and the axis has size {size}", node.span,
-                    f"add `where {index} >= 0` or the like")
+        raise ctx.fault(
+            "US0203",
+            f"the index {index} {'is' if known else 'can be'} outside an axis of size {size}",
+            node.span,
+            None if known else f"add `where {needed}`",
+        )
+    raise ctx.fault(
+        "US0203",
+        f"the index {index} can be negative or not, and the axis has size {size}",
+        node.span,
+        f"add `where {index} >= 0` or the like",
+    )
 
 
 def _never(ctx: Context, index: Size, size: Size) -> bool:
@@ -199,7 +218,9 @@ def slice_range(ctx: Context, node: s.Slice, size: Size) -> Range:
         with ctx.at(node.step.span):
             known = ctx.constant_of(ctx.expr(node.step))
         if type(known) is not int or known == 0 or abs(known) >= 2**31:
-            raise ctx.fault("US0205", f"the step of a slice is a literal integer, not {known}", node.step.span, "for example 2 or -1")
+            raise ctx.fault(
+                "US0205", f"the step of a slice is a literal integer, not {known}", node.step.span, "for example 2 or -1"
+            )
         step = known
     zero, minus = Size.of(0), Size.of(-1)
     first, last = (zero, size) if step > 0 else (minus, size - 1)

@@ -30,7 +30,12 @@ from .types import resolve_size, resolve_type
 def call_algorithm(ctx: Context, node: s.Call, decl: s.AlgorithmDecl) -> Operand:
     """The results of an algorithm applied inside another."""
     if ctx.function and not isinstance(ctx.active[-1] if ctx.active else None, s.AlgorithmDecl):
-        raise ctx.fault("US0417", f"a function cannot call the algorithm {decl.name.text}", node.span, "call it in an algorithm, and pass the result")
+        raise ctx.fault(
+            "US0417",
+            f"a function cannot call the algorithm {decl.name.text}",
+            node.span,
+            "call it in an algorithm, and pass the result",
+        )
     if decl is ctx.unit.interface.decl or any(decl is d for d in ctx.active):
         raise ctx.fault("US0412", f"{decl.name.text} calls itself", node.span, "write a loop")
     count_call(ctx, node.span)
@@ -46,7 +51,9 @@ class _Call:
         self.name = decl.name.text
         self.interface: Interface = ctx.unit.interface
         name = (self.name, node.span)
-        self.inner = Context(ctx.builder, ctx.scope.home(decl), ctx.unit, {}, ctx.facts, self.name, (*ctx.trail, name), (*ctx.active, decl))
+        self.inner = Context(
+            ctx.builder, ctx.scope.home(decl), ctx.unit, {}, ctx.facts, self.name, (*ctx.trail, name), (*ctx.active, decl)
+        )
         self.written: dict[str, s.Argument] = {}
         self.values: dict[str, Operand] = {}
 
@@ -60,8 +67,9 @@ class _Call:
             for where in self.decl.where:
                 for c in conditions(self.inner, where):
                     if not self.ctx.facts.holds(c.left, c.op, c.right):
-                        raise self.ctx.fault("US0414", f"{self.name} needs {c}, which is not known here", self.node.span,
-                                             f"add `where {c}`")
+                        raise self.ctx.fault(
+                            "US0414", f"{self.name} needs {c}, which is not known here", self.node.span, f"add `where {c}`"
+                        )
         for declaration in self.decl.body:
             if isinstance(declaration, (s.ParamDecl, s.ModuleDecl)):
                 with self.inner.at(declaration.span):
@@ -99,7 +107,9 @@ class _Call:
             elif isinstance(node, s.ModuleDecl):
                 sizes = [x for t in (*node.arguments, *node.results) for x in t.sizes] + ([node.count] if node.count else [])
             for size in sizes:
-                found += [n.text for n in s.descend(size) if isinstance(n, s.Name) and n.text not in (*bound, *found, "min", "max")]
+                found += [
+                    n.text for n in s.descend(size) if isinstance(n, s.Name) and n.text not in (*bound, *found, "min", "max")
+                ]
         counts = {n.name.text for n in self.decl.body if isinstance(n, s.Iterations)}
         return [n for n in found if n not in counts]
 
@@ -108,7 +118,7 @@ class _Call:
     def _sizes(self) -> None:
         for node in self.decl.body:
             if isinstance(node, s.Iterations):
-                self._size(node.name, "iterations", lambda node=node: iteration_default(self.inner, node))  # type: ignore[misc]
+                self._size(node.name, "iterations", node)
         for declared in self.decl.inputs:
             operand = self.values[declared.name.text]
             shape = operand.type.shape if isinstance(operand, Array) else ()
@@ -121,7 +131,7 @@ class _Call:
             if name not in self.inner.names:
                 self._size(s.Name(self.node.span, name), "size", None)
 
-    def _size(self, name: s.Name, kind: str, default: object) -> None:
+    def _size(self, name: s.Name, kind: str, default: s.Iterations | None) -> None:
         """A count or size of the inner algorithm: what the call passes, else a new one of the caller."""
         if name.text in self.values:
             argument = self.written[name.text]
@@ -133,9 +143,14 @@ class _Call:
             own = f"{self.name}_{name.text}"
             if kind == "iterations" and own not in self.interface.iterations:
                 if own in self.ctx.unit.sizes or own in self.ctx.names:
-                    raise self.ctx.fault("US0414", f"the count {name.text} of {self.name} would be called {own}, which is taken", self.node.span,
-                                         f"pass it: {self.name}(..., {name.text}=...)")
-                self.interface.iterations[own] = default()  # type: ignore[operator]
+                    raise self.ctx.fault(
+                        "US0414",
+                        f"the count {name.text} of {self.name} would be called {own}, which is taken",
+                        self.node.span,
+                        f"pass it: {self.name}(..., {name.text}=...)",
+                    )
+                assert default is not None
+                self.interface.iterations[own] = iteration_default(self.inner, default)
             self.ctx.unit.sizes.add(own)
             size = Size.of(own)
         self.inner.names[name.text] = Binding(SizeOperand(size), name.span, kind)
@@ -154,8 +169,12 @@ class _Call:
         wanted = f"{declared.type.name.text}[{sizes}]" if sizes else declared.type.name.text
         came = describe(operand.type) if isinstance(operand, Array) else noun(operand)
         argument = self.written[declared.name.text]
-        return self.ctx.fault("US0414", f"the input {declared.name.text} of {self.name} is {wanted}, and {came} came", argument.span,
-                              "over several problems write [f(y[i]) for i in 0..n]" if isinstance(operand, Array) else None)
+        return self.ctx.fault(
+            "US0414",
+            f"the input {declared.name.text} of {self.name} is {wanted}, and {came} came",
+            argument.span,
+            "over several problems write [f(y[i]) for i in 0..n]" if isinstance(operand, Array) else None,
+        )
 
     # -- declarations
 
@@ -184,7 +203,9 @@ class _Call:
             return
         old = earlier.type if isinstance(earlier, Param) else (earlier.arguments, earlier.results, earlier.count)
         if old != new:
-            raise self.ctx.fault("US0414", f"{own} would have two types: {self.name} is called with different sizes", self.node.span)
+            raise self.ctx.fault(
+                "US0414", f"{own} would have two types: {self.name} is called with different sizes", self.node.span
+            )
 
     def _init(self, node: s.ParamDecl, type: Type) -> Graph:
         """The initial value, from what the caller has given."""
@@ -200,8 +221,10 @@ class _Call:
                 operand = outer.expr(argument.value)
             except LowerError:
                 raise self.ctx.fault(
-                    "US0505", f"the initial value of {self.name}.{node.name.text} depends on {declared.name.text}, "
-                    "and what is passed for it is made of more than `given` inputs", argument.span,
+                    "US0505",
+                    f"the initial value of {self.name}.{node.name.text} depends on {declared.name.text}, "
+                    "and what is passed for it is made of more than `given` inputs",
+                    argument.span,
                 ) from None
             with outer.at(argument.span):
                 names[declared.name.text] = Binding(Array(outer.as_value(operand)), declared.span, "input")

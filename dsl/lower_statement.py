@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..compiler.diagnostics import Span
 from ..compiler.graph.graph import LoopBody, Node, Region, Value, make_attrs
-from ..compiler.graph.types import Pick, Size, Type, is_integer
+from ..compiler.graph.types import Pick, Size, Type
 from . import syntax as s
 from .builtins.compose import broadcast, permute, reshape
 from .context import HOOKS, Binding, Context, LowerError, Poisoned, Retype, describe, lowers, noun, weak_kind
@@ -17,15 +17,11 @@ from .lower_index import Selection, read, select
 from .lower_sum import Span1D, enter_range
 from .operand import (
     Array,
-    CallableOperand,
     DTypeOperand,
-    FunctionOperand,
-    ModuleOperand,
     NoneOperand,
     Operand,
     SizeOperand,
     StringOperand,
-    StructOperand,
     TupleOperand,
     Weak,
     WeakExpression,
@@ -144,8 +140,13 @@ def check_target(ctx: Context, name: s.Name) -> None:
         raise ctx.fault("US0209", f"{name.text} is the name of a type", name.span, f"for example {name.text}_")
     if binding is not None and binding.kind in ("size", "iterations", "index", "module"):
         what = {"size": "a size", "iterations": "an iteration count", "index": "a loop index", "module": "a module"}[binding.kind]
-        raise ctx.fault("US0207", f"{name.text} is {what} and cannot be bound to a value", name.span,
-                        "choose another name", (f"{name.text} is declared at {binding.span}",))
+        raise ctx.fault(
+            "US0207",
+            f"{name.text} is {what} and cannot be bound to a value",
+            name.span,
+            "choose another name",
+            (f"{name.text} is declared at {binding.span}",),
+        )
 
 
 def bind(ctx: Context, name: s.Name, operand: Operand, span: Span) -> None:
@@ -165,9 +166,13 @@ def bind(ctx: Context, name: s.Name, operand: Operand, span: Span) -> None:
         return
     if isinstance(old.operand, _WEAK):
         if isinstance(operand, Array) and operand.type.rank:
-            raise ctx.fault("US0304", f"{name.text} is a number and is now bound to {describe(operand.type)}; the type of a name stays",
-                            span, f"give it its type first: {name.text}: {describe(operand.type)} = ...",
-                            (f"{name.text} is bound at {old.span}",))
+            raise ctx.fault(
+                "US0304",
+                f"{name.text} is a number and is now bound to {describe(operand.type)}; the type of a name stays",
+                span,
+                f"give it its type first: {name.text}: {describe(operand.type)} = ...",
+                (f"{name.text} is bound at {old.span}",),
+            )
         if not isinstance(operand, (*_WEAK, Array)):
             raise ctx.fault("US0304", f"{name.text} is a number and is now bound to {noun(operand)}", span)
         weak = weak_kind(operand) if isinstance(operand, _WEAK) else ""
@@ -180,13 +185,29 @@ def bind(ctx: Context, name: s.Name, operand: Operand, span: Span) -> None:
 
 def _kept(ctx: Context, name: s.Name, old: Binding, type: Type, operand: Operand, span: Span) -> Value:
     """A new value of a name, in the type it has."""
-    if isinstance(operand, Array) and (operand.type.rank != type.rank or not all(map(ctx.same_size, operand.type.shape, type.shape))):
-        hint = f"{name.text}: {describe(operand.type)} = ..." if old.weak else f"write to a part, {name.text}[...] = ..., or use another name"
-        raise ctx.fault("US0304", f"{name.text} is {describe(type)} and is now bound to {describe(operand.type)}; the type of a name stays",
-                        span, hint, (f"{name.text} is bound at {old.span}",))
+    if isinstance(operand, Array) and (
+        operand.type.rank != type.rank or not all(map(ctx.same_size, operand.type.shape, type.shape))
+    ):
+        hint = (
+            f"{name.text}: {describe(operand.type)} = ..."
+            if old.weak
+            else f"write to a part, {name.text}[...] = ..., or use another name"
+        )
+        raise ctx.fault(
+            "US0304",
+            f"{name.text} is {describe(type)} and is now bound to {describe(operand.type)}; the type of a name stays",
+            span,
+            hint,
+            (f"{name.text} is bound at {old.span}",),
+        )
     if not isinstance(operand, Array) and type.rank:
-        raise ctx.fault("US0304", f"{name.text} is {describe(type)} and is now bound to {noun(operand)}; the type of a name stays",
-                        span, f"{name.text}[...] = {noun(operand).split()[-1]}", (f"{name.text} is bound at {old.span}",))
+        raise ctx.fault(
+            "US0304",
+            f"{name.text} is {describe(type)} and is now bound to {noun(operand)}; the type of a name stays",
+            span,
+            f"{name.text}[...] = {noun(operand).split()[-1]}",
+            (f"{name.text} is bound at {old.span}",),
+        )
     if old.owner and not can_hold(operand, type.dtype, old):
         dtype = common([operand.type.dtype], [old.weak]) if isinstance(operand, Array) else WEAK_DTYPES[weak_kind(operand)]
         dtype = join(dtype, type.dtype) if old.forced else dtype
@@ -294,8 +315,12 @@ def _update(ctx: Context, target: s.Index, x: Value, selection: Selection, opera
 def _fitting(ctx: Context, value: Value, part: Type, span: Span) -> Value:
     """A value that broadcasts to a part, left as small as it is."""
     tail = part.shape[part.rank - value.type.rank :] if value.type.rank <= part.rank else ()
-    if value.type.rank > part.rank or not all(a.constant == 1 or ctx.same_size(a, b) for a, b in zip(value.type.shape, tail, strict=True)):
-        raise ctx.fault("US0301", f"{describe(value.type)} does not broadcast to the part it is stored in, {describe(part)}", span)
+    if value.type.rank > part.rank or not all(
+        a.constant == 1 or ctx.same_size(a, b) for a, b in zip(value.type.shape, tail, strict=True)
+    ):
+        raise ctx.fault(
+            "US0301", f"{describe(value.type)} does not broadcast to the part it is stored in, {describe(part)}", span
+        )
     return reshape(ctx.builder, value, _spelled(value.type.shape, tail))
 
 
@@ -321,7 +346,9 @@ def _loop(ctx: Context, node: s.For, generators: list[s.Generator]) -> None:
     unit.loops += 1
     owner = unit.loops
     changed = assigned_names(node.body)
-    carried = [n for n, b in ctx.names.items() if n in changed and b.kind in ("value", "input", "param") and b.operand is not None]
+    carried = [
+        n for n, b in ctx.names.items() if n in changed and b.kind in ("value", "input", "param") and b.operand is not None
+    ]
     forced: dict[str, str] = {}
     while True:
         before = len(unit.diagnostics)
@@ -370,7 +397,7 @@ def _attempt(
         else:
             block(inner, node.body)
             if node.until is not None:
-                until = _until(inner, node.until)
+                until = _test(inner, node.until)
         finals = []
         for name in carried:
             operand = inner.names[name].operand
@@ -379,15 +406,21 @@ def _attempt(
         return LoopBody(tuple(finals), until=until)
 
     outs = ctx.builder.loop(span.name, span.lower, span.upper, values, body, step=span.step, names=carried)
-    for name, out, binding in zip(carried, outs, bindings, strict=True):
+    for name, out in zip(carried, outs, strict=True):
         kept = ctx.names[name]
         ctx.names[name] = replace(kept, operand=Array(out), weak="" if kept.owner == 0 else kept.weak)
 
 
-def _until(ctx: Context, node: s.Expr) -> Value | None:
-    with ctx.reporting():
+def _test(ctx: Context, node: s.Expr) -> Value | None:
+    """A condition, or None if it is wrong, which is reported; in a function the error goes up."""
+    try:
         return condition(ctx, node)
-    return None
+    except (LowerError, Poisoned) as error:
+        if ctx.function:
+            raise
+        if isinstance(error, LowerError):
+            ctx.unit.report(error.diagnostic)
+        return None
 
 
 def condition(ctx: Context, node: s.Expr) -> Value:
@@ -408,10 +441,7 @@ def _if(ctx: Context, node: s.If) -> None:
 
 def _branches(ctx: Context, node: s.If, branches: list[s.Branch]) -> None:
     first = branches[0]
-    test = None
-    with ctx.reporting():
-        with ctx.at(first.span):
-            test = condition(ctx, first.condition)
+    test = _test(ctx, first.condition)
     facts = known_from(ctx, first.condition)
     then, then_nodes = _branch(ctx, facts[True], lambda inner: block(inner, first.body))
     if len(branches) > 1:
@@ -471,12 +501,15 @@ def _merged(ctx: Context, node: s.If, then: Context, other: Context, changed: di
 def _common_type(ctx: Context, name: str, node: s.If, a: Operand, b: Operand) -> Type:
     for operand in (a, b):
         if not isinstance(operand, (Array, *_WEAK)):
-            raise ctx.fault("US0309", f"{name} is {noun(operand)} in a branch, which cannot be chosen when the program runs", node.span)
+            raise ctx.fault(
+                "US0309", f"{name} is {noun(operand)} in a branch, which cannot be chosen when the program runs", node.span
+            )
     shapes = [o.type.shape if isinstance(o, Array) else () for o in (a, b)]
     arrays = {o.type.dtype for o in (a, b) if isinstance(o, Array)}
     if len(shapes[0]) != len(shapes[1]) or not all(map(ctx.same_size, *shapes)) or len(arrays) > 1:
-        raise ctx.fault("US0309", f"{name} is {noun(a)} in one branch and {noun(b)} in another", node.span,
-                        "bind it to the same type in both")
+        raise ctx.fault(
+            "US0309", f"{name} is {noun(a)} in one branch and {noun(b)} in another", node.span, "bind it to the same type in both"
+        )
     return Type(ctx.common_dtype(a, b), shapes[0])
 
 
@@ -557,6 +590,6 @@ def _return(ctx: Context, node: s.Return) -> None:
 
 @lowers(s.Iterations, s.ParamDecl, s.ModuleDecl, s.Objective)
 def _declaration(ctx: Context, node: s.Declaration) -> None:
-    raise ctx.fault("US0501", "declarations stand at the head of an algorithm's body", node.span, "move it before the first statement")
-
-
+    raise ctx.fault(
+        "US0501", "declarations stand at the head of an algorithm's body", node.span, "move it before the first statement"
+    )

@@ -133,7 +133,9 @@ def _array(ctx: Context, node: s.Comprehension) -> Operand:
 def index_sum(ctx: Context, name: str, node: s.Comprehension) -> Operand:
     """``sum(e for ...)`` and its relatives."""
     if name not in REDUCTIONS:
-        raise ctx.fault("US0416", f"{name} takes no generator", node.span, f"in brackets it is an array: {name}([... for i in 0..n])")
+        raise ctx.fault(
+            "US0416", f"{name} takes no generator", node.span, f"in brackets it is an array: {name}([... for i in 0..n])"
+        )
     return _lower(ctx, node, _Sum(ctx, name), product=name == "sum")
 
 
@@ -319,7 +321,9 @@ class _Body:
                     b.append(node)
                 return step(b, state, _product(b, self.factors))
             span = self.spans[depth]
-            (out,) = b.loop(span.name, span.lower, span.upper, [state], lambda s: LoopBody((level(depth + 1, s),)), step=span.step)
+            (out,) = b.loop(
+                span.name, span.lower, span.upper, [state], lambda s: LoopBody((level(depth + 1, s),)), step=span.step
+            )
             return out
 
         return level(0, start)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Union
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from ..compiler.diagnostics import Span
 from ..compiler.graph.graph import Builder, Graph, Value
@@ -150,21 +150,21 @@ class NoneOperand:
     """``None``: a new axis in an index, or an argument left out."""
 
 
-Operand = Union[
-    Array,
-    Weak,
-    SizeOperand,
-    WeakExpression,
-    FunctionOperand,
-    ModuleOperand,
-    StructOperand,
-    StringOperand,
-    DTypeOperand,
-    NameOperand,
-    TupleOperand,
-    CallableOperand,
-    NoneOperand,
-]
+Operand = (
+    Array
+    | Weak
+    | SizeOperand
+    | WeakExpression
+    | FunctionOperand
+    | ModuleOperand
+    | StructOperand
+    | StringOperand
+    | DTypeOperand
+    | NameOperand
+    | TupleOperand
+    | CallableOperand
+    | NoneOperand
+)
 
 
 class Lowering(Protocol):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import sys
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import Any, NoReturn
+from typing import Any
 
-from lark import Lark, Token
+from lark import Lark
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
-from ..compiler.diagnostics import Diagnostic, ProgramError, Source, Span
+from ..compiler import options
+from ..compiler.diagnostics import Diagnostic, ProgramError, Source
 from . import syntax as s
 from .indent import Indenter, IndentError
 from .syntax_errors import describe_character, describe_layout, describe_token
@@ -28,9 +29,22 @@ def _parser() -> tuple[Lark, TreeBuilder]:
     builder = TreeBuilder()
     grammar = (Path(__file__).parent / "grammar.lark").read_text(encoding="utf-8")
     parser = Lark(
-        grammar, parser="lalr", postlex=Indenter(), transformer=builder, keep_all_tokens=True, maybe_placeholders=True
-    )
+        grammar, parser="lalr", postlex=Indenter(), transformer=builder, keep_all_tokens=True, maybe_placeholders=True,
+        cache=_table_file(),
+    )  # fmt: skip
     return parser, builder
+
+
+def _table_file() -> str | bool:
+    """Where lark keeps the parse tables, which take longer to make than a program to check; False: nowhere."""
+    folder = options.current.cache
+    if folder is None:
+        return False
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return str(folder / f"grammar-{sys.version_info[0]}.{sys.version_info[1]}.tables")
 
 
 def parse(source: Source) -> s.Program:
@@ -103,6 +117,8 @@ def _check_depth(program: s.Program) -> None:
         node, depth = stack.pop()
         if depth > MAX_DEPTH:
             raise _Fault(
-                Diagnostic("US0108", f"this is nested more than {MAX_DEPTH} deep", node.span, suggestion="name a part of it first")
+                Diagnostic(
+                    "US0108", f"this is nested more than {MAX_DEPTH} deep", node.span, suggestion="name a part of it first"
+                )
             )
         stack.extend((child, depth + 1) for child in s.children(node))

@@ -32,8 +32,8 @@ class Call:
 
     def run(self, **chosen: Any) -> list[Any]:
         """The results, as NumPy arrays."""
-        inputs = [self.values[i.name] for i in self.handle.algorithm.inputs]
-        found = self.handle(*inputs, dtype=self.real, **self.counts, **self.sizes, **chosen)
+        routine = self.handle.routine(chosen)  # by hand, as an input may be called `target`
+        found = routine.call(self.values, params={}, iterations=self.counts, sizes=self.sizes, modules={}, dtype=self.real)
         return [np.asarray(v) for v in (found if isinstance(found, tuple) else (found,))]
 
 

@@ -7,16 +7,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from typing import Union
 
 from ..compiler.diagnostics import Source, Span
 
 #: Words with a meaning of their own. ``where`` is also the name of a builtin.
 KEYWORDS = frozenset(
-    "use fn algorithm given iterations param module objective for in by until if elif else return assert "
-    "where and or not True False None".split()
+    [
+        "use",
+        "fn",
+        "algorithm",
+        "given",
+        "iterations",
+        "param",
+        "module",
+        "objective",
+        "for",
+        "in",
+        "by",
+        "until",
+        "if",
+        "elif",
+        "else",
+        "return",
+        "assert",
+        "where",
+        "and",
+        "or",
+        "not",
+        "True",
+        "False",
+        "None",
+    ]
 )
-TYPE_NAMES = frozenset("real complex f16 bf16 f32 f64 c64 c128 i8 i16 i32 i64 bool key weights".split())
+TYPE_NAMES = frozenset(
+    ["real", "complex", "f16", "bf16", "f32", "f64", "c64", "c128", "i8", "i16", "i32", "i64", "bool", "key", "weights"]
+)
 
 
 @dataclass(frozen=True)
@@ -166,9 +191,21 @@ class Comprehension(Node):
     brackets: bool = False
 
 
-Expr = Union[
-    Name, Number, String, NoneLiteral, Unary, Binary, Compare, Call, Index, Attribute, TupleExpr, ListExpr, Comprehension
-]
+Expr = (
+    Name
+    | Number
+    | String
+    | NoneLiteral
+    | Unary
+    | Binary
+    | Compare
+    | Call
+    | Index
+    | Attribute
+    | TupleExpr
+    | ListExpr
+    | Comprehension
+)
 
 # -- types -----------------------------------------------------------------------------------------------------
 
@@ -298,8 +335,8 @@ class Objective(Node):
     body: tuple[Statement, ...]
 
 
-Declaration = Union[Iterations, ParamDecl, ModuleDecl, Objective]
-Statement = Union[Assign, Augment, For, If, Return, Assert, ExprStatement, Iterations, ParamDecl, ModuleDecl, Objective]
+Declaration = Iterations | ParamDecl | ModuleDecl | Objective
+Statement = Assign | Augment | For | If | Return | Assert | ExprStatement | Iterations | ParamDecl | ModuleDecl | Objective
 
 # -- top level -------------------------------------------------------------------------------------------------
 

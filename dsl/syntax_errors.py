@@ -22,7 +22,7 @@ _OTHER_LANGUAGES = {
     "while": "loops are `for k in 0..K:` or `for k in 0..K until condition:`",
     "def": "functions are `fn name(a, b) = expression` or `fn name(a, b):` with a block",
     "lambda": "write a `fn` and pass its name",
-    "import": "use `use prox` for a stdlib file or `use \"file.us\"` for one beside this",
+    "import": 'use `use prox` for a stdlib file or `use "file.us"` for one beside this',
     "from": "use `use prox: soft` to take names from a file",
     "class": "a program has `use`, `fn` and `algorithm` only",
     "print": "results are what an algorithm returns; use trace= from Python to see iterates",
@@ -39,7 +39,10 @@ def describe_layout(error: IndentError, span: Span) -> Diagnostic:
         return Diagnostic("US0103", "a tab in the indentation", span, suggestion="indent with spaces, for example four")
     if error.kind == "dedent":
         return Diagnostic(
-            "US0104", "this line's indentation matches no enclosing block", span, suggestion="align it with the block it belongs to"
+            "US0104",
+            "this line's indentation matches no enclosing block",
+            span,
+            suggestion="align it with the block it belongs to",
         )
     if error.kind == "close":
         return Diagnostic("US0105", f"`{error.token}` closes nothing", span, suggestion="remove it or open the bracket before it")
@@ -55,14 +58,21 @@ def describe_character(source: Source, line: int, column: int) -> Diagnostic:
     character = rest[:1] or " "
     span = Span(source, max(line, 1), column, max(line, 1), column + 1)
     if character in "\"'":
-        return Diagnostic("US0102", "this string is never closed on its line, or has a backslash", span,
-                          suggestion="end it with the same quote; strings have no escapes")
+        return Diagnostic(
+            "US0102",
+            "this string is never closed on its line, or has a backslash",
+            span,
+            suggestion="end it with the same quote; strings have no escapes",
+        )
     if character.isdigit():
         word = re.match(r"[\w.]+", rest)
         length = len(word.group()) if word else 1
-        return Diagnostic("US0102", f"`{rest[:length]}` is neither a number nor a name",
-                          Span(source, line, column, line, column + length),
-                          suggestion="a name starts with a letter; a product needs `*`")
+        return Diagnostic(
+            "US0102",
+            f"`{rest[:length]}` is neither a number nor a name",
+            Span(source, line, column, line, column + length),
+            suggestion="a name starts with a letter; a product needs `*`",
+        )
     hint = {"!": "negation is `not`, inequality is `!=`", "&": "write `and`", "|": "write `or`", "^": "a power is `**`",
             "{": "there are no sets and dictionaries", "~": "write `not`", ";": "one statement per line",
             "<": None, "\\": "lines join inside brackets"}.get(character)  # fmt: skip
@@ -78,17 +88,31 @@ def describe_token(token: Token, span: Span, previous: Span | None, accepted: Se
         before = line[previous.column - 1 : previous.end_column - 1] if previous.line == previous.end_line else ""
         if before == "." and line[: previous.column - 1][-1:].isdigit():
             at = Span(previous.source, previous.line, previous.column - 1, previous.line, previous.end_column)
-            return Diagnostic("US0106", "a float literal has a digit on both sides of its point", at, suggestion="write 1.0, not 1.")
+            return Diagnostic(
+                "US0106", "a float literal has a digit on both sides of its point", at, suggestion="write 1.0, not 1."
+            )
     if token.type == "_INDENT":
-        return Diagnostic("US0104", "this line is indented more than the block it is in", span,
-                          suggestion="align it with the line above, or end that line with `:`")
+        return Diagnostic(
+            "US0104",
+            "this line is indented more than the block it is in",
+            span,
+            suggestion="align it with the line above, or end that line with `:`",
+        )
     if "_INDENT" in accepted and token.type != "_INDENT":
-        return Diagnostic("US0104", "an indented block is missing after the line that ends with `:`", span,
-                          suggestion="indent the lines that belong to it")
+        return Diagnostic(
+            "US0104",
+            "an indented block is missing after the line that ends with `:`",
+            span,
+            suggestion="indent the lines that belong to it",
+        )
     if text == "." and before.isdigit():
-        return Diagnostic("US0106", "a float literal has a digit on both sides of its point", previous, suggestion="write 1.0, not 1.")
+        return Diagnostic(
+            "US0106", "a float literal has a digit on both sides of its point", previous, suggestion="write 1.0, not 1."
+        )
     if text == "." and "INT" in accepted:
-        return Diagnostic("US0106", "a float literal has a digit on both sides of its point", span, suggestion="write 0.5, not .5")
+        return Diagnostic(
+            "US0106", "a float literal has a digit on both sides of its point", span, suggestion="write 0.5, not .5"
+        )
     if text in ("if", "else") and token.type in ("IF", "ELSE") and "_NL" in accepted:
         return Diagnostic("US0109", "a conditional expression is written where(condition, a, b)", span)
     for word, place in ((before, previous), (text, span)):
@@ -97,7 +121,9 @@ def describe_token(token: Token, span: Span, previous: Span | None, accepted: Se
     if text in KEYWORDS and "NAME" in accepted and token.type != "NAME" and not _starts_expression(accepted):
         return Diagnostic("US0110", f"`{text}` is a keyword and cannot be a name", span, suggestion=f"for example `{text}_`")
     if token.type == "EQUAL" and "_NL" not in accepted and "EQUAL" not in accepted and "__ANON_1" not in accepted:
-        return Diagnostic("US0101", f"`=` cannot stand here; expected {_expected(accepted)}", span, suggestion="a comparison is `==`")
+        return Diagnostic(
+            "US0101", f"`=` cannot stand here; expected {_expected(accepted)}", span, suggestion="a comparison is `==`"
+        )
     found = {"_NL": "the line ends", "$END": "the file ends", "_DEDENT": "the block ends"}.get(token.type, f"found `{text}`")
     after = f" after `{before.strip()}`" if before.strip() else ""
     return Diagnostic("US0101", f"expected {_expected(accepted)}{after}, but {found}", span)

@@ -291,4 +291,3 @@ class TreeBuilder(Transformer[Token, Any]):
 
     def ellipsis(self, c: list[Any]) -> s.EllipsisItem:
         return s.EllipsisItem(self._span(c))
-

@@ -16,7 +16,9 @@ def resolve_type(ctx: Context, node: s.TypeExpr) -> Type:
         raise ctx.fault("US0509", "weights as values are not supported yet", node.span)
     if name not in DTYPES:
         close = get_close_matches(name, DTYPES, 1)
-        raise ctx.fault("US0509", f"{name} is no type", node.name.span, close[0] if close else f"the types are {', '.join(DTYPES)}")
+        raise ctx.fault(
+            "US0509", f"{name} is no type", node.name.span, close[0] if close else f"the types are {', '.join(DTYPES)}"
+        )
     if name == "key" and node.sizes:
         raise ctx.fault("US0509", "a key has no sizes", node.span, "fold(rng, i) derives one key per i")
     return Type(name, tuple(resolve_size(ctx, size) for size in node.sizes))

@@ -40,7 +40,9 @@ def read_source(path: Path, shown: str | None = None) -> Source:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise ProgramError([Diagnostic("US0601", f"cannot read {source.name}: {error.strerror}", Span(source, 1, 1, 1, 1))]) from None
+        raise ProgramError(
+            [Diagnostic("US0601", f"cannot read {source.name}: {error.strerror}", Span(source, 1, 1, 1, 1))]
+        ) from None
     try:
         return Source(source.name, raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -96,7 +98,9 @@ class _Loader:
         if not use.names:
             name = Path(use.path).stem
             if not name.isidentifier():
-                self._fault("US0604", f"{name!r} is no name that a file can be used under", use.span, "name what you need: use \"...\": f")
+                self._fault(
+                    "US0604", f"{name!r} is no name that a file can be used under", use.span, 'name what you need: use "...": f'
+                )
             elif name in scope.definitions or name in scope.files:
                 self._fault("US0208", f"{name} is defined twice", use.span, "take names from the file: use ...: f")
             else:
@@ -132,22 +136,36 @@ class _Loader:
             path = STDLIB / f"{use.path}.us"
             if not path.is_file():
                 known = sorted(p.stem for p in STDLIB.glob("*.us"))
-                self._fault("US0601", f"the standard library has no {use.path}", use.span,
-                            _close(use.path, known) or (f"it has {', '.join(known)}" if known else None))
+                self._fault(
+                    "US0601",
+                    f"the standard library has no {use.path}",
+                    use.span,
+                    _close(use.path, known) or (f"it has {', '.join(known)}" if known else None),
+                )
                 return None
             return path
         relative = Path(use.path)
         if "\0" in use.path or relative.is_absolute() or ".." in relative.parts or relative.suffix != ".us" or "\\" in use.path:
-            self._fault("US0604", "a file in use is a .us file beside this one, or in a folder beside it", use.span,
-                        'for example use "local/ops.us": blur')
+            self._fault(
+                "US0604",
+                "a file in use is a .us file beside this one, or in a folder beside it",
+                use.span,
+                'for example use "local/ops.us": blur',
+            )
             return None
         if folder is None:
-            self._fault("US0604", "a program given as text lies in no folder, so it cannot use files", use.span, "load it from a file")
+            self._fault(
+                "US0604", "a program given as text lies in no folder, so it cannot use files", use.span, "load it from a file"
+            )
             return None
         path = (folder / relative).resolve()
         if not path.is_file():
-            self._fault("US0601", f"there is no file {use.path} beside this one", use.span,
-                        _close(relative.name, [p.name for p in path.parent.glob("*.us")] if path.parent.is_dir() else []))
+            self._fault(
+                "US0601",
+                f"there is no file {use.path} beside this one",
+                use.span,
+                _close(relative.name, [p.name for p in path.parent.glob("*.us")] if path.parent.is_dir() else []),
+            )
             return None
         return path
 

@@ -81,7 +81,9 @@ class _Vectorizer:
             rule = lookup(node.op).batch
             if rule is None:
                 raise NotVectorizable(node.op)
-            made = rule(self.b, node, tuple(map(self.value, node.inputs)), tuple(n in self.lifted for n in node.inputs), self.axis.count)
+            made = rule(
+                self.b, node, tuple(map(self.value, node.inputs)), tuple(n in self.lifted for n in node.inputs), self.axis.count
+            )
         self.lifted.update((v.name, m) for v, m in zip(node.outputs, made, strict=True))
 
     def value(self, name: str) -> Value:

@@ -1,4 +1,5 @@
-"""Random graphs for property tests: elementwise with broadcasting, views, updates, reductions, contractions, scans, loops.
+"""Random graphs for property tests: elementwise with broadcasting, views, updates, reductions, contractions, scans,
+branches and loops with indices, descending and triangular ones too.
 
 Values stay bounded, so that float32 and reordering show only rounding. ``USED`` counts the ops drawn.
 """
@@ -23,9 +24,10 @@ _BINARY = ["add", "sub", "mul"]
 
 
 class _Maker:
-    def __init__(self, draw: st.DrawFn, b: Builder, values: Sequence[Value], smooth: bool) -> None:
+    def __init__(self, draw: st.DrawFn, b: Builder, values: Sequence[Value], smooth: bool, index: str = "") -> None:
         self.draw, self.b, self.smooth = draw, b, smooth
         self.values = list(values)
+        self.index = index  # of the loop around, which runs within 0..K
 
     def pick(self, rank: int | None = None) -> Value:
         fitting = [v for v in self.values if rank is None or v.type.rank == rank]
@@ -102,12 +104,38 @@ class _Maker:
         if kind == 2 and x.type.rank == 2:
             y = self.op("permute", x, axes=(-1, -2))
             return self.bounded(self.op("einsum", x, y, spec="ij,jk->ik"))
+        if kind == 4 and x.type.rank == 2:
+            vectors = [v for v in self.values if v.type.shape == x.type.shape[1:]]
+            if vectors:
+                return self.bounded(self.op("einsum", x, self.draw(st.sampled_from(vectors)), spec="ij,j->i"))
         if kind == 3 and x.type.rank < 3:
             return self.bounded(self.op("einsum", x, x, spec="i,i->" if x.type.rank == 1 else "ij,ij->i"))
         return self.bounded(self.op("sum", x, axes=axes))
 
+    def indexed(self) -> Value:
+        """Something at, or up to, the index of the loop around."""
+        long = [v for v in self.values if v.type.shape[:1] == (Size.of("K"),)]
+        if not self.index or not long:
+            return self.branch()
+        x = self.draw(st.sampled_from(long))
+        rest = [Range(Size.of(0), s) for s in x.type.shape[1:]]
+        if self.draw(st.booleans()):
+            part = self.op("slice", x, items=(Range(Size.of(0), Size.of(self.index) + 1), *rest))
+            return self.bounded(self.op("sum", part, axes=(-x.type.rank,)))
+        mode = self.draw(st.sampled_from(["set", "add"]))
+        return self.op("update", x, self.bounded(self.pick(0)), items=(At(Size.of(self.index)), *rest), mode=mode)
+
+    def branch(self) -> Value:
+        """One of two ways, chosen by data."""
+        if self.smooth:
+            return self.elementwise()
+        x, test = self.pick(), self.op("lt", self.pick(0), self.op("const", value=0.1, dtype="f64"))
+        then = self.b.region([], lambda: [self.op("neg", self.bounded(x))])
+        otherwise = self.b.region([], lambda: [x if self.draw(st.booleans()) else self.op("mul", x, self.pick(0))])
+        return self.op("if", test, regions=(then, otherwise), types=(x.type,))
+
     def step(self, depth: int) -> None:
-        makers = [self.elementwise, self.elementwise, self.view, self.update, self.reduce]
+        makers = [self.elementwise, self.elementwise, self.view, self.update, self.reduce, self.indexed]
         if depth < 2 and self.draw(st.integers(0, 4)) == 0:
             self.values += self.loop(depth)
             return
@@ -122,7 +150,7 @@ class _Maker:
         thetas = [v for v in self.values if v.type.shape == (Size.of("K"),)]
 
         def body(*carried: Value) -> LoopBody:
-            inner = _Maker(self.draw, self.b, [*self.values, *carried], self.smooth)
+            inner = _Maker(self.draw, self.b, [*self.values, *carried], self.smooth, index)
             if thetas and not triangular:
                 inner.values.append(self.op("slice", thetas[0], items=(At(Size.of(index)),)))
             inner.values.append(self.op("size_value", value=Size.of(index), dtype="f64"))

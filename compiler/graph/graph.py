@@ -11,12 +11,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
-
-import networkx as nx
+from typing import TYPE_CHECKING, Any
 
 from ..diagnostics import Span
 from .types import Size, SizeLike, Type
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ class Graph:
     @cached_property
     def dataflow(self) -> nx.DiGraph:
         """Top-level dataflow on networkx: nodes are positions in ``nodes``, edges carry value names."""
+        import networkx as nx  # slow to import, and a program is checked without it
+
         digraph = nx.DiGraph()
         producer: dict[str, int] = {}
         for position, node in enumerate(self.nodes):

@@ -1,8 +1,8 @@
 """The rules of ``simplify`` on single nodes, as a table.
 
-A rule takes a node and the producers of its inputs; it names the value that replaces the node's output, or gives a simpler node, or
-None if it does not apply. Every rule keeps results bit for bit, NaN, infinity and the sign of zero included (so ``x * 0`` and
-``x + 0`` stay).
+A rule takes a node and the producers of its inputs; it names the value that replaces the node's output, or gives a simpler
+node, or None if it does not apply. Every rule keeps results bit for bit, NaN, infinity and the sign of zero included (so
+``x * 0`` and ``x + 0`` stay).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Types = Mapping[str, Type]
 def literal(producers: Producers, name: str) -> object:
     """The number that a value is (everywhere, if it is an array), or None."""
     node = producers.get(name)
-    while node is not None and node.op == "broadcast":
+    while node is not None and node.op in ("broadcast", "reshape", "permute"):
         node = producers.get(node.inputs[0])
     return node.attr("value") if node is not None and node.op == "const" else None
 

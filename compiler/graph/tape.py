@@ -14,8 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import networkx as nx
-
 from .graph import Node, free_names, walk
 from .ops.table import lookup
 from .types import Size, Type, size_fn
@@ -68,6 +66,8 @@ def _minimum_cut(
     args: set[str], producer: Mapping[str, Node], wanted: Sequence[str], types: Mapping[str, Type], index: str
 ) -> set[str]:
     """The smallest set of values that, with cheap ops, gives ``wanted``; of equals the one that computes least again."""
+    import networkx as nx  # slow to import, and a program is checked without it
+
     flow = nx.DiGraph()
     flow.add_nodes_from(("start", "end"))
     for name in wanted:

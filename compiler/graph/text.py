@@ -107,7 +107,8 @@ def _evaluate(node: ast.expr) -> Any:
 
 
 _LINE = re.compile(
-    r"^(?:(?P<outs>%[^\s,]+(?:, %[^\s,]+)*) = )?(?P<op>\w+)\((?P<ins>[^()]*)\) \{(?P<attrs>.*)\} :(?P<types>[^{]*?)(?P<open> \{)?$"
+    r"^(?:(?P<outs>%[^\s,]+(?:, %[^\s,]+)*) = )?(?P<op>\w+)\((?P<ins>[^()]*)\)"
+    r" \{(?P<attrs>.*)\} :(?P<types>[^{]*?)(?P<open> \{)?$"
 )
 
 

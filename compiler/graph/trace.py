@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ..diagnostics import DataError
 from .graph import Graph, Node, Region, Value, make_attrs
-from .tape import trip_count
+from .tape import stack_length
 
 
 def traceable(graph: Graph) -> dict[str, tuple[int, int]]:
@@ -51,7 +51,7 @@ def trace(graph: Graph, names: Sequence[str]) -> Graph:
 def _stack(node: Node, n: int, label: str) -> Node:
     region = node.regions[0]
     count, stacked = len(region.args), node.attr("stacked", 0)
-    length = node.attr("stack_size") or trip_count(node)
+    length = stack_length(node, ())
     type = region.args[n].type
     out = Value(label, type.with_shape(length, *type.shape))
     at = count + stacked

@@ -19,7 +19,31 @@ lookup("add")
 OPS_TESTED = sorted(n for n, o in OPS.items() if o.family == "elementwise" and not o.library and n != "cast")
 DTYPES = ["f32", "f64", "c64", "c128", "i8", "i16", "i32", "i64", "bool"]
 SPECIAL = {
-    "real": [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 3.0, 20.5, -30.0, 1e-6, -1e-6, 100.0, -100.0, inf, -inf, nan, 1e10, 7.25, -3.0, 2.0],
+    "real": [
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        0.5,
+        -0.5,
+        1.5,
+        2.5,
+        -2.5,
+        3.0,
+        20.5,
+        -30.0,
+        1e-6,
+        -1e-6,
+        100.0,
+        -100.0,
+        inf,
+        -inf,
+        nan,
+        1e10,
+        7.25,
+        -3.0,
+        2.0,
+    ],
     "integer": [0, 1, -1, 2, -2, 3, -3, 7, -7, 100, -100, 127, -128, 5, -5, 11],
 }
 ARITY = {"where": 3, "add": 2, "sub": 2, "mul": 2, "div": 2, "floordiv": 2, "mod": 2, "pow": 2, "maximum": 2, "minimum": 2, "eq": 2, "ne": 2,
@@ -127,7 +151,11 @@ def test_casts(source: str) -> None:
     arrays, body, outputs = [array("x", source, len(x))], [], []
     for target in DTYPES:
         arrays.append(array(f"to_{target}", target, len(x), scope="output"))
-        body.append(loop("i", 0, len(x), store(f"to_{target}", ["i"], Call("cast", (load("x", "i", dtype=source),), target)), kind="vector"))
+        body.append(
+            loop(
+                "i", 0, len(x), store(f"to_{target}", ["i"], Call("cast", (load("x", "i", dtype=source),), target)), kind="vector"
+            )
+        )
         outputs.append(torch.empty(len(x), dtype=TORCH[target]))
     run(function("casts", arrays, *body), [x], outputs)
     cast = OPS["cast"].numerics
@@ -152,10 +180,19 @@ def test_literal_powers(dtype: str, exponent: float) -> None:
 def test_gamma_family_is_accurate(name: str) -> None:
     """Against mpmath: 1e-12 in double, relative to values of at least 1."""
     mpmath = pytest.importorskip("mpmath")
-    exact = {"lgamma": lambda v: mpmath.log(abs(mpmath.gamma(v))), "digamma": mpmath.digamma, "polygamma1": lambda v: mpmath.psi(1, v)}[name]
+    exact = {
+        "lgamma": lambda v: mpmath.log(abs(mpmath.gamma(v))),
+        "digamma": mpmath.digamma,
+        "polygamma1": lambda v: mpmath.psi(1, v),
+    }[name]
     x = torch.cat([torch.linspace(0.01, 40, 300), torch.linspace(-20.03, -0.02, 200), torch.tensor([1e3, 1e8, 1e-9])]).double()
     x64, x32 = torch.empty_like(x), torch.empty(len(x))
-    arrays = [array("x", "f64", len(x)), array("w", "f32", len(x)), array("y", "f64", len(x), scope="output"), array("z", "f32", len(x), scope="output")]
+    arrays = [
+        array("x", "f64", len(x)),
+        array("w", "f32", len(x)),
+        array("y", "f64", len(x), scope="output"),
+        array("z", "f32", len(x), scope="output"),
+    ]
     body = [
         loop("i", 0, len(x), store("y", ["i"], Call(name, (load("x", "i", dtype="f64"),), "f64")), kind="vector"),
         loop("i", 0, len(x), store("z", ["i"], Call(name, (load("w", "i", dtype="f32"),), "f32")), kind="vector"),

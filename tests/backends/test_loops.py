@@ -35,11 +35,17 @@ def close(found: torch.Tensor, expected: torch.Tensor, tolerance: float | None =
 def matvec(m: int, n: int, dtype: str = "f32", *, transposed: bool = False, parallel: bool = True) -> Function:
     """``o = A @ x``, or ``A.T @ x`` in one sweep over rows."""
     kind = "parallel" if parallel else "serial"
-    arrays = [array("A", dtype, m, n), array("x", dtype, m if transposed else n), array("o", dtype, n if transposed else m, scope="output")]
+    arrays = [
+        array("A", dtype, m, n),
+        array("x", dtype, m if transposed else n),
+        array("o", dtype, n if transposed else m, scope="output"),
+    ]
     product = mul(load("A", "i", "j", dtype=dtype), load("x", "i" if transposed else "j", dtype=dtype))
     if transposed:
         sweep = loop("i", 0, m, loop("j", 0, n, store("o", ["j"], product, "add"), kind=f"{kind} vector"))
-        return function("mtv", arrays, loop("j", 0, n, store("o", ["j"], zero(dtype)), kind=f"{kind} vector"), Barrier(), sweep, Barrier())
+        return function(
+            "mtv", arrays, loop("j", 0, n, store("o", ["j"], zero(dtype)), kind=f"{kind} vector"), Barrier(), sweep, Barrier()
+        )
     dot = loop("j", 0, n, store("o", ["i"], product, "add"), kind="vector")
     return function("mv", arrays, loop("i", 0, m, store("o", ["i"], zero(dtype)), dot, kind=kind), Barrier())
 
@@ -59,7 +65,14 @@ SIZES = st.integers(1, 45)
 
 
 @settings(max_examples=25, deadline=None)
-@given(m=SIZES, n=SIZES, dtype=st.sampled_from(["f32", "f64"]), transposed=st.booleans(), machine=st.sampled_from(MACHINES), team=st.integers(1, 3))
+@given(
+    m=SIZES,
+    n=SIZES,
+    dtype=st.sampled_from(["f32", "f64"]),
+    transposed=st.booleans(),
+    machine=st.sampled_from(MACHINES),
+    team=st.integers(1, 3),
+)
 def test_matrix_times_vector(m: int, n: int, dtype: str, transposed: bool, machine: Machine, team: int) -> None:
     """Both directions, every remainder of rows and lanes."""
     a, x = random(dtype, m, n), random(dtype, m if transposed else n, seed=1)
@@ -75,7 +88,14 @@ def test_matrix_product(m: int, k: int, n: int, dtype: str, kind: str, machine: 
     """Tiles of several rows and vectors; an unmarked row loop is found to be independent."""
     a, b = random(dtype, m, k), random(dtype, k, n, seed=1)
     out = torch.full((m, n), float("nan"), dtype=TORCH[dtype])
-    run(product(m, k, n, dtype, kind=kind), [a, b], [out], team_size=team if kind == "parallel" else 1, machine=machine, strict=strict)
+    run(
+        product(m, k, n, dtype, kind=kind),
+        [a, b],
+        [out],
+        team_size=team if kind == "parallel" else 1,
+        machine=machine,
+        strict=strict,
+    )
     close(out, a @ b)
 
 
@@ -139,7 +159,12 @@ def test_sum_of_squared_differences(machine: Machine) -> None:
     m, n, d = 6, 9, 37
     difference = Call("sub", (load("a", "i", "l"), load("b", "j", "l")), "f32")
     term = Call("div", (Call("pow", (difference, Literal(2.0, "f32")), "f32"), load("w", "l")), "f32")
-    body = loop("i", 0, m, loop("j", 0, n, store("o", ["i", "j"], zero()), loop("l", 0, d, store("o", ["i", "j"], term, "add"), kind="vector")))
+    body = loop(
+        "i",
+        0,
+        m,
+        loop("j", 0, n, store("o", ["i", "j"], zero()), loop("l", 0, d, store("o", ["i", "j"], term, "add"), kind="vector")),
+    )
     arrays = [array("a", "f32", m, d), array("b", "f32", n, d), array("w", "f32", d), array("o", "f32", m, n, scope="output")]
     a, b, w = random("f32", m, d), random("f32", n, d, seed=1), random("f32", d, seed=2).abs() + 0.5
     out = torch.empty(m, n)
@@ -218,7 +243,8 @@ def test_special_values_survive_reductions(value: float) -> None:
     a[3, 5], x[6] = value, 0.0
     o = torch.empty(9)
     run(matvec(9, 40), [a, x], [o])
-    assert o[3].isnan() and (o[[0, 1, 2, 4, 5, 6, 7, 8]] == 0).all()
+    assert o[3].isnan()
+    assert (o[[0, 1, 2, 4, 5, 6, 7, 8]] == 0).all()
 
 
 @pytest.mark.parametrize("team", [1, 2, 5])
@@ -286,7 +312,15 @@ def test_integer_expressions_and_guards() -> None:
     body: list[Tree] = [loop("i", 0, n, store(f"o{k}", ["i"], FromInt(e, "i64"))) for k, e in enumerate(forms)]
     guard = op("and", op("!=", op("%", "i", 3), 0), op("or", op("<=", "i", 4), op("not", op(">", 9, "i"))))
     last = f"o{len(forms)}"
-    body.append(loop("i", 0, n, If(guard, Block((store(last, ["i"], Literal(1, "i64")),)), Block((store(last, ["i"], Literal(-1, "i64")),))), kind="vector"))
+    body.append(
+        loop(
+            "i",
+            0,
+            n,
+            If(guard, Block((store(last, ["i"], Literal(1, "i64")),)), Block((store(last, ["i"], Literal(-1, "i64")),))),
+            kind="vector",
+        )
+    )
     f = function("ints", arrays, *body)
     found = [torch.empty(n, dtype=torch.int64) for _ in arrays]
     run(f, [], found)
@@ -298,7 +332,11 @@ def test_integer_expressions_and_guards() -> None:
 
 def test_steps_and_lower_bounds() -> None:
     """Loops with steps, split over teams too."""
-    f = function("steps", [array("o", "f32", 50, scope="output")], loop("i", 3, 48, store("o", ["i"], FromInt(op("+", "i", 0), "f32")), kind="parallel", step=4))
+    f = function(
+        "steps",
+        [array("o", "f32", 50, scope="output")],
+        loop("i", 3, 48, store("o", ["i"], FromInt(op("+", "i", 0), "f32")), kind="parallel", step=4),
+    )
     for team in (1, 2, 3):
         o = torch.zeros(50)
         run(f, [], [o], team_size=team)
@@ -325,7 +363,11 @@ def test_shared_parts_are_computed_once() -> None:
     value: Expr = load("x", "i")
     for _ in range(10):
         value = Call("add", (value, value), "f32")
-    f = function("doubling", [array("x", "f32", 8), array("o", "f32", 8, scope="output")], loop("i", 0, 8, store("o", ["i"], value), kind="vector"))
+    f = function(
+        "doubling",
+        [array("x", "f32", 8), array("o", "f32", 8, scope="output")],
+        loop("i", 0, 8, store("o", ["i"], value), kind="vector"),
+    )
     x, o = random("f32", 8), torch.empty(8)
     run(f, [x], [o])
     close(o, x * 2.0**10)
@@ -335,11 +377,17 @@ def test_a_wrong_writer_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted faults of the writer fail the comparison that the tests above make."""
     x, o = random("f32", 20), torch.empty(20)
     value = Call("sub", (load("x", "i"), Literal(1.0, "f32")), "f32")
-    f = function("planted", [array("x", "f32", 20), array("o", "f32", 20, scope="output")], loop("i", 0, 20, store("o", ["i"], value), kind="vector"))
+    f = function(
+        "planted",
+        [array("x", "f32", 20), array("o", "f32", 20, scope="output")],
+        loop("i", 0, 20, store("o", ["i"], value), kind="vector"),
+    )
     run(f, [x], [o])
     close(o, x - 1)
     right = Printer.call
-    monkeypatch.setattr(Printer, "call", lambda self, e, args: right(self, Call("add", e.args, e.dtype) if e.op == "sub" else e, args))
+    monkeypatch.setattr(
+        Printer, "call", lambda self, e, args: right(self, Call("add", e.args, e.dtype) if e.op == "sub" else e, args)
+    )
     from unspool.backends import build as builder
     from unspool.backends.emit import emit
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Union
 
 import torch
 
@@ -15,7 +14,7 @@ TORCH = {
     "f32": torch.float32, "f64": torch.float64, "c64": torch.complex64, "c128": torch.complex128, "i8": torch.int8, "i16": torch.int16,
     "i32": torch.int32, "i64": torch.int64, "bool": torch.bool, "key": torch.int64,
 }  # fmt: skip
-Index = Union[Int, str, int]
+Index = Int | str | int
 
 
 def index(value: Index) -> Int:

@@ -60,7 +60,7 @@ def test_programs(make: Callable[[], Graph], pattern: str, reverse: bool) -> Non
 def test_shared_operands_stay_shared() -> None:
     many = batch(programs.ista(), [False, True, False, False])
     products = [n for n in walk(many.nodes) if n.op == "einsum"]
-    assert [str(many.types[i]) for n in products for i in n.inputs if many.types[i].rank == 2][0] == "f64[m, n]"
+    assert next(str(many.types[i]) for n in products for i in n.inputs if many.types[i].rank == 2) == "f64[m, n]"
     assert {str(many.types[n.inputs[0]]) for n in products} == {"f64[m, n]"}
 
 

@@ -55,8 +55,8 @@ def gradients(graph: Graph, seed: int) -> tuple[list[torch.Tensor], list[torch.T
     outputs = interpret(graph, inputs, SIZES)
     g = torch.Generator().manual_seed(seed + 1)
     cotangents = [torch.randn(o.shape, generator=g, dtype=o.dtype) for o in outputs]
-    want = torch.autograd.grad([o for o in outputs if o.requires_grad], inputs,
-                               [c for c, o in zip(cotangents, outputs, strict=True) if o.requires_grad], allow_unused=True)  # fmt: skip
+    live = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]
+    want = torch.autograd.grad([o for o, _ in live], inputs, [c for _, c in live], allow_unused=True)
     reverse = simplify(backward(graph, range(len(inputs))))
     verify(reverse)
     got = interpret(reverse, [*(x.detach() for x in inputs), *cotangents], SIZES)

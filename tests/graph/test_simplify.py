@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.graph import programs
-from tests.graph.programs import at, row, scalar
+from tests.graph.programs import row, scalar
 from unspool.compiler.graph.graph import Builder, Graph, LoopBody, Node, Value, walk
 from unspool.compiler.graph.interp import interpret
 from unspool.compiler.graph.simplify import simplify
@@ -106,8 +106,8 @@ KEPT: dict[str, Make] = {
     "over itself": lambda b, x: b.op("div", x, x),
     "cast that rounds": lambda b, x: b.op("cast", b.op("cast", x, dtype="f32"), dtype="f64"),
     "two zeros": lambda b, x: b.op("mul", b.op("div", x, scalar(b, 0.0)), b.op("div", x, scalar(b, -0.0))),
-    "widening product": lambda b, x: b.op("mul", b.op("slice", x, items=(*at(0), whole("n"))), b.op("broadcast", scalar(b, 1), shape=x.type.shape)),
-}  # fmt: skip
+    "widening product": lambda b, x: b.op("mul", row(b, x, 0), b.op("broadcast", scalar(b, 1), shape=x.type.shape)),
+}
 
 
 @pytest.mark.parametrize("name", KEPT)
