@@ -46,11 +46,13 @@ def _linear(e: Int) -> tuple[tuple[Int, int], ...]:
     if e.op in ("//", "%", "min", "max"):
         e = Int(e.op, tuple(simple(a) for a in e.args))
         values = [constant(a) for a in e.args]
-        if len(values) == 2 and values[0] is not None and values[1] is not None:
-            a, b = values
-            if e.op in ("min", "max") or b:
-                folded = {"min": min(a, b), "max": max(a, b), "//": a // b if b else 0, "%": a % b if b else 0}
-                return _linear(const(folded[e.op]))
+        known = [v for v in values if v is not None]
+        if len(values) == len(known) == 2:
+            x, y = known
+            if e.op in ("min", "max"):
+                return _linear(const(min(x, y) if e.op == "min" else max(x, y)))
+            if y:
+                return _linear(const(x // y if e.op == "//" else x % y))
         if e.op == "//" and values[1] == 1:
             return _linear(e.args[0])
     return ((e, 1),)

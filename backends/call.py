@@ -72,6 +72,9 @@ class Routine:
         if param.name not in self._initial:
             self._initial[param.name] = Executor(graph, tuple(self.iterations), Settings("interpreter"))
         tensors = [given[v.name] for v in graph.inputs]
+        if real in ("f16", "bf16"):  # torch has few ops in half precision: computed in f32, then rounded
+            real = "f32"
+            tensors = [t.float() if v.type.dtype == "real" else t for v, t in zip(graph.inputs, tensors, strict=True)]
         lead = leading([(v.name, v.type, tuple(t.shape)) for v, t in zip(graph.inputs, tensors, strict=True)])
         (value,) = self._initial[param.name](tensors, lead, real, binding.sizes)
         rank = graph.result_types[0].rank

@@ -65,7 +65,8 @@ def store(value: Tensor, constraint: Constraint, name: str) -> Tensor:
     check(value, constraint, name)
     kind = constraint.kind
     if kind == "positive":
-        return value + torch.log(-torch.expm1(-value))  # the inverse of softplus
+        wide = value.double()
+        return (wide + torch.log(-torch.expm1(-wide))).to(value.dtype)  # the inverse of softplus
     if kind == "simplex":
         return value.clamp_min(torch.finfo(value.dtype).tiny).log()
     return value.clone()

@@ -56,6 +56,7 @@ class HostPlan:
         self.plans: dict[int, KernelPlan] = {}
         self._graphs: dict[tuple[bool, ...], Graph] = {}
         self._parts: dict[int, Graph] = {}
+        self._half = any(t.dtype in ("f16", "bf16") for t in program.graph.types.values())
         for node in walk(program.graph.nodes):
             if node.op == "kernel":
                 number = node.attr("number")
@@ -67,12 +68,18 @@ class HostPlan:
         self, tensors: Sequence[Tensor], batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], modules: Modules
     ) -> Sequence[Tensor]:
         """Results of the graph on flat tensors, recorded by autograd op by op."""
-        if batch is None:
-            return interpret(self.program.graph, tensors, sizes, modules=modules, kernels=self._kernel)
-        flags = tuple(batched)
-        if flags not in self._graphs:
-            self._graphs[flags] = batch_graph(self.program.graph, flags)
-        return interpret(self._graphs[flags], tensors, {**sizes, "batch": batch}, modules=modules, kernels=self._kernel)
+        graph = self.program.graph
+        if batch is not None:
+            flags = tuple(batched)
+            if flags not in self._graphs:
+                self._graphs[flags] = batch_graph(graph, flags)
+            graph, sizes = self._graphs[flags], {**sizes, "batch": batch}
+        try:
+            return interpret(graph, tensors, sizes, modules=modules, kernels=self._kernel)
+        except RuntimeError as error:
+            if self._half:  # torch has not every op in half precision
+                raise DataError(f"{graph.name} cannot run in half precision: {str(error).splitlines()[0]}") from error
+            raise
 
     def _kernel(self, node: Node, tensors: list[Tensor], sizes: Mapping[str, int]) -> list[Tensor]:
         number = node.attr("number")

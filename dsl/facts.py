@@ -31,9 +31,14 @@ class Facts:
         return frozenset(name for name, _, _ in self.bounds)
 
     def canonical(self, size: Size) -> Size:
-        """The size with names replaced by what ``where`` says they equal."""
+        """The size as ``where`` lets it be written: with ``m == n`` one of the names, with ``2 * n == 3 * m`` one of the two."""
         for name, value in self.equal:
             size = size.substitute({name: value})
+        for zero in self.zero:
+            monomial, c = zero.terms[0]
+            factor = dict(size.terms).get(monomial, 0)
+            if factor and factor % c == 0:
+                size = size - zero * (factor // c)
         return size
 
     def with_nonneg(self, *sizes: Size) -> Facts:
@@ -55,9 +60,11 @@ class Facts:
             equal = (*tuple((n, v.substitute(rule)) for n, v in self.equal), (name, rest))
             nonneg = (*tuple(p.substitute(rule) for p in self.nonneg), rest - 1)
             bounds = tuple((n, low.substitute(rule), high.substitute(rule)) for n, low, high in self.bounds)
-            zero = tuple(p.substitute(rule) for p in self.zero)
+            zero = tuple(z for z in (p.substitute(rule) for p in self.zero) if z.terms and z.terms[0][0])
             return replace(self, equal=equal, nonneg=nonneg, zero=zero, bounds=bounds, _memo={})
-        return replace(self, zero=(*self.zero, difference), _memo={}).with_nonneg(difference, -difference)
+        if not difference.terms or not difference.terms[0][0]:
+            return self
+        return replace(self, zero=(*self.zero, difference), _memo={})
 
     def with_condition(self, left: Size, op: str, right: Size) -> Facts:
         """The facts and one comparison (``!=`` tells nothing)."""
@@ -81,14 +88,7 @@ class Facts:
 
     def same(self, left: Size, right: Size) -> bool:
         """Are the two sizes equal by form or by an equality of ``where``?"""
-        difference = self.canonical(left) - self.canonical(right)
-        if not difference.terms:
-            return True
-        for zero in self.zero:
-            zero = self.canonical(zero)
-            if zero.terms and difference == zero * (difference.terms[0][1] // zero.terms[0][1]):
-                return True
-        return False
+        return not self.canonical(left - right).terms
 
     def is_nonneg(self, size: Size) -> bool:
         """Is the size provably at least 0?"""

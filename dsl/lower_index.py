@@ -222,18 +222,22 @@ def slice_range(ctx: Context, node: s.Slice, size: Size) -> Range:
                 "US0205", f"the step of a slice is a literal integer, not {known}", node.step.span, "for example 2 or -1"
             )
         step = known
-    zero, minus = Size.of(0), Size.of(-1)
-    first, last = (zero, size) if step > 0 else (minus, size - 1)
-    start = _bound(ctx, node.start, size, first, last) if node.start else (zero if step > 0 else size - 1)
-    stop = _bound(ctx, node.stop, size, first, last) if node.stop else (size if step > 0 else minus)
-    span = stop - start if step > 0 else start - stop
-    width = max_size(ctx.facts, span, zero)
-    count = width if abs(step) == 1 else ctx.facts.canonical((width + (abs(step) - 1)) // abs(step))
+    zero, facts = Size.of(0), ctx.facts
+    start, from_end = _bound(ctx, node.start) if node.start else (zero if step > 0 else size - 1, False)
+    stop, to_end = _bound(ctx, node.stop) if node.stop else (size if step > 0 else Size.of(-1), False)
+    if step > 0:  # only what makes the length too large is clamped: a slice of length 0 may start anywhere
+        start = max_size(facts, start + size, zero) if from_end else start
+        stop = stop + size if to_end else min_size(facts, stop, size)
+    else:
+        start = start + size if from_end else min_size(facts, start, size - 1)
+        stop = max_size(facts, stop + size, Size.of(-1)) if to_end else stop
+    width = max_size(facts, stop - start if step > 0 else start - stop, zero)
+    count = width if abs(step) == 1 else facts.canonical((width + (abs(step) - 1)) // abs(step))
     return Range(start, count, step)
 
 
-def _bound(ctx: Context, node: s.Expr, size: Size, first: Size, last: Size) -> Size:
-    """A bound of a slice: counted from the end if negative, then clamped to ``first..last``."""
+def _bound(ctx: Context, node: s.Expr) -> tuple[Size, bool]:
+    """A bound of a slice, and whether it is negative: counted from the end."""
     operand = ctx.expr(node)
     if isinstance(operand, NoneOperand):
         raise ctx.fault("US0205", "None as a bound of a slice", node.span, "leave the bound out")
@@ -242,7 +246,7 @@ def _bound(ctx: Context, node: s.Expr, size: Size, first: Size, last: Size) -> S
     with ctx.at(node.span):
         bound = ctx.facts.canonical(ctx.size_of(operand))
     if ctx.facts.is_nonneg(bound):
-        return min_size(ctx.facts, bound, last)
+        return bound, False
     if ctx.facts.less(bound, Size.of(0)):
-        return max_size(ctx.facts, bound + size, first)
+        return bound, True
     raise ctx.fault("US0205", f"the slice bound {bound} can be negative or not", node.span, f"add `where {bound} >= 0`")

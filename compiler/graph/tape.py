@@ -21,9 +21,10 @@ from .types import Size, Type, size_fn
 #: A size with a name counts as this many elements.
 NOMINAL = 256
 #: The state is recorded instead of residuals if it is this many times smaller.
-SAVING = 4
+SAVING = 16
 #: Families of ops that are computed again rather than recorded; random numbers follow from their counters.
 _CHEAP = frozenset({"elementwise", "view", "constructor", "random"})
+_VECTOR = 4 * NOMINAL  # bytes below which saving does not count
 _BYTES = {"bool": 1, "i8": 1, "f16": 2, "bf16": 2, "i16": 2, "f64": 8, "i64": 8, "key": 8, "complex": 8, "c64": 8, "c128": 16}
 
 
@@ -42,7 +43,7 @@ def choose(args: Iterable[str], body: Sequence[Node], needed: Iterable[str], typ
     wanted = sorted(n for n in set(needed) if n in own or n in producer)
     residuals = _minimum_cut(own, producer, wanted, types, index)
     state = {n for n in _reached(wanted, producer, set()) if n in own}
-    if _weight(state, types) * SAVING <= _weight(residuals, types):
+    if max(_weight(state, types), _VECTOR) * SAVING <= _weight(residuals, types):
         residuals = state
     again = _reached(wanted, producer, residuals) - residuals
     nodes = tuple(n for n in body if any(v.name in again for v in n.outputs))
@@ -77,7 +78,8 @@ def _minimum_cut(
         name = todo.pop()
         fixed = not any(index in s.names() for s in types[name].shape)  # its row has the same shape in every iteration
         if fixed:
-            flow.add_edge((name, "in"), (name, "out"), capacity=_weight([name], types))
+            view = name in producer and lookup(producer[name].op).family == "view"  # of equals, what it is a view of
+            flow.add_edge((name, "in"), (name, "out"), capacity=16 * _weight([name], types) + view)
         else:
             flow.add_edge((name, "in"), (name, "out"))
         if name in args or (fixed and not _is_cheap(producer[name])):

@@ -169,7 +169,7 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_compiler_that_fails(cache: Path) -> None:
     """Its words are in the message, and nothing is cached."""
-    with pytest.raises(CompileError, match="kernel.c"):
+    with pytest.raises(CompileError, match=r"kernel.c"):
         builder.build("this is no C;", "broken")
     assert files(cache) == []
     with options.scope(compiler="false"), pytest.raises(CompileError, match="'false' does not run"):
