@@ -136,7 +136,7 @@ BODIES = {
     "new axis in a target": ("S[None, 0] = x[None]\nreturn S", "real[n, n]", np.concatenate([X[None], S[1:]], 0)),
     "broadcast into a slice": ("S[1:3] = x\nreturn S", "real[n, n]", np.concatenate([S[:1], [X, X], S[3:]], 0)),
     "picked elements": ("x[idx] = 1\nreturn x", "real[n]", np.array([1, X[1], 1, X[3], X[4]])),
-    "picked and added, once as in NumPy": ("x[idx] += 1\nreturn x", "real[n]", [*X, 1, 0, 1, 0, 0]),
+    "picked and added, once as in NumPy": ("x[idx] += 1\nreturn x", "real[n]", X + np.array([1, 0, 1, 0, 0])),
     "picked apart go in front": ("return S[idx, :, None][:, 0, 0] + S[idx[0], 0]", "real[3]", S[[2, 0, 2], 0] + S[2, 0]),
     "scalar and picked apart go in front": ("T = zeros(2, n, n)\nT[0] = S\nreturn T[0, :, idx]", "real[3, n]", S.T[[2, 0, 2]]),
     "ellipsis": ("return S[..., 0] + S[0, ...]", "real[n]", S[:, 0] + S[0]),
