@@ -46,12 +46,13 @@ static inline double us_random_normal_f64(int64_t key, int64_t counter) {
   m = large ? m * 0.5 : m;
   double s = (m - 1) / (m + 1), t = s * s;
   double radius = sqrt(-2 * (e * $LN2 + (2 * s) * ($horner(LOG, t))));
-  uint32_t q = w.b >> 30, f = w.b & 0x3fffffff;
+  uint32_t f = w.b & 0x3fffffff;  // bits 31 and 30 of w.b are the quadrant
   int swap = f > 0x20000000;
   double x = (double)(int32_t)(swap ? 0x40000000 - f : f) * $STEP, z = x * x;
   double sine = ($horner(SIN, z)) * x, cosine = $horner(COS, z);
-  double y = ((q & 1) == 1) != swap ? sine : cosine;
-  y = q == 1 || q == 2 ? -y : y;
+  uint32_t odd = (w.b & 0x40000000) ^ (swap ? 0x40000000 : 0);
+  double y = odd != 0 ? sine : cosine;
+  y = (int32_t)(w.b ^ w.b << 1) < 0 ? -y : y;  // the middle quadrants
   return radius * y;
 }
 //= us_random_normal_f32

@@ -46,7 +46,7 @@ static inline double us_digamma_f64(double x) {
   series = series * s - 1.0 / 120;
   series = series * s + 1.0 / 12;
   double value = log(w) - 0.5 * v - series * s - sum;
-  double r = x - rint(x), cotangent = cos(3.14159265358979323846 * r) / sin(3.14159265358979323846 * r);
+  double r = x - rint(x), cotangent = sin(3.14159265358979323846 * (0.5 - fabs(r))) / sin(3.14159265358979323846 * r);
   value = mirrored ? value - 3.14159265358979323846 * cotangent : value;
   value = x < 0 && x == floor(x) ? NAN : value;
   return x == 0 ? -copysign(INFINITY, x) : value;

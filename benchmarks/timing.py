@@ -53,9 +53,18 @@ def machine() -> dict[str, object]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
+
+
+def caution(facts: dict[str, object]) -> str:
+    """A sentence to print when the machine was already busy before we began (``facts`` taken then), else nothing."""
+    load, cores = facts["load"], facts["cores"]
+    if isinstance(load, float) and isinstance(cores, int) and load > 0.75 * cores:
+        return f"Caution: the machine was busy (load {load} on {cores} cores); these times are not worth quoting."
+    return ""
 
 
 def _processor() -> str:

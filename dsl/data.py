@@ -54,7 +54,10 @@ def _load(path: Path) -> Any:
         found = np.load(path, allow_pickle=False)
         if isinstance(found, np.lib.npyio.NpzFile):
             with found:
-                return {n: found[n] for n in found.files}
+                entries = {n: found[n] for n in found.files}
+            if all(isinstance(v, np.ndarray) for v in entries.values()):
+                return entries
+            raise ValueError("it has entries that are no arrays")
         return found
     except FileNotFoundError:
         raise DataError(f"there is no file {path}") from None

@@ -58,7 +58,7 @@ class Facts:
                 continue
             rule = {name: rest}
             equal = (*tuple((n, v.substitute(rule)) for n, v in self.equal), (name, rest))
-            nonneg = (*tuple(p.substitute(rule) for p in self.nonneg), rest - 1)
+            nonneg = tuple(q for q in (*(p.substitute(rule) for p in self.nonneg), rest - 1) if q.constant is None)
             bounds = tuple((n, low.substitute(rule), high.substitute(rule)) for n, low, high in self.bounds)
             zero = tuple(z for z in (p.substitute(rule) for p in self.zero) if z.terms and z.terms[0][0])
             return replace(self, equal=equal, nonneg=nonneg, zero=zero, bounds=bounds, _memo={})
@@ -182,7 +182,7 @@ class _Proof:
                 return low.constant
         best = 1
         for fact in self.facts.nonneg:  # name - c >= 0
-            if len(fact.terms) <= 2 and fact.terms[0][0] == (name,) and fact.terms[0][1] == 1:
+            if fact.terms and len(fact.terms) <= 2 and fact.terms[0][0] == (name,) and fact.terms[0][1] == 1:
                 rest = (fact - name).constant
                 if rest is not None:
                     best = max(best, -rest)

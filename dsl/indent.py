@@ -26,9 +26,19 @@ class Indenter(PostLex):
 
     always_accept = ("_NL", *_OPEN, *_CLOSE)
 
+    def __init__(self) -> None:
+        self.brackets: list[Token] = []  # open ones, for messages
+        self.last: list[Token] = []  # the last two tokens, for messages
+
     def process(self, stream: Iterator[Token]) -> Iterator[Token]:
+        self.brackets, self.last = [], []
+        for token in self._blocks(stream):
+            self.last = [*self.last[-1:], token]
+            yield token
+
+    def _blocks(self, stream: Iterator[Token]) -> Iterator[Token]:
         levels = [0]
-        brackets: list[Token] = []
+        brackets = self.brackets
         token = None
         for token in stream:
             if token.type == "_NL":

@@ -125,11 +125,12 @@ def declare_sizes(ctx: Context, decl: s.AlgorithmDecl) -> None:
         for size in needed:
             for name in _names_in(size):
                 _declare_size(ctx, name, "size")
+    values = {item.name.text for item in decl.inputs}  # not in a condition of where: it says so itself
     bound = "an input's type binds it where it stands alone: real[n]"
     for where in (*(x.type for x in decl.inputs), *decl.results, *decl.where):
         for size in where.sizes if isinstance(where, s.TypeExpr) else (where,):
             for name in _names_in(size):
-                if name.text not in ctx.names:
+                if name.text not in ctx.names and not (where in decl.where and name.text in values):
                     ctx.names[name.text] = Binding(None, name.span, "size")
                     ctx.unit.report(ctx.fault("US0504", f"the size {name.text} is never bound", name.span, bound).diagnostic)
 
@@ -149,6 +150,14 @@ def conditions(ctx: Context, node: s.Expr) -> list[Condition]:
         raise ctx.fault("US0507", "a condition of `where` compares sizes", node.span, "for example n >= 3")
     sizes = []
     for operand in node.operands:
+        for name in _names_in(operand):
+            if name.text in ctx.names and ctx.names[name.text].kind not in ("size", "iterations"):
+                raise ctx.fault(
+                    "US0507",
+                    f"a condition of `where` compares sizes, and {name.text} is a value",
+                    name.span,
+                    "assert it in the body",
+                )
         found = ctx.expr(operand)
         if not isinstance(found, SizeOperand) and not (isinstance(found, Weak) and type(found.number) is int):
             raise ctx.fault("US0507", f"a condition of `where` compares sizes, not {noun(found)}", operand.span)

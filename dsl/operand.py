@@ -27,7 +27,7 @@ class BuiltinError(Exception):
     """
 
     def __init__(
-        self, message: str, argument: int | str | None = None, suggestion: str | None = None, code: str = "US0401"
+        self, message: str, argument: int | str | None = None, suggestion: str | None = None, code: str = "US0404"
     ) -> None:
         super().__init__(message)
         self.message = message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -16,7 +17,7 @@ from ..compiler import options
 from ..compiler.diagnostics import Diagnostic, ProgramError, Source
 from . import syntax as s
 from .indent import Indenter, IndentError
-from .syntax_errors import describe_character, describe_layout, describe_token
+from .syntax_errors import describe_character, describe_layout, describe_token, indentation
 from .tree_builder import SyntaxFault, TreeBuilder
 
 #: Expressions and blocks may be nested this deep; more is an error, not a crash.
@@ -25,14 +26,14 @@ _LOCK = Lock()
 
 
 @lru_cache(maxsize=1)
-def _parser() -> tuple[Lark, TreeBuilder]:
-    builder = TreeBuilder()
+def _parser() -> tuple[Lark, TreeBuilder, Indenter]:
+    builder, indenter = TreeBuilder(), Indenter()
     grammar = (Path(__file__).parent / "grammar.lark").read_text(encoding="utf-8")
     parser = Lark(
-        grammar, parser="lalr", postlex=Indenter(), transformer=builder, keep_all_tokens=True, maybe_placeholders=True,
+        grammar, parser="lalr", postlex=indenter, transformer=builder, keep_all_tokens=True, maybe_placeholders=True,
         cache=_table_file(),
     )  # fmt: skip
-    return parser, builder
+    return parser, builder, indenter
 
 
 def _table_file() -> str | bool:
@@ -76,14 +77,14 @@ def _definitions(text: str) -> list[str]:
     """The text cut before each line that starts a definition, each part at its own place."""
     starts = [m.start() for m in re.finditer(r"^(?:use|fn|algorithm)\b", text, re.MULTILINE)]
     parts = []
-    for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
+    for start, end in pairwise([*starts, len(text)]):
         parts.append("\n" * text.count("\n", 0, start) + text[start:end])
     return parts
 
 
 def _parse(source: Source, text: str) -> s.Program:
     with _LOCK:
-        parser, builder = _parser()
+        parser, builder, indenter = _parser()
         builder.source = source
         try:
             # the first newline gives the first line an indentation; spans are counted one line back
@@ -91,7 +92,7 @@ def _parse(source: Source, text: str) -> s.Program:
         except IndentError as error:
             raise _Fault(describe_layout(error, builder.token_span(error.token))) from None
         except UnexpectedToken as error:
-            raise _Fault(_unexpected(error, builder, source)) from None
+            raise _Fault(_unexpected(error, indenter, builder)) from None
         except UnexpectedCharacters as error:
             raise _Fault(describe_character(source, error.line - 1, error.column)) from None
         except UnexpectedInput as error:
@@ -103,12 +104,15 @@ def _parse(source: Source, text: str) -> s.Program:
     return program
 
 
-def _unexpected(error: UnexpectedToken, builder: TreeBuilder, source: Source) -> Diagnostic:
-    history = error.token_history or []
+def _unexpected(error: UnexpectedToken, indenter: Indenter, builder: TreeBuilder) -> Diagnostic:
     accepted = error.accepts if isinstance(error.accepts, set) else set(error.expected)
-    previous = history[-1] if history else None
-    before = builder.token_span(previous) if previous is not None else None
-    return describe_token(error.token, builder.token_span(error.token), before, accepted)
+    before = [t for t in indenter.last if t is not error.token][-1:]
+    span = builder.token_span(error.token)
+    for bracket in indenter.brackets[-1:]:  # a line that starts no further right than the one with the bracket is a new one
+        opened = builder.token_span(bracket)
+        if span.line > opened.line and span.column <= indentation(opened):
+            return describe_layout(IndentError("open", bracket), opened)
+    return describe_token(error.token, span, builder.token_span(before[0]) if before else None, accepted)
 
 
 def _check_depth(program: s.Program) -> None:

@@ -52,6 +52,17 @@ def describe_layout(error: IndentError, span: Span) -> Diagnostic:
     return Diagnostic("US0105", message, span, suggestion="close it with `%s`" % (")" if error.token == "(" else "]"))
 
 
+def keyword_as_name(text: str, span: Span) -> Diagnostic:
+    """A keyword where a name stands."""
+    return Diagnostic("US0110", f"`{text}` is a keyword and cannot be a name", span, suggestion=f"for example `{text}_`")
+
+
+def indentation(span: Span) -> int:
+    """The column in which the line of a span starts."""
+    line = span.source.text.split("\n")[span.line - 1]
+    return len(line) - len(line.lstrip()) + 1
+
+
 def describe_character(source: Source, line: int, column: int) -> Diagnostic:
     """A place where no token starts."""
     rest = source.text.split("\n")[line - 1][column - 1 :] if line >= 1 else ""
@@ -119,7 +130,7 @@ def describe_token(token: Token, span: Span, previous: Span | None, accepted: Se
         if word in _OTHER_LANGUAGES and (place is previous or token.type == "NAME"):
             return Diagnostic("US0109", f"`{word}` is not part of the language", place, suggestion=_OTHER_LANGUAGES[word])
     if text in KEYWORDS and "NAME" in accepted and token.type != "NAME" and not _starts_expression(accepted):
-        return Diagnostic("US0110", f"`{text}` is a keyword and cannot be a name", span, suggestion=f"for example `{text}_`")
+        return keyword_as_name(text, span)
     if token.type == "EQUAL" and "_NL" not in accepted and "EQUAL" not in accepted and "__ANON_1" not in accepted:
         return Diagnostic(
             "US0101", f"`=` cannot stand here; expected {_expected(accepted)}", span, suggestion="a comparison is `==`"

@@ -12,6 +12,7 @@ from lark import Token, Transformer
 
 from ..compiler.diagnostics import Diagnostic, Source, Span
 from . import syntax as s
+from .syntax_errors import keyword_as_name
 
 
 class SyntaxFault(Exception):
@@ -63,6 +64,9 @@ class TreeBuilder(Transformer[Token, Any]):
         return _Group([x for x in c if isinstance(x, s.Node)], self._span(c))
 
     def _name(self, token: Token) -> s.Name:
+        """A name; the lexer takes a keyword for one where only a name can stand."""
+        if token in s.KEYWORDS and token.type == "NAME":
+            raise SyntaxFault(keyword_as_name(str(token), self.token_span(token)))
         return s.Name(self.token_span(token), str(token))
 
     def _names(self, c: list[Any]) -> _Group:

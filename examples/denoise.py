@@ -26,7 +26,7 @@ from torch import Tensor
 
 import unspool as us
 from benchmarks import eager
-from benchmarks.timing import interleaved, machine
+from benchmarks.timing import caution, interleaved, machine
 
 HERE = Path(__file__).parent
 NOISE = 0.1  # standard deviation; the photographs are in 0..1
@@ -114,13 +114,14 @@ def timings(
         for name, run in forward.items():
             error = ((run() - expected).abs().max() / expected.abs().max()).item()
             assert error < 1e-4, f"{name} computes something else: relative error {error:.1e}"
-        first = interleaved(forward, rounds=9, on_round=advance)
+        first = interleaved(forward, rounds=9, seconds=12, on_round=advance)
     both = interleaved(
         {
             "unspool": gradient(lambda: layer(image, strength), [*layer.parameters(), strength]),
             "torch eager": gradient(lambda: eager.tv(image, strength, tau, sigma), [tau, sigma, strength]),
         },
         rounds=9,
+        seconds=12,
         on_round=advance,
     )
     progress.update(task, completed=2 * 9)
@@ -175,7 +176,7 @@ def main() -> None:
     arguments.add_argument("--readme-picture", type=Path, help="write the README's picture there, too")
     chosen = arguments.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
-    console = Console()
+    console, facts = Console(), machine()
 
     teacher, clean = photograph("china.jpg"), photograph("flower.jpg")
     noisy = add_noise(clean, seed=1)
@@ -198,7 +199,7 @@ def main() -> None:
         after = {name: getattr(layer, name).detach().clone() for name in names}
         times = timings(layer, noisy, clean, log_strength.exp(), progress)
 
-    results = Table(title=f"Denoising a photograph it has not seen ({clean.shape[2]} x {clean.shape[1]}, noise {NOISE})")
+    results = Table(title=f"A photograph it has not seen, noise {NOISE}")
     results.add_column("")
     results.add_column("PSNR", justify="right")
     results.add_column("strength", justify="right")
@@ -207,9 +208,8 @@ def main() -> None:
     results.add_row("trained", f"{psnr(trained, clean):.2f} dB", f"{log_strength.exp().item():.3f}")
     console.print(results)
 
-    facts = machine()
     speed = Table(
-        title=f"{ITERATIONS} iterations on 3 x {clean.shape[1]} x {clean.shape[2]}, float32, milliseconds (median, interleaved)",
+        title=f"{ITERATIONS} iterations at 3 x {clean.shape[1]} x {clean.shape[2]}, float32: milliseconds, interleaved medians",
         caption=f"{facts['processor']}, {facts['threads']} threads, torch {facts['torch']}",
     )
     speed.add_column("")
@@ -222,6 +222,8 @@ def main() -> None:
             cells += [f"{1e3 * row[mode]:.1f}", f"{row[mode] / ours[mode]:.1f}x"] if mode in row else ["", ""]
         speed.add_row(name, *cells)
     console.print(speed)
+    if warning := caution(facts):
+        console.print(warning, style="yellow")
     if "torch.compile, one iteration" not in times:
         console.print("torch.compile is left out: it needs a C++ compiler (g++), and there is none here.")
 
@@ -233,7 +235,8 @@ def main() -> None:
     pictures = {"noisy": noisy, "untrained": untrained, "trained": trained, "original": clean}
     if chosen.readme_picture:
         strip(pictures, clean, chosen.readme_picture)
-    console.print(f"Compiling and learning took {learning:.0f} s. Pictures: {chosen.out}/before.png, after.png, parameters.png")
+    console.print(f"Compiling and learning took {learning:.0f} s. Pictures: before.png, after.png, parameters.png in")
+    console.print(f"{chosen.out}/", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import re
 from math import inf, nan
 
 import pytest
@@ -13,7 +15,7 @@ from unspool.compiler.graph.ops.table import OPS, OpTypeError, infer, lookup
 from unspool.compiler.graph.types import Type
 from unspool.compiler.loops.tree import Call, Literal
 
-from .trees import TORCH, array, function, load, loop, random, run, store
+from .trees import TORCH, array, build, function, load, loop, random, run, store
 
 lookup("add")
 OPS_TESTED = sorted(n for n, o in OPS.items() if o.family == "elementwise" and not o.library and n != "cast")
@@ -233,3 +235,14 @@ def test_an_unknown_op_is_refused() -> None:
     body = loop("i", 0, 4, store("y", ["i"], Call("polygamma", (load("x", "i"),), "f32")))
     with pytest.raises(CompileError, match="no polygamma of f32"):
         CTarget().emit(function("f", [array("x", "f32", 4), array("y", "f32", 4, scope="output")], body))
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or platform.libc_ver()[0] != "glibc", reason="libmvec is glibc's on x86")
+def test_vector_loops_call_vector_functions() -> None:
+    """exp, and sin with cos of one value, are computed a vector at a time."""
+    x = load("x", "i")
+    value = Call("add", (Call("exp", (x,), "f32"), Call("mul", (Call("sin", (x,), "f32"), Call("cos", (x,), "f32")), "f32")), "f32")
+    f = function("vectors", [array("x", "f32", 64), array("o", "f32", 64, scope="output")], loop("i", 0, 64, store("o", ["i"], value), kind="vector"))
+    binary = build(f).path.read_bytes()
+    for name in (b"expf", b"sinf", b"cosf"):
+        assert re.search(rb"_ZGV[a-e]N\d+v_" + name, binary), name

@@ -10,7 +10,7 @@ import torch
 from tests.graph import programs
 from unspool.compiler.diagnostics import CompileError
 from unspool.compiler.graph.adjoint import backward
-from unspool.compiler.graph.graph import Builder, Graph, LoopBody, Node, walk
+from unspool.compiler.graph.graph import Builder, Graph, LoopBody, Node, Value, walk
 from unspool.compiler.graph.interp import interpret
 from unspool.compiler.graph.simplify import simplify
 from unspool.compiler.graph.text import parse_graph, print_graph
@@ -134,7 +134,7 @@ def stopping(used: bool) -> Graph:
     b = Builder("stopping")
     x = b.input("x", Type.of("f64"))
 
-    def body(z: object) -> LoopBody:
+    def body(z: Value) -> LoopBody:
         new = b.op("mul", z, z)
         return LoopBody((new,), until=b.op("lt", new, programs.scalar(b, 0.1)))
 
@@ -163,3 +163,21 @@ def test_complex_gradients_are_torchs() -> None:
     found = interpret(reverse, [*inputs, *given], sizes)
     for got, want in zip(found, by_torch(graph, inputs, given, sizes), strict=True):
         torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-10)
+
+
+def test_a_long_inner_loop_is_run_again_not_recorded() -> None:
+    b = Builder("inner")
+    A, x = b.input("A", Type.of("f64", "n", "n")), b.input("x", Type.of("f64", "n"))
+
+    def body(x: Value) -> LoopBody:
+        return LoopBody(b.loop("t", 0, "T", [x], lambda z: LoopBody((b.op("sin", b.op("einsum", A, z, spec="ij,j->i")),))))
+
+    graph = b.finish(b.loop("k", 0, "K", [x], body))
+    reverse = simplify(backward(graph, [0, 1]))
+    outer = [n for n in reverse.nodes if n.op == "for"]
+    assert [str(v.type) for v in outer[0].outputs] == ["f64[n]", "f64[K, n]"]  # the state, not T rows of it
+    assert [n.attr("step") for n in loops(reverse)] == [1, 1, -1, 1, -1]
+    inputs, sizes = draw(graph, {"n": 3}), {"n": 3, "K": 2, "T": 3}
+    given = [torch.ones(3, dtype=torch.float64)]
+    for got, want in zip(interpret(reverse, [*inputs, *given], sizes), by_torch(graph, inputs, given, sizes), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)

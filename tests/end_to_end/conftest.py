@@ -1,0 +1,17 @@
+"""Nothing in these tests may fall back to the interpreter unnoticed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import pytest
+
+from unspool.backends.execute import FallbackWarning
+
+
+@pytest.fixture(autouse=True)
+def no_silent_fallback() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FallbackWarning)
+        yield
