@@ -213,7 +213,7 @@ def width(c: Contraction, rows: int, machine: Machine) -> int:
     """Vectors side by side in a tile of ``rows`` rows."""
     room = max(1, machine.accumulators // (rows * len(c.stores)))
     if c.style == "dot":
-        wanted = max(1, 8 // (rows * len(c.stores)))
+        wanted = max(2, 8 // (rows * len(c.stores)))  # two cache lines of a row at a time
     else:
         wanted = 8 if rows == 1 else machine.accumulators // 6 if rows <= 6 else room
     wanted = max(1, min(wanted, room))
@@ -228,7 +228,7 @@ def width(c: Contraction, rows: int, machine: Machine) -> int:
 def rows(c: Contraction, loop: Loop, machine: Machine) -> int:
     """Iterations of the loop around that a tile takes."""
     if c.style == "dot":
-        best = 8 if machine.registers >= 32 else 4
+        best = 4
     else:
         count = trip(c.vector)
         vectors = 4 if count is None else max(1, count // tile_lanes(c, machine))
