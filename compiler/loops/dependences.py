@@ -110,7 +110,7 @@ def _domain_condition(statement: Statement, rename: Mapping[str, Size]) -> str:
     for d in statement.dims:
         name = isl.affine_text(rename.get(d.name, Size.of(d.name)))
         parts.append(f"{isl.affine_text(d.lower.substitute(rename))} <= {name} < {isl.affine_text(d.upper.substitute(rename))}")
-    parts += [f"{isl.affine_text(g.size.substitute(rename))} {g.op} 0" for g in statement.guards]
+    parts += [f"{isl.affine_text(g.size.substitute(rename))} {g.op.replace('==', '=')} 0" for g in statement.guards]
     return " and ".join(parts)
 
 

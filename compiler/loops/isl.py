@@ -83,7 +83,7 @@ def _tuple(statement: Statement) -> str:
 def domain_text(statement: Statement, params: Sequence[str]) -> str:
     """The set of a statement's instances, in isl notation."""
     constraints = [f"{affine_text(d.lower)} <= {d.name} < {affine_text(d.upper)}" for d in statement.dims]
-    constraints += [f"{affine_text(g.size)} {g.op} 0" for g in statement.guards]
+    constraints += [f"{affine_text(g.size)} {g.op.replace('==', '=')} 0" for g in statement.guards]
     condition = f" : {' and '.join(constraints)}" if constraints else ""
     return f"{head(params)}{{ {_tuple(statement)}{condition} }}"
 
