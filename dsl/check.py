@@ -11,7 +11,6 @@ from difflib import get_close_matches
 from ..compiler.diagnostics import Diagnostic, Span
 from . import syntax as s
 from .builtins.all import BUILTINS
-from .lower_statement import assigned_names
 from .uses import FileScope
 
 _DECLARATIONS = (s.Iterations, s.ParamDecl, s.ModuleDecl, s.Objective)
@@ -68,7 +67,7 @@ class _Checker:
             self.fault("US0201", f"unknown name {name.text}", name.span, hint)
 
     def _unknown(self, fn: s.Fn) -> Iterator[s.Name]:
-        bound = {p.text for p in fn.parameters} | set(assigned_names(fn.body)) | set(self.scope.definitions)
+        bound = {p.text for p in fn.parameters} | set(s.assigned_names(fn.body)) | set(self.scope.definitions)
         bound |= set(self.scope.files) | s.TYPE_NAMES | set(BUILTINS)
         reported: set[str] = set()
         for name in _used_names(fn.body, frozenset(bound)):
@@ -172,7 +171,7 @@ class _Checker:
                     trail.append((called, self._calls(called)))
 
     def _calls(self, fn: s.Fn) -> Iterator[tuple[s.Fn, Span]]:
-        local = {p.text for p in fn.parameters} | set(assigned_names(fn.body))
+        local = {p.text for p in fn.parameters} | set(s.assigned_names(fn.body))
         for statement in fn.body:
             for node in s.descend(statement):
                 if isinstance(node, s.Name) and node.text not in local:

@@ -32,7 +32,7 @@ from .operand import (
 from .uses import FileScope
 
 MAX_CALLS = 2000
-MAX_NESTING = 90
+MAX_NESTING = 200
 
 
 class LowerError(Exception):
@@ -292,6 +292,8 @@ class Context:
         return graph
 
 
+#: Operands that take the other operand's type.
+WEAK = (Weak, SizeOperand, WeakExpression)
 #: ``call`` and ``graph``: how functions are applied; filled by ``lower_call.py``.
 HOOKS: dict[str, Callable[..., Any]] = {}
 

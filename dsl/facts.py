@@ -147,15 +147,19 @@ class _Proof:
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
         self.steps = _BUDGET
-        self.seen: set[tuple[Size, int]] = set()
+        self.seen: dict[tuple[Size, int], bool] = {}
 
     def holds(self, p: Size, depth: int) -> bool:
         if p.constant is not None:
             return p.constant >= 0
-        self.steps -= 1
-        if self.steps < 0 or len(p.terms) > 40 or (p, depth) in self.seen:
-            return False
-        self.seen.add((p, depth))
+        key = (p, depth)
+        if key not in self.seen:
+            self.steps -= 1
+            self.seen[key] = False  # while it is being proved it is no fact
+            self.seen[key] = self.steps >= 0 and len(p.terms) <= 40 and self._search(p, depth)
+        return self.seen[key]
+
+    def _search(self, p: Size, depth: int) -> bool:
         atom = _choice(p)
         if atom is not None:
             return self._split(p, atom, depth)
@@ -217,19 +221,21 @@ class _Proof:
                 bounded = _bounded(p, name, low, high)
                 if bounded is not None:
                     yield bounded
-                return
+                    return
         for monomial, c in p.terms:
             for atom in monomial:
                 if isinstance(atom, str) or len(monomial) > 1:
                     continue
                 x, d = atom.args
-                if d.constant is None or d.constant <= 0:
+                if not self.holds(d - 1, 0):
                     continue
                 rest = p - Size(((monomial, c),))
-                if atom.op == "//":
-                    yield rest * d + (x - d + 1 if c > 0 else x) * c
-                elif atom.op == "%":
+                if atom.op == "%":
                     yield rest + (Size.of(0) if c > 0 else (d - 1) * c)
+                elif abs(c) == 1:  # exact: x // d >= -r means x >= -r * d, and x // d <= r means x < (r + 1) * d
+                    yield rest * d + x if c > 0 else rest * d + d - 1 - x
+                else:
+                    yield rest * d + (x - d + 1 if c > 0 else x) * c
 
 
 def _bounded(p: Size, name: str, low: Size, high: Size) -> Size | None:

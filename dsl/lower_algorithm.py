@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from keyword import iskeyword
 
 from ..compiler.diagnostics import Diagnostic, Span
 from ..compiler.graph.algorithm import Algorithm, Condition, Constraint, Input, ModuleInput, Param
@@ -15,7 +16,8 @@ from .builtins.compose import reshape
 from .context import Binding, Context, LowerError, Poisoned, Unit, describe, noun
 from .dtypes import can_store, kind_of
 from .facts import Facts
-from .lower_statement import block, body_of, converted
+from .lower_assign import converted
+from .lower_block import block, body_of
 from .operand import Array, ModuleOperand, Operand, SizeOperand, TupleOperand, Weak
 from .types import resolve_size, resolve_type
 from .uses import FileScope
@@ -138,6 +140,11 @@ def declare_sizes(ctx: Context, decl: s.AlgorithmDecl) -> None:
 def _declare_size(ctx: Context, name: s.Name, kind: str) -> None:
     if name.text in ctx.names or name.text in s.TYPE_NAMES:
         return
+    if iskeyword(name.text):
+        fault = ctx.fault(
+            "US0209", f"the size {name.text} could not be set from Python, where it is a keyword", name.span, f"{name.text}_"
+        )
+        ctx.unit.report(fault.diagnostic)
     ctx.unit.sizes.add(name.text)
     ctx.names[name.text] = Binding(SizeOperand(Size.of(name.text)), name.span, kind)
 

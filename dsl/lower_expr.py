@@ -149,7 +149,7 @@ def transpose(ctx: Context, x: Value, conjugate: bool) -> Value:
 def _unary(ctx: Context, node: s.Unary) -> Operand:
     operand = ctx.expr(node.operand)
     if node.op == "not":
-        return negation(ctx, operand, node)
+        return negation(ctx, operand, node.operand)
     if isinstance(operand, Array):
         if kind_of(operand.type.dtype) in ("bool", "key"):
             raise ctx.fault("US0303", f"{node.op} of {describe(operand.type)}", node.span, "cast it first: cast(x, real)")

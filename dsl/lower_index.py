@@ -213,15 +213,7 @@ def _never(ctx: Context, index: Size, size: Size) -> bool:
 def slice_range(ctx: Context, node: s.Slice, size: Size) -> Range:
     """``start:stop:step`` on an axis of ``size``, clamped as NumPy does."""
     size = ctx.facts.canonical(size)
-    step = 1
-    if node.step is not None:
-        with ctx.at(node.step.span):
-            known = ctx.constant_of(ctx.expr(node.step))
-        if type(known) is not int or known == 0 or abs(known) >= 2**31:
-            raise ctx.fault(
-                "US0205", f"the step of a slice is a literal integer, not {known}", node.step.span, "for example 2 or -1"
-            )
-        step = known
+    step = literal_step(ctx, node.step, "US0205", "slice") if node.step is not None else 1
     zero, facts = Size.of(0), ctx.facts
     start, from_end = _bound(ctx, node.start) if node.start else (zero if step > 0 else size - 1, False)
     stop, to_end = _bound(ctx, node.stop) if node.stop else (size if step > 0 else Size.of(-1), False)
@@ -234,6 +226,15 @@ def slice_range(ctx: Context, node: s.Slice, size: Size) -> Range:
     width = max_size(facts, stop - start if step > 0 else start - stop, zero)
     count = width if abs(step) == 1 else facts.canonical((width + (abs(step) - 1)) // abs(step))
     return Range(start, count, step)
+
+
+def literal_step(ctx: Context, node: s.Expr, code: str, what: str) -> int:
+    """The step of a range or slice."""
+    operand = ctx.expr(node)
+    number = operand.number if isinstance(operand, Weak) else None
+    if type(number) is not int or number == 0 or abs(number) >= 2**31:
+        raise ctx.fault(code, f"the step of a {what} is a literal integer other than 0, not {noun(operand)}", node.span)
+    return number
 
 
 def _bound(ctx: Context, node: s.Expr) -> tuple[Size, bool]:

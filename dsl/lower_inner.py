@@ -21,8 +21,8 @@ from .lower_algorithm import (
     iteration_default,
     resolve_constraint,
 )
+from .lower_block import body_of
 from .lower_call import count_call
-from .lower_statement import body_of
 from .operand import Array, Operand, SizeOperand
 from .types import resolve_size, resolve_type
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from keyword import kwlist
 from typing import Any, Protocol
 
 from ..compiler.graph.graph import Builder, LoopBody, Node, Value
@@ -21,6 +22,7 @@ from .builtins.compose import broadcast, cast, reshape, size_scalar
 from .context import Binding, Context, lowers, noun, renamed
 from .dtypes import kind_of
 from .facts import Facts
+from .lower_index import literal_step
 from .operand import Array, Operand, SizeOperand, TupleOperand, Weak
 from .vectorize import Axis, NotVectorizable, vectorize
 
@@ -50,18 +52,21 @@ def enter_range(ctx: Context, generator: s.Generator) -> Span1D:
     """Bring an index into scope (in place) under a name no size has, with what its range tells."""
     bounds = generator.range
     lower, upper = _bound(ctx, bounds.start), _bound(ctx, bounds.stop)
-    step = 1
-    if bounds.step is not None:
-        with ctx.at(bounds.step.span):
-            known = ctx.constant_of(ctx.expr(bounds.step))
-        if type(known) is not int or known == 0 or abs(known) >= 2**31:
-            raise ctx.fault("US0211", f"the step of a range is a literal integer other than 0, not {known}", bounds.step.span)
-        step = known
+    step = literal_step(ctx, bounds.step, "US0211", "range") if bounds.step is not None else 1
     text = generator.index.text
-    name = renamed(dict.fromkeys([*ctx.unit.sizes, *ctx.facts.indices]), text)
+    name = renamed(dict.fromkeys([*ctx.unit.sizes, *ctx.facts.indices, *kwlist]), text)  # sizes print as Python reads them
     ctx.facts = inside_range(ctx.facts, name, lower, upper, step)
     ctx.names[text] = Binding(SizeOperand(Size.of(name)), generator.index.span, "index")
     return Span1D(name, ctx.facts.canonical(lower), ctx.facts.canonical(upper), step)
+
+
+def check_distinct(ctx: Context, generators: Sequence[s.Generator]) -> None:
+    """Refuse one index for two generators."""
+    seen: set[str] = set()
+    for generator in generators:
+        if generator.index.text in seen:
+            raise ctx.fault("US0208", f"the index {generator.index.text} is used twice", generator.index.span)
+        seen.add(generator.index.text)
 
 
 def inside_range(facts: Facts, name: str, lower: Size, upper: Size, step: int) -> Facts:
@@ -242,10 +247,8 @@ class _Body:
         self.ctx, self.node = ctx, node
         self.inner = ctx.inside()
         self.spans: list[Span1D] = []
-        names = [g.index.text for g in node.generators]
+        check_distinct(ctx, node.generators)
         for generator in node.generators:
-            if names.count(generator.index.text) > 1:
-                raise ctx.fault("US0208", f"the index {generator.index.text} is used twice", generator.index.span)
             with ctx.at(generator.span):
                 self.spans.append(enter_range(self.inner, generator))
         self.factors: list[Value] = []

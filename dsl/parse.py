@@ -21,7 +21,7 @@ from .syntax_errors import describe_character, describe_layout, describe_token, 
 from .tree_builder import SyntaxFault, TreeBuilder
 
 #: Expressions and blocks may be nested this deep; more is an error, not a crash.
-MAX_DEPTH = 60
+MAX_DEPTH = 150
 _LOCK = Lock()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..compiler.diagnostics import Diagnostic, ProgramError, Source
 from ..compiler.graph.algorithm import Algorithm
-from . import lower_inner  # noqa: F401  (algorithms calling algorithms)
+from . import lower_call, lower_control, lower_inner, lower_sum  # noqa: F401  (they register what they lower)
 from . import syntax as s
 from .check import check_file
 from .lower_algorithm import lower_algorithm

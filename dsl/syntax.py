@@ -5,7 +5,7 @@ Spans take no part in equality, so two spellings of one program have equal trees
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 
 from ..compiler.diagnostics import Source, Span
@@ -414,3 +414,34 @@ def descend(node: Node) -> Iterator[Node]:
         top = stack.pop()
         yield top
         stack.extend(reversed(list(children(top))))
+
+
+def assigned_names(statements: Iterable[Statement]) -> dict[str, Span]:
+    """Names that statements bind or update, those in inner blocks too, with the place where they first do."""
+    found: dict[str, Span] = {}
+    for statement in statements:
+        match statement:
+            case Assign(targets=targets):
+                for target in targets:
+                    name = base_name(target)
+                    if name is not None:
+                        found.setdefault(name.text, name.span)
+            case Augment(target=target):
+                name = base_name(target)
+                if name is not None:
+                    found.setdefault(name.text, name.span)
+            case For(body=body):
+                for text, span in assigned_names(body).items():
+                    found.setdefault(text, span)
+            case If(branches=branches, orelse=orelse):
+                for inner in (*(b.body for b in branches), orelse):
+                    for text, span in assigned_names(inner).items():
+                        found.setdefault(text, span)
+    return found
+
+
+def base_name(target: Expr) -> Name | None:
+    """The name that an assignment changes: ``A`` of ``A[i, j]``."""
+    while isinstance(target, Index):
+        target = target.value
+    return target if isinstance(target, Name) else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from unicodedata import normalize
 
 from lark import Token, Transformer
 
@@ -67,7 +68,12 @@ class TreeBuilder(Transformer[Token, Any]):
         """A name; the lexer takes a keyword for one where only a name can stand."""
         if token in s.KEYWORDS and token.type == "NAME":
             raise SyntaxFault(keyword_as_name(str(token), self.token_span(token)))
-        return s.Name(self.token_span(token), str(token))
+        text = str(token)
+        if not text.isascii():  # as Python reads it
+            text = normalize("NFKC", text)
+            if not text.isidentifier():
+                raise SyntaxFault(Diagnostic("US0102", f"{str(token)!r} is no name", self.token_span(token)))
+        return s.Name(self.token_span(token), text)
 
     def _names(self, c: list[Any]) -> _Group:
         return _Group([self._name(x) for x in c if isinstance(x, Token) and x.type == "NAME"], self._span(c))

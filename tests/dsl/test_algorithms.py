@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -153,7 +154,8 @@ def test_modules() -> None:
         "algorithm f(x: real[n]) -> real[n]:\n    iterations K = 2\n    module g[K]: (real[n]) -> real[n]\n    for k in 0..K:\n"
         "        x = apply(g[k], x)\n    return x\nfn apply(m, v) = m(v) + v"
     )
-    (found,) = evaluate(a, {"x": np.ones(2)}, modules={"g": [lambda v: 2 * v, lambda v: 3 * v]})
+    two: Any = {"g": [lambda v: 2 * v, lambda v: 3 * v]}
+    (found,) = evaluate(a, {"x": np.ones(2)}, modules=two)
     assert found.tolist() == [12, 12]
 
 

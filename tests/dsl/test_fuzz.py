@@ -26,7 +26,86 @@ CORPUS.append(
     "    y, z = f(A, x)\n    return y + [max(A[j, k] for k in 0..n) for j in 0..m], sum(z) + x[-1]\n"
 )
 TOKEN = re.compile(r"\d+\.\d+|\w+|[^\w\s]|\s+")
-PIECES = ["(", ")", "[", "]", ",", ":", "..", "...", "+", "-", "*", "/", "//", "%", "**", "@", "<", "==", "=", "+=", ".", "0", "1", "2.5", "1e3", "9999999999999999999", "'a'", '"', "#", "\t", "\n", "\x00", "λ", "if", "else", "elif", "for", "in", "until", "return", "where", "not", "and", "or", "None", "True", "real", "i32", "bool", "key", "weights", "fn", "algorithm", "use", "param", "given", "module", "objective", "iterations", "K", "n", "m", "x", "A", "sum", "max", "grad", "norm", "zeros", "by", "min", "1j", "lambda", "while", "\\", "é", "\u2028", "\r"] + ["\n    ", "\n        ", " "]
+PIECES = [
+    "(",
+    ")",
+    "[",
+    "]",
+    ",",
+    ":",
+    "..",
+    "...",
+    "+",
+    "-",
+    "*",
+    "/",
+    "//",
+    "%",
+    "**",
+    "@",
+    "<",
+    "==",
+    "=",
+    "+=",
+    ".",
+    "0",
+    "1",
+    "2.5",
+    "1e3",
+    "9999999999999999999",
+    "'a'",
+    '"',
+    "#",
+    "\t",
+    "\n",
+    "\x00",
+    "λ",
+    "if",
+    "else",
+    "elif",
+    "for",
+    "in",
+    "until",
+    "return",
+    "where",
+    "not",
+    "and",
+    "or",
+    "None",
+    "True",
+    "real",
+    "i32",
+    "bool",
+    "key",
+    "weights",
+    "fn",
+    "algorithm",
+    "use",
+    "param",
+    "given",
+    "module",
+    "objective",
+    "iterations",
+    "K",
+    "n",
+    "m",
+    "x",
+    "A",
+    "sum",
+    "max",
+    "grad",
+    "norm",
+    "zeros",
+    "by",
+    "min",
+    "1j",
+    "lambda",
+    "while",
+    "\\",
+    "é",
+    "\u2028",
+    "\r",
+] + ["\n    ", "\n        ", " "]
 
 
 OPERATORS = "+ - * / // % ** @ < > <= >= == and or".split()
@@ -43,7 +122,9 @@ def retype(text: str, rng: random.Random) -> str:
         if parts[at] in OPERATORS:
             parts[at] = f" {rng.choice(OPERATORS)} "
         else:
-            parts[at] = rng.choice([*words, "0", "1", "2", "-1", "0.5", "(n-1)", "n+1", "sum", "x[0]", "zeros(n)", "True", "[:, 0]"])
+            parts[at] = rng.choice(
+                [*words, "0", "1", "2", "-1", "0.5", "(n-1)", "n+1", "sum", "x[0]", "zeros(n)", "True", "[:, 0]"]
+            )
     return "".join(parts)
 
 
@@ -108,6 +189,18 @@ def test_random_bytes(tmp_path: Path) -> None:
             load_file(path)
 
 
+LOOP = "algorithm f(x: real[n]) -> real:\n"
+
+
+def nested(unit: str, close: str, depth: int) -> str:
+    return f"{LOOP}    return " + unit * depth + "x[0]" + close * depth + "\n"
+
+
+def blocks(head: str, depth: int) -> str:
+    inner = "".join("    " * (n + 1) + head.format(n) + ":\n" for n in range(depth))
+    return LOOP + inner + "    " * (depth + 1) + "x[0] += 1\n    return x[0]\n"
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -127,9 +220,29 @@ def test_random_bytes(tmp_path: Path) -> None:
         "algorithm f(x: real[n]) -> real:\n    return 9**9**9**9\n",
         "algorithm f(x: real[n, m]) -> real:\n    return " + "(n + m + 1)*" * 40 + "1\n",
         "algorithm f(x: real[" + "n*" * 200 + "n]) -> real:\n    return 1\n",
-        "algorithm f(x: real[n]) -> real:\n" + "    x = x + 1\n" * 3000 + "    return x[0]\n",
+        LOOP + "    x = x + 1\n" * 3000 + "    return x[0]\n",
+        *(
+            nested(unit, close, depth)
+            for depth in (20, 60, 74, 140)
+            for unit, close in [
+                ("-", ""),
+                ("sqrt(", ")"),
+                ("(1 + ", ")"),
+                ("[", " for i in 0..n][0]"),
+                ("sum(", " for i in 0..n)"),
+                ("x[0] + ", ""),
+                ("max([x[i] * ", " for i in 0..n])"),
+                ("grad(g, v)(", ")"),
+                ("sum(x[i] for i in 0..", ")"),
+            ]
+        ),
+        *(
+            blocks(head, depth)
+            for depth in (20, 60, 140)
+            for head in ("for i{} in 0..n", "if x[0] > {}", "for i in 0..n, j in 0..i")
+        ),
     ],
-    ids=lambda text: f"{text[:24]!r}",
+    ids=lambda text: f"{len(text)}",
 )
 def test_extreme_texts_take_no_time(text: str) -> None:
     start = time.process_time()

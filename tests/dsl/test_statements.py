@@ -19,7 +19,7 @@ W = RNG.standard_normal(3)
 N, M = 5, 4
 
 
-def fill(shape: tuple[int, ...], f: Callable[..., float]) -> np.ndarray:
+def fill(shape: tuple[int, ...], f: Callable[..., Any]) -> np.ndarray:
     """An array made element by element."""
     out = np.empty(shape)
     for index in np.ndindex(*shape):
@@ -201,3 +201,35 @@ def test_failed_assertion() -> None:
     algorithm = only('algorithm f(x: real[n]) -> real[n]:\n    assert all(x > 0), "positive"\n    return x')
     with pytest.raises(DataError, match="positive"):
         evaluate(algorithm, {"x": -np.ones(3)})
+
+
+CALLS = {
+    "derivative per element": ("fn sq(v, a) = a * v**2", "[grad(sq, v)(x[i], i + 1) for i in 0..n]", 2 * X * np.arange(1, 6)),
+    "derivative of an index sum": ("fn q(v, B) = sum(B[i, j] * v[i] * v[j] for i in 0..5, j in 0..5)", "grad(q, v)(x, S[:5, :5])", (S + S.T) @ X),
+    "loop in a function": ("fn pw(v, k):\n    p = 1.0\n    for i in 0..k:\n        p = p * v\n    return p", "[pw(x[i], 3) for i in 0..n]", X**3),
+    "loop as long as the index": ("fn pw(v, k):\n    p = 1.0\n    for i in 0..k:\n        p = p * v\n    return p", "[pw(x[i], i) for i in 0..n]",
+                                  X ** np.arange(5)),
+    "branch in a function": ("fn g(v, k):\n    if k < 2:\n        r = v\n    else:\n        r = 0 * v\n    return r", "[g(x[i], i) for i in 0..n]",
+                             X * [1, 1, 0, 0, 0]),
+    "update in a function": ("fn g(v, k):\n    v[k] = 0\n    return sum(v)", "[g(x, i) for i in 0..n]", X.sum() - X),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_functions_in_comprehensions(name: str) -> None:
+    fn, text, expected = CALLS[name]
+    algorithm = only(f"{fn}\nalgorithm f(S: real[n, n], x: real[n]) -> real[n] where n >= 5:\n    return {text}\n")
+    (found,) = evaluate(algorithm, {"S": S, "x": X})
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_random_numbers_in_a_comprehension_are_those_of_the_loop() -> None:
+    import torch
+
+    algorithm = only(
+        "algorithm f(rng: key, x: real[n]) -> (real[n, 3], real[n, 3]):\n    a = [normal(fold(rng, i, 2), 3) for i in 0..n]\n"
+        "    b = zeros(n, 3)\n    for i in 0..n:\n        b[i] = normal(fold(rng, i, 2), 3)\n    return a, b"
+    )
+    a, b = evaluate(algorithm, {"rng": torch.tensor(11), "x": np.zeros(4)})
+    assert a.tolist() == b.tolist()
+    assert len({*a.ravel().tolist()}) == 12
