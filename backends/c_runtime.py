@@ -118,8 +118,12 @@ def _vector_functions(text: str) -> str:
                 real = "float" if suffix else "double"
                 vector = '__attribute__((simd("notinbranch"), const, nothrow))'
                 lines += f"{vector} {real} {name}{suffix}({real}{f', {real}' * (name in _TWO_ARGUMENTS)});\n"
-                if name == "cos" and ("sin", suffix) in used:  # else sin and cos of one value become one call, which has no vector form
-                    lines += f'{vector} {real} us_cos{suffix}({real}) __asm__("cos{suffix}");\n#define cos{suffix} us_cos{suffix}\n'
+                if (
+                    name == "cos" and ("sin", suffix) in used
+                ):  # else sin and cos of one value become one call, which has no vector form
+                    lines += (
+                        f'{vector} {real} us_cos{suffix}({real}) __asm__("cos{suffix}");\n#define cos{suffix} us_cos{suffix}\n'
+                    )
         if lines:
             out += f"#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && __GLIBC_PREREQ(2, {version})\n{lines}#endif\n"
     return "\n" + out if out else ""

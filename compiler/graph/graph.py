@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..diagnostics import Span
-from .types import Size, SizeLike, Type
+from .types import Size, SizeLike, Type, range_length
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -264,7 +264,7 @@ class Builder:
         tested after each body. ``stack_size`` is the length of the stacks (default: trip count).
         """
         low, high = Size.of(lower), Size.of(upper)
-        trip = (high - low + (step - 1)) // step if step > 0 else (low - high + (-step - 1)) // -step
+        trip = range_length(low, high, step)
         made: list[LoopBody] = []
 
         def build(*args: Value) -> tuple[Value, ...]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from .graph import Node, free_names, walk
 from .ops.table import lookup
-from .types import Size, Type, size_fn
+from .types import Size, Type, range_length, size_fn
 
 #: A size with a name counts as this many elements.
 NOMINAL = 256
@@ -111,10 +111,7 @@ def _weight(names: Iterable[str], types: Mapping[str, Type]) -> int:
 
 def trip_count(node: Node) -> Size:
     """Number of iterations of a ``for`` node (negative counts mean none)."""
-    lower, upper, step = node.attr("lower"), node.attr("upper"), node.attr("step")
-    distance = upper - lower if step > 0 else lower - upper
-    found: Size = (distance + (abs(step) - 1)) // abs(step)
-    return found
+    return range_length(node.attr("lower"), node.attr("upper"), node.attr("step"))
 
 
 def stack_length(node: Node, around: Sequence[Node]) -> Size:

@@ -276,6 +276,12 @@ def _from_ast(node: ast.expr) -> Size:
     raise ValueError(f"not a size: {ast.unparse(node)!r}")
 
 
+def range_length(lower: Size, upper: Size, step: int) -> Size:
+    """Number of values of ``lower..upper by step`` (a count that is negative means none)."""
+    distance = upper - lower if step > 0 else lower - upper
+    return (distance + (abs(step) - 1)) // abs(step)
+
+
 @dataclass(frozen=True)
 class Type:
     """A dtype and a shape. Rank 0 is a scalar."""

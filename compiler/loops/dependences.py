@@ -82,11 +82,11 @@ def _levels(source: Statement, sink: Statement, above: Mapping[str, Sequence[Lev
     return
 
 
-def before_text(source: Statement, sink: Statement, above: Mapping[str, Sequence[Level]], *, strict: bool = True) -> str:
+def before_text(source: Statement, sink: Statement, above: Mapping[str, Sequence[Level]]) -> str:
     """A condition, in isl notation, for an instance of ``source`` to run before one of ``sink`` (primed dims)."""
     cases: list[str] = []
     equal: list[str] = []
-    tie = not strict
+    tie = False  # the same place: never strictly before
     for kind, value in _levels(source, sink, above):
         if kind == "at":
             tie = value
@@ -101,17 +101,8 @@ def before_text(source: Statement, sink: Statement, above: Mapping[str, Sequence
 
 def pair_map(source: Statement, sink: Statement, condition: str, params: Sequence[str]) -> Any:
     """The relation ``{ source -> sink : condition }`` within both domains (sink dims primed)."""
-    parts = [_domain_condition(source, {}), _domain_condition(sink, primed(sink)), f"({condition})"]
+    parts = [isl.domain_condition(source, {}), isl.domain_condition(sink, primed(sink)), f"({condition})"]
     return isl.relation(source, sink, " and ".join(p for p in parts if p), params)
-
-
-def _domain_condition(statement: Statement, rename: Mapping[str, Size]) -> str:
-    parts = []
-    for d in statement.dims:
-        name = isl.affine_text(rename.get(d.name, Size.of(d.name)))
-        parts.append(f"{isl.affine_text(d.lower.substitute(rename))} <= {name} < {isl.affine_text(d.upper.substitute(rename))}")
-    parts += [f"{isl.affine_text(g.size.substitute(rename))} {g.op.replace('==', '=')} 0" for g in statement.guards]
-    return " and ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -180,7 +171,7 @@ def _dependence(
     return Dependence(a.statement.name, b.statement.name, array, kind, reduction, relation, tuple(zip(a.index, b.index)))
 
 
-def check_order(nest: Nest, order: Order, found: Sequence[Dependence], *, strict: bool = False, step: str = "") -> None:
+def check_order(nest: Nest, order: Order, found: Sequence[Dependence], *, strict: bool = False) -> None:
     """Raise IllegalSchedule unless ``order`` keeps every dependence. Reductions may be reordered unless ``strict``."""
     above, table = paths(order), nest.statement_table
     missing = {s.name for s in nest.statements} ^ set(above)
@@ -196,9 +187,8 @@ def check_order(nest: Nest, order: Order, found: Sequence[Dependence], *, strict
             continue
         broken = d.relation.intersect(pair_map(source, sink, condition, nest.params))
         if not broken.is_empty():
-            where = f" (step `{step}`)" if step else ""
             pair = isl.example_pair(broken)
-            raise IllegalSchedule(f"illegal schedule{where}: {d.kind} dependence on {d.array} is reversed, for instance {pair}")
+            raise IllegalSchedule(f"illegal schedule: {d.kind} dependence on {d.array} is reversed, for instance {pair}")
 
 
 def _not_before(source: Statement, sink: Statement, above: Mapping[str, Sequence[Level]], d: Dependence) -> str:

@@ -51,7 +51,12 @@ def expansion(*ops: str) -> Callable[[Rule], Rule]:
 
 def elements(type: Type) -> float:
     """Number of elements, with run-time counts taken as a nominal value."""
-    return type.numel.evaluate(dict.fromkeys(type.numel.names(), _NOMINAL))
+    return nominal(type.numel)
+
+
+def nominal(size: Size) -> int:
+    """A size with run-time counts taken as a nominal value."""
+    return size.evaluate(dict.fromkeys(size.names(), _NOMINAL))
 
 
 def note_uses(low: Lowering, nodes: Sequence[Node], results: Sequence[str], loop: bool) -> None:
@@ -260,7 +265,7 @@ def _loop_order(low: Lowering, write: Access, value: Expr, names: list[str], kep
         for a in [write, *dict.fromkeys(accesses(value))]:
             stride = _stride(low, a, name)
             total += 1 if stride == 0 else 2 if stride == 1 else -3
-        extent = extents[position].evaluate(dict.fromkeys(extents[position].names(), _NOMINAL))
+        extent = nominal(extents[position])
         return (total - (6 if extent < 8 else 0), 1.0 if position < kept else 0.0)
 
     if not names:
@@ -278,9 +283,9 @@ def _stride(low: Lowering, access: Access, name: str) -> int:
         for atom, c in affine[0].items():
             if atom == name:
                 total += c * step
-            elif not isinstance(atom, str) and any(name in a.names() for a in atom.args):
+            elif not isinstance(atom, str) and name in atom.names():
                 return 1 << 20
-        step *= extent.evaluate(dict.fromkeys(extent.names(), _NOMINAL))
+        step *= nominal(extent)
     return abs(total)
 
 

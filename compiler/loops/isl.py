@@ -80,17 +80,24 @@ def _tuple(statement: Statement) -> str:
     return f"{statement.name}[{', '.join(d.name for d in statement.dims)}]"
 
 
-def domain_text(statement: Statement, params: Sequence[str]) -> str:
-    """The set of a statement's instances, in isl notation."""
-    constraints = [f"{affine_text(d.lower)} <= {d.name} < {affine_text(d.upper)}" for d in statement.dims]
-    constraints += [f"{affine_text(g.size)} {g.op.replace('==', '=')} 0" for g in statement.guards]
-    condition = f" : {' and '.join(constraints)}" if constraints else ""
-    return f"{head(params)}{{ {_tuple(statement)}{condition} }}"
+#: A guard's comparison in isl notation.
+_COMPARISONS = {">=": ">=", "==": "=", "!=": "!="}
+
+
+def domain_condition(statement: Statement, rename: Mapping[str, Size]) -> str:
+    """What makes a point an instance of a statement, dims renamed; empty if every point is one."""
+    parts = []
+    for d in statement.dims:
+        lower, upper = (affine_text(bound.substitute(rename)) for bound in (d.lower, d.upper))
+        parts.append(f"{lower} <= {affine_text(rename.get(d.name, Size.of(d.name)))} < {upper}")
+    parts += [f"{affine_text(g.size.substitute(rename))} {_COMPARISONS[g.op]} 0" for g in statement.guards]
+    return " and ".join(parts)
 
 
 def domain(statement: Statement, params: Sequence[str]) -> islpy.Set:
     """The set of a statement's instances."""
-    return islpy.Set(domain_text(statement, params))
+    condition = domain_condition(statement, {})
+    return islpy.Set(f"{head(params)}{{ {_tuple(statement)}{' : ' + condition if condition else ''} }}")
 
 
 def relation(source: Statement, sink: Statement, condition: str, params: Sequence[str]) -> islpy.Map:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from ..diagnostics import CompileError, Span
 from ..graph.graph import Graph, Node, Region, Value, free_names, region_captures, walk
-from ..graph.types import Size, SizeFn, Type
+from ..graph.types import Size, Type, range_length
 from . import expand
 from .isl import NotAffine, safe
 from .lazy import Index, Lazy, stored
@@ -102,7 +102,7 @@ class Lowering:
             if (
                 affine is None
                 or dim.name not in affine[0]
-                or any(not isinstance(x, str) and dim.name in size_names(x) for x in affine[0])
+                or any(not isinstance(x, str) and dim.name in x.names() for x in affine[0])
             ):
                 raise CannotExpand(f"no bound for the size {size} over {dim.name}")
             size = size.substitute({dim.name: dim.upper - 1 if affine[0][dim.name] > 0 else dim.lower})
@@ -244,7 +244,7 @@ class Lowering:
             raise CannotExpand("a loop with `until` stops by data")
         region, step = node.regions[0], node.attr("step")
         lower, upper = self.size(node.attr("lower")), self.size(node.attr("upper"))
-        trip = (upper - lower + (step - 1)) // step if step > 0 else (lower - upper + (-step - 1)) // -step
+        trip = range_length(lower, upper, step)
         buffers = self._carry_buffers(node, region)
         t = Dim(self.fresh("t"), trip)
         count = len(region.args)
@@ -357,11 +357,6 @@ def free_sizes(graph: Graph) -> set[str]:
                 sizes = [item] if isinstance(item, Size) else [getattr(item, f, None) for f in ("index", "start", "size")]
                 found |= set().union(*(s.names() for s in sizes if isinstance(s, Size)))
     return found - indices
-
-
-def size_names(atom: SizeFn) -> frozenset[str]:
-    """Names inside a ``min``, ``//`` or the like."""
-    return frozenset().union(*(a.names() for a in atom.args))
 
 
 def _aligned(index: Index, name: str) -> Size:

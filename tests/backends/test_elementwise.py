@@ -241,8 +241,14 @@ def test_an_unknown_op_is_refused() -> None:
 def test_vector_loops_call_vector_functions() -> None:
     """exp, and sin with cos of one value, are computed a vector at a time."""
     x = load("x", "i")
-    value = Call("add", (Call("exp", (x,), "f32"), Call("mul", (Call("sin", (x,), "f32"), Call("cos", (x,), "f32")), "f32")), "f32")
-    f = function("vectors", [array("x", "f32", 64), array("o", "f32", 64, scope="output")], loop("i", 0, 64, store("o", ["i"], value), kind="vector"))
+    value = Call(
+        "add", (Call("exp", (x,), "f32"), Call("mul", (Call("sin", (x,), "f32"), Call("cos", (x,), "f32")), "f32")), "f32"
+    )
+    f = function(
+        "vectors",
+        [array("x", "f32", 64), array("o", "f32", 64, scope="output")],
+        loop("i", 0, 64, store("o", ["i"], value), kind="vector"),
+    )
     binary = build(f).path.read_bytes()
     for name in (b"expf", b"sinf", b"cosf"):
         assert re.search(rb"_ZGV[a-e]N\d+v_" + name, binary), name

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.helpers import SIZES, random_graphs, random_inputs
 from tests.loops.run_tree import Runner
-from unspool.compiler.graph.graph import Builder, Graph, LoopBody
+from unspool.compiler.graph.graph import Builder, Graph, LoopBody, Value
 from unspool.compiler.graph.interp import interpret
 from unspool.compiler.graph.simplify import simplify
 from unspool.compiler.graph.specialize import specialize
@@ -88,3 +88,19 @@ def test_the_nest_does_not_depend_on_the_iteration_count() -> None:
     assert nest.params == ("K",)
     step = next(s for s in nest.statements if len(s.dims) == 2)
     assert str(step.dims[0].upper) == "K"
+
+
+def test_an_equality_between_indices_guards_a_statement() -> None:
+    """``if k == i: A[i] = 2 A[i]`` in two loops over indices: the guard becomes part of the domain."""
+    b = Builder("diagonal")
+    a = b.input("A", Type.of("f64", "n"))
+    i = (At(Size.of("i")),)
+
+    def inner(x: Value) -> LoopBody:
+        test = b.op("eq", *(b.op("size_value", value=Size.of(n), dtype="i64") for n in "ki"))
+        double = b.region([], lambda: [b.op("update", x, b.op("slice", x, items=i), items=i, mode="add")])
+        same = b.region([], lambda: [x])
+        return LoopBody((b.op("if", test, regions=(double, same), types=(x.type,)),))
+
+    (out,) = b.loop("k", 0, "K", [a], lambda x: LoopBody(b.loop("i", 0, "n", [x], inner)))
+    compare(b.finish([out]), 5)
