@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from ..diagnostics import CompileError, Span
 from ..graph.graph import Graph, Node, Region, Value, free_names, region_captures, walk
-from ..graph.types import Size, Type, range_length
+from ..graph.types import Size, Type, range_length, size_fn
 from . import expand
 from .isl import NotAffine, safe
 from .lazy import Index, Lazy, stored
@@ -250,7 +250,7 @@ class Lowering:
         count = len(region.args)
         stacks = []
         for out in node.outputs[count:]:
-            stacks.append(self.new_array(out.name, self.type(out.type)))
+            stacks.append(self._new_stack(out.name, self.type(out.type), trip))
         saved_items, saved_env, saved_targets = self.items, dict(self.env), self.targets
         self.items, self.dims = [], [*self.dims, t]
         self.env[node.attr("index")] = lower + step * Size.of(t.name)
@@ -279,6 +279,16 @@ class Lowering:
             self.items.append(LoopOrder(t.name, tuple((s, Size.of(t.name)) for s in leaves(body)), body))
         for out, array in zip(node.outputs, [*buffers, *stacks], strict=True):
             self.scope[out.name] = stored(array, self.type(out.type))
+
+    def _new_stack(self, hint: str, type: Type, trip: Size) -> str:
+        """An array for what a loop stacks. Rows beyond the last iteration are zeros, as in the interpreter."""
+        array = self.new_array(hint, type)
+        written = size_fn("max", trip, 0)
+        rest = type.shape[0] - written
+        if rest.constant != 0:
+            zero = Literal(0, type.dtype)
+            self.emit([rest, *type.shape[1:]], lambda i: (Access(array, (i[0] + written, *i[1:]), type.dtype), zero))
+        return array
 
     def _carry_buffers(self, node: Node, region: Region) -> list[str]:
         captured = region_captures(region)

@@ -104,3 +104,15 @@ def test_an_equality_between_indices_guards_a_statement() -> None:
 
     (out,) = b.loop("k", 0, "K", [a], lambda x: LoopBody(b.loop("i", 0, "n", [x], inner)))
     compare(b.finish([out]), 5)
+
+
+def test_rows_of_a_stack_that_no_iteration_reaches_are_zeros() -> None:
+    """A loop of ``k`` iterations inside a loop over ``k`` stacks into ``K`` rows; all of them are read."""
+    b = Builder("triangle")
+    a = b.input("a", Type.of("f64", "n"))
+
+    def outer(total: Value) -> LoopBody:
+        _, stack = b.loop("j", 0, "k", [a], lambda x: LoopBody((b.op("tanh", x),), (x,)), stack_size="K")
+        return LoopBody((b.op("add", total, b.op("sum", stack, axes=(-2,))),))
+
+    compare(b.finish(b.loop("k", 0, "K", [a], outer)), 4)
