@@ -23,9 +23,10 @@ from ..compiler.loops.tree import Function
 from ..compiler.target import Capabilities
 from .build import Built, build, machine
 from .c_runtime import C_TYPES
-from .emit import Source, emit
+from .emit import emit
 from .tiles import Machine
 from .workspace import workspace
+from .writer import Source
 
 
 class _Arguments(threading.local):

@@ -1,17 +1,18 @@
-"""Scalar expressions of the loop tree as C text: names, literals, integer expressions, and one rule per op."""
+"""Scalar expressions of the loop tree as C text: literals, integer expressions, and one rule per op."""
 
 from __future__ import annotations
 
 import builtins
 import re
-from collections.abc import Iterable, Mapping
 from math import isinf, isnan
 from struct import pack, unpack
 
 from ..compiler.diagnostics import CompileError
-from ..compiler.loops.tree import Array, Call, Expr, FromInt, Int, Literal, Load
-from .affine import offset, simple
+from ..compiler.loops.tree import Call, Expr, FromInt, Literal, Load
+from .affine import offset
 from .c_runtime import C_TYPES
+from .printer import COMPARE, COMPLEXES, INFIX, INTEGERS, RANDOM, REALS, strip
+from .printer import Printer as BasePrinter
 
 _KEYWORDS = [
     "auto",
@@ -98,12 +99,6 @@ _KEYWORDS = [
 ]
 _RESERVED = frozenset(_KEYWORDS) | {k + "f" for k in _KEYWORDS}
 
-REALS = ("f32", "f64")
-INTEGERS = ("i8", "i16", "i32", "i64", "key")
-COMPLEXES = ("c64", "c128")
-
-_INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
-_COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 #: Real ops that are functions of the C library of the same or another name.
 _LIBRARY = {
     "sqrt": "sqrt", "root": "sqrt", "exp": "exp", "log": "log", "log1p": "log1p", "expm1": "expm1", "sin": "sin", "cos": "cos", "tan": "tan",
@@ -128,49 +123,10 @@ _INTEGER_HELPERS = {"add", "sub", "mul", "neg", "abs", "sign", "relu", "maximum"
 _COMPLEX_HELPERS = {
     "add", "sub", "mul", "div", "neg", "conj", "abs", "angle", "sqrt", "exp", "log", "log1p", "expm1", "sin", "cos", "tan", "tanh", "pow", "sigmoid",
 }  # fmt: skip
-_RANDOM = {"random_uniform", "random_normal", "random_rademacher", "random_randint"}
-
-
-def check_dtype(dtype: str) -> str:
-    """The dtype. Raises CompileError for one that generated C does not hold."""
-    if dtype not in C_TYPES:
-        raise CompileError(
-            f"target c holds no {dtype} values: f16 and bf16 need conversions at every load; use f32 or f64, or the interpreter"
-        )
-    return dtype
-
-
-class Names:
-    """C identifiers for names of the tree: unique, ASCII, no keyword."""
-
-    def __init__(self) -> None:
-        self._given: dict[tuple[str, str], str] = {}
-        self._used: set[str] = set(_RESERVED)
-
-    def get(self, kind: str, name: str) -> str:
-        """The identifier of a name; ``kind`` keeps variables and arrays apart."""
-        key = (kind, name)
-        if key not in self._given:
-            text = "".join(c if c.isascii() and (c.isalnum() or c == "_") else f"u{ord(c):x}" for c in name) or "v"
-            text = "_" + text if text[0].isdigit() else text
-            while text in self._used or text.startswith(("us_", "__")) or re.match(r"_[A-Z]", text):
-                text = "v_" + text if text.startswith(("us_", "_")) else text + "_"
-            self._given[key] = text
-            self._used.add(text)
-        return self._given[key]
-
-    def fresh(self, hint: str) -> str:
-        """An identifier used nowhere else."""
-        number = 0
-        while f"{hint}{number}" in self._used:
-            number += 1
-        self._used.add(f"{hint}{number}")
-        return f"{hint}{number}"
 
 
 def literal(value: complex, dtype: str) -> str:
     """A constant of a dtype."""
-    check_dtype(dtype)
     if dtype in COMPLEXES:
         z, part = complex(value), "f32" if dtype == "c64" else "f64"
         return f"us_make_{dtype}({literal(z.real, part)}, {literal(z.imag, part)})"
@@ -206,58 +162,49 @@ def _real(value: float, dtype: str) -> str:
     return f"({text})" if text.startswith("-") else text
 
 
-class Printer:
-    """Prints expressions of one kernel. ``checks`` collects what each numbered run-time check is about."""
+class Printer(BasePrinter):
+    """Prints expressions as C."""
 
-    def __init__(self, arrays: Mapping[str, Array]) -> None:
-        self.arrays = dict(arrays)
-        self.names = Names()
-        self.checks: list[str] = []
+    target = "c"
+    reserved = _RESERVED
+    dtypes = frozenset(C_TYPES)
 
     # -- integers ------------------------------------------------------------------------------------------------
 
-    def int(self, e: Int) -> str:
-        """An integer expression, without brackets around a sum."""
-        text = self._int(simple(e), 0)
-        return text
+    def integer_literal(self, value: builtins.int) -> str:
+        """An index constant."""
+        return str(value) if abs(value) < 2**31 else f"INT64_C({value})"
 
-    def _int(self, e: Int, tight: builtins.int) -> str:
-        if e.op == "const":
-            return str(e.value) if abs(e.value) < 2**31 else f"INT64_C({e.value})"
-        if e.op == "name":
-            return self.names.get("variable", e.name)
-        if e.op in ("+", "-"):
-            if e.op == "-" and e.args[0] == Int("const"):
-                return self._wrap(f"-{self._int(e.args[1], 2)}", tight > 0)
-            text = f"{self._int(e.args[0], 0)} {e.op} {self._int(e.args[1], 1)}"
-            return self._wrap(text, tight > 0)
-        if e.op == "*":
-            return self._wrap(f"{self._int(e.args[0], 2)} * {self._int(e.args[1], 2)}", tight > 1)
-        args = [self._int(simple(a), 0) for a in e.args]
-        if e.op in ("//", "%", "min", "max"):
-            helper = {"//": "us_fdiv", "%": "us_fmod", "min": "us_imin", "max": "us_imax"}[e.op]
+    def integer_op(self, op: str, args: list[str]) -> str:
+        """An operation on indices other than ``+ - *``, on the texts of its operands."""
+        if op in ("//", "%", "min", "max"):
+            helper = {"//": "us_fdiv", "%": "us_fmod", "min": "us_imin", "max": "us_imax"}[op]
             out = args[0]
             for arg in args[1:]:
                 out = f"{helper}({out}, {arg})"
             return out
-        if e.op == "not":
+        if op == "not":
             return f"!({args[0]})"
-        if e.op == "select":
+        if op == "select":
             return f"({args[0]} ? {args[1]} : {args[2]})"
-        symbol = {"and": "&&", "or": "||"}.get(e.op, e.op)
+        symbol = {"and": "&&", "or": "||"}.get(op, op)
         return "(" + f" {symbol} ".join(args) + ")"
 
-    @staticmethod
-    def _wrap(text: str, brackets: bool) -> str:
-        return f"({text})" if brackets else text
+    # -- types and places ----------------------------------------------------------------------------------------
 
-    # -- elements ------------------------------------------------------------------------------------------------
+    def value_type(self, dtype: str, lanes: builtins.int = 1) -> str:
+        """The type of a named value, or of a vector."""
+        if lanes > 1:
+            return f"us_{dtype}x{lanes}"
+        return "_Bool" if dtype == "bool" else self.storage_type(dtype)
 
-    def element(self, array: str, index: Iterable[Int]) -> str:
-        """One element as an lvalue."""
-        info = self.arrays[array]
-        name = self.names.get("array", array)
-        return f"{name}[{self.int(offset(tuple(index), info.shape))}]" if info.shape or info.scope != "local" else name
+    def storage_type(self, dtype: str) -> str:
+        """The type of an element in memory."""
+        return C_TYPES[self.check_dtype(dtype)]
+
+    def literal(self, value: complex, dtype: str) -> str:
+        """A constant of a dtype."""
+        return literal(value, self.check_dtype(dtype))
 
     def address(self, load: Load) -> str:
         """The address of the first element of a block."""
@@ -268,71 +215,37 @@ class Printer:
         text = self.int(offset(load.index, info.shape))
         return name if text == "0" else f"&{name}[{text}]"
 
-    def check(self, what: str) -> builtins.int:
-        """The number of a new run-time check."""
-        self.checks.append(what)
-        return len(self.checks)
+    def vector_load(self, load: Load, dtype: str, lanes: builtins.int) -> str:
+        """``lanes`` elements from a place on."""
+        return f"us_load_{dtype}x{lanes}(&{self.element(load.array, load.index)})"
+
+    def vector_store(self, place: Load, dtype: str, lanes: builtins.int, value: str) -> str:
+        """A call that puts ``lanes`` elements from a place on."""
+        return f"us_store_{dtype}x{lanes}(&{self.element(place.array, place.index)}, {value})"
+
+    def zero(self, dtype: str, lanes: builtins.int) -> str:
+        """A sum at its start."""
+        return "{0}" if lanes > 1 else "0"
 
     # -- values --------------------------------------------------------------------------------------------------
-
-    def statement_value(self, e: Expr, prefix: str) -> tuple[list[str], str]:
-        """Lines that name what occurs several times in an expression, and the text of the expression."""
-        ids: dict[int, int] = {}
-        keys: dict[object, int] = {}
-        uses: dict[int, int] = {}
-        keep: list[Expr] = []
-
-        def number(x: Expr) -> int:
-            if id(x) in ids:
-                found = ids[id(x)]
-                uses[found] += 1
-                return found
-            key: object = (x.op, x.dtype, tuple(number(a) for a in x.args)) if isinstance(x, Call) else x
-            if isinstance(x, Call) and x.op in ("check_index", "floordiv", "mod"):
-                key = (key, id(x))  # numbered checks are not merged
-            found = keys.setdefault(key, len(keys))
-            ids[id(x)] = found
-            keep.append(x)
-            uses[found] = uses.get(found, 0) + 1
-            return found
-
-        number(e)
-        named: dict[int, str] = {}
-        lines: list[str] = []
-
-        def text(x: Expr) -> str:
-            if not isinstance(x, Call):
-                return self.value(x)
-            key = ids[id(x)]
-            if key in named:
-                return named[key]
-            out = self.call(x, [text(a) for a in x.args])
-            if uses[key] > 1:
-                named[key] = self.names.fresh(prefix)
-                c_type = "_Bool" if x.dtype == "bool" else C_TYPES[check_dtype(x.dtype)]
-                lines.append(f"const {c_type} {named[key]} = {strip(out)};")
-                return named[key]
-            return out
-
-        return lines, strip(text(e))
 
     def value(self, e: Expr) -> str:
         """An expression in one piece."""
         if isinstance(e, Load):
             return self.element(e.array, e.index)
         if isinstance(e, Literal):
-            return literal(e.value, e.dtype)
+            return self.literal(e.value, e.dtype)
         if isinstance(e, FromInt):
             text = self.int(e.value)
             if e.dtype in COMPLEXES:
                 return f"us_make_{e.dtype}({text}, 0)"
-            return f"({C_TYPES[check_dtype(e.dtype)]})({text})" if e.dtype != "bool" else f"({text} != 0)"
+            return f"({C_TYPES[self.check_dtype(e.dtype)]})({text})" if e.dtype != "bool" else f"({text} != 0)"
         return self.call(e, [self.value(a) for a in e.args])
 
     def call(self, e: Call, args: list[str]) -> str:
         """One op on the texts of its operands."""
-        op, dtype = e.op, check_dtype(e.dtype)
-        source = check_dtype(e.args[0].dtype) if e.args else dtype
+        op, dtype = e.op, self.check_dtype(e.dtype)
+        source = self.check_dtype(e.args[0].dtype) if e.args else dtype
         listed = ", ".join(strip(a) for a in args)
         if op == "cast":
             return self._cast(args[0], source, dtype)
@@ -351,23 +264,23 @@ class Printer:
             for arg in args[1:]:
                 out = f"us_fold({strip(out)}, {strip(arg)})"
             return out
-        if op in _RANDOM:
+        if op in RANDOM:
             return f"us_{op}_{dtype}({listed})"
-        if op in _COMPARE:
+        if op in COMPARE:
             if source in COMPLEXES:
                 return ("!" if op == "ne" else "") + f"us_eq_{source}({listed})"
-            return f"({args[0]} {_COMPARE[op]} {args[1]})"
+            return f"({args[0]} {COMPARE[op]} {args[1]})"
         made = self._complex(e, args, source) if source in COMPLEXES else None
         made = made or (self._real(e, args, source) if source in REALS else None)
         made = made or (self._integer(e, args, source) if source in INTEGERS or source == "bool" else None)
         if made is None:
-            raise CompileError(f"target c has no {op} of {source} values")
+            raise CompileError(f"target {self.target} has no {op} of {source} values")
         return made
 
     def _real(self, e: Call, args: list[str], dtype: str) -> str | None:
         op, listed, suffix = e.op, ", ".join(strip(a) for a in args), "f" if dtype == "f32" else ""
-        if op in _INFIX:
-            return f"({args[0]} {_INFIX[op]} {args[1]})"
+        if op in INFIX:
+            return f"({args[0]} {INFIX[op]} {args[1]})"
         if op == "neg":
             return f"(-{args[0]})"
         if op == "im":
@@ -430,15 +343,3 @@ class Printer:
         if source in COMPLEXES:
             return f"({text}.re != 0 || {text}.im != 0)" if dtype == "bool" else f"(({C_TYPES[dtype]}){text}.re)"
         return f"({text} != 0)" if dtype == "bool" else f"(({C_TYPES[dtype]}){text})"
-
-
-def strip(text: str) -> str:
-    """Text without a pair of brackets that encloses all of it."""
-    if not (text.startswith("(") and text.endswith(")")):
-        return text
-    depth = 0
-    for position, char in enumerate(text):
-        depth += (char == "(") - (char == ")")
-        if depth == 0:
-            return text[1:-1] if position == len(text) - 1 else text
-    return text

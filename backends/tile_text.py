@@ -1,19 +1,16 @@
-"""Prints a contraction as register tiles: vectors from :mod:`.tiles`, text through the writer's printer."""
+"""Prints a contraction as register tiles: vectors from :mod:`.tiles`, text through the printer of the target language."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..compiler.loops.tree import Call, Expr, Int, Load, Loop, Store
 from .affine import name, plus, substitute
-from .c_runtime import C_TYPES
-from .expressions import Printer
+from .printer import INFIX, Printer
 from .rewrite import expr_names, substitute_expr
 from .text import Text
 from .tiles import Contraction, Machine, is_square, pieces, tile_lanes, trip, width
-
-_INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 
 
 @dataclass
@@ -23,39 +20,36 @@ class _Body:
     tile: Tile
     named: dict[str, str] = field(default_factory=dict)
 
-    def atom(self, text: str, c_type: str) -> str:
+    def atom(self, text: str, lanes: int) -> str:
         if text not in self.named:
             self.named[text] = self.tile.printer.names.fresh("u")
-            self.tile.text.line(f"const {c_type} {self.named[text]} = {text};")
+            self.tile.text.let(self.tile.printer.value_type(self.tile.dtype, lanes), self.named[text], text)
         return self.named[text]
 
     def value(self, e: Expr, env: Mapping[str, Int], lanes: int) -> str:
         """An expression over ``lanes`` iterations of the vector loop."""
         variable, printer = self.tile.contraction.vector.name, self.tile.printer
-        vector = self.tile.vector_type(lanes)
         if lanes == 1:
             return printer.value(substitute_expr(e, env))
         if variable not in expr_names(e):
-            return self.atom(f"us_splat_{self.tile.dtype}x{lanes}({printer.value(substitute_expr(e, env))})", vector)
+            return self.atom(f"us_splat_{self.tile.dtype}x{lanes}({printer.value(substitute_expr(e, env))})", lanes)
         if isinstance(e, Load):
-            return self.atom(
-                f"us_load_{self.tile.dtype}x{lanes}(&{printer.element(e.array, [substitute(i, env) for i in e.index])})", vector
-            )
+            return self.atom(printer.vector_load(place_of(e.array, e.index, env), self.tile.dtype, lanes), lanes)
         assert isinstance(e, Call), f"{e} is no part of a tile"
         if is_square(e):
-            base = self.atom(self.value(e.args[0], env, lanes), vector)
+            base = self.atom(self.value(e.args[0], env, lanes), lanes)
             return f"({base} * {base})"
         args = [self.value(a, env, lanes) for a in e.args]
-        return f"(-{args[0]})" if e.op == "neg" else f"({args[0]} {_INFIX[e.op]} {args[1]})"
+        return f"(-{args[0]})" if e.op == "neg" else f"({args[0]} {INFIX[e.op]} {args[1]})"
 
     def accumulate(self, store: Store, accumulator: str, env: Mapping[str, Int], lanes: int) -> None:
         """``accumulator += value``."""
         value, suffix = store.value, f"{self.tile.dtype}x{lanes}" if lanes > 1 else self.tile.dtype
         if not self.tile.strict and isinstance(value, Call) and value.op == "mul":
             a, b = (self.value(x, env, lanes) for x in value.args)
-            self.tile.text.line(f"{accumulator} = us_fma_{suffix}({a}, {b}, {accumulator});")
+            self.tile.text.assign(accumulator, f"us_fma_{suffix}({a}, {b}, {accumulator})")
         else:
-            self.tile.text.line(f"{accumulator} += {self.value(value, env, lanes)};")
+            self.tile.text.add(accumulator, self.value(value, env, lanes))
 
 
 @dataclass
@@ -86,25 +80,20 @@ class Tile:
         """The number of iterations of the vector loop, if it is a literal."""
         return trip(Loop("", self.lower, self.upper, 1, self.contraction.vector.body))
 
-    def vector_type(self, lanes: int) -> str:
-        """The C type of ``lanes`` elements."""
-        return f"us_{self.dtype}x{lanes}" if lanes > 1 else C_TYPES[self.dtype]
-
     def row_env(self, row: int) -> dict[str, Int]:
         """The jammed variable at a row."""
         return {self.jammed: plus(self.base, row)} if self.jammed else {}
 
     def emit(self) -> None:
         """Print the tile."""
-        self.text.open("")
+        self.text.scope()
         self._outer() if self.contraction.style == "outer" else self._dot()
         self.text.close()
 
     def _open_reductions(self) -> None:
         for loop in self.contraction.reductions:
             v = self.printer.names.get("variable", loop.name)
-            step = f"{v} += {loop.step}" if loop.step > 1 else f"{v}++"
-            self.text.open(f"for (int64_t {v} = {self.printer.int(loop.lower)}; {v} < {self.printer.int(loop.upper)}; {step})")
+            self.text.count(v, self.printer.int(loop.lower), self.printer.int(loop.upper), loop.step)
 
     def _close_reductions(self) -> None:
         for _ in self.contraction.reductions:
@@ -117,24 +106,22 @@ class Tile:
         wide = width(self.contraction, self.rows, self.machine)
         v, upper = self.printer.names.get("variable", variable), self.printer.int(self.upper)
         if self.count is None:
-            self.text.line(f"int64_t {v} = {self.printer.int(self.lower)};")
+            self.text.variable(self.printer.value_type("i64"), v, self.printer.int(self.lower))
             for size in dict.fromkeys((wide * lanes, lanes)):
-                self.text.open(f"for (; {v} + {size} <= {upper}; {v} += {size})")
+                self.text.advance(v, upper, size)
                 self._block([lanes] * (size // lanes))
                 self.text.close()
             while lanes > 1:
                 lanes //= 2
-                self.text.open(f"if ({v} + {lanes} <= {upper})")
+                self.text.if_(f"{v} + {lanes} <= {upper}")
                 self._block([lanes])
-                self.text.line(f"{v} += {lanes};")
+                self.text.add(v, str(lanes))
                 self.text.close()
             return
         full, rest = divmod(self.count, wide * lanes)
         end = plus(self.lower, full * wide * lanes)
         if full:
-            self.text.open(
-                f"for (int64_t {v} = {self.printer.int(self.lower)}; {v} < {self.printer.int(end)}; {v} += {wide * lanes})"
-            )
+            self.text.count(v, self.printer.int(self.lower), self.printer.int(end), wide * lanes)
             self._block([lanes] * wide)
             self.text.close()
         parts = pieces(rest, lanes)
@@ -142,8 +129,8 @@ class Tile:
         while parts:
             take = parts if len(parts) <= max(1, room) else parts[: max(1, room)]
             parts = parts[len(take) :]
-            self.text.open("")
-            self.text.line(f"const int64_t {v} = {self.printer.int(end)};")
+            self.text.scope()
+            self.text.let(self.printer.value_type("i64"), v, self.printer.int(end))
             self._block(take)
             self.text.close()
             end = plus(end, sum(take))
@@ -159,17 +146,20 @@ class Tile:
                     cells.append((store, env, lanes, self.printer.names.fresh("acc")))
                     at += lanes
         for store, env, lanes, acc in cells:
-            place = self.printer.element(store.array, [substitute(i, env) for i in store.index])
-            value = f"us_load_{self.dtype}x{lanes}(&{place})" if lanes > 1 else place
-            self.text.line(f"{self.vector_type(lanes)} {acc} = {value};")
+            place = place_of(store.array, store.index, env)
+            value = self.printer.vector_load(place, self.dtype, lanes) if lanes > 1 else self.printer.value(place)
+            self.text.variable(self.printer.value_type(self.dtype, lanes), acc, value)
         self._open_reductions()
         body = _Body(self)
         for store, env, lanes, acc in cells:
             body.accumulate(store, acc, env, lanes)
         self._close_reductions()
         for store, env, lanes, acc in cells:
-            place = self.printer.element(store.array, [substitute(i, env) for i in store.index])
-            self.text.line(f"us_store_{self.dtype}x{lanes}(&{place}, {acc});" if lanes > 1 else f"{place} = {acc};")
+            place = place_of(store.array, store.index, env)
+            if lanes > 1:
+                self.text.call(self.printer.vector_store(place, self.dtype, lanes, acc))
+            else:
+                self.text.assign(self.printer.element(place.array, place.index), acc)
 
     # -- sums of lanes -----------------------------------------------------------------------------------------------
 
@@ -182,7 +172,8 @@ class Tile:
         def declare(size: int, column: int) -> None:
             for found in sums:
                 found[size, column] = self.printer.names.fresh("acc")
-                self.text.line(f"{self.vector_type(size)} {found[size, column]} = {'{0}' if size > 1 else '0'};")
+                kind = self.printer.value_type(self.dtype, size)
+                self.text.variable(kind, found[size, column], self.printer.zero(self.dtype, size))
 
         def step(size: int, columns: int) -> None:
             body = _Body(self)
@@ -200,40 +191,45 @@ class Tile:
         self._dot_loops(lanes, wide, rest, step)
         self._close_reductions()
         for (store, env), found in zip(cells, sums, strict=True):
-            place = self.printer.element(store.array, [substitute(i, env) for i in store.index])
+            place = place_of(store.array, store.index, env)
             vectors = [acc for (size, _), acc in found.items() if size == lanes]
             parts = [_tree_sum(vectors) if lanes == 1 else f"us_sum_{self.dtype}x{lanes}({_tree_sum(vectors)})"]
             parts += [
                 acc if size == 1 else f"us_sum_{self.dtype}x{size}({acc})" for (size, _), acc in found.items() if size != lanes
             ]
-            self.text.line(f"{place} += {_tree_sum(parts)};")
+            self.text.add(self.printer.element(place.array, place.index), _tree_sum(parts))
 
     def _dot_loops(self, lanes: int, wide: int, rest: list[int], step) -> None:  # type: ignore[no-untyped-def]
         variable = self.contraction.vector.name
         v, lower, upper = self.printer.names.get("variable", variable), self.printer.int(self.lower), self.printer.int(self.upper)
         if self.count is None:
-            self.text.line(f"int64_t {v} = {lower};")
+            self.text.variable(self.printer.value_type("i64"), v, lower)
             for columns in dict.fromkeys((wide, 1)):
-                self.text.open(f"for (; {v} + {columns * lanes} <= {upper}; {v} += {columns * lanes})")
+                self.text.advance(v, upper, columns * lanes)
                 step(lanes, columns)
                 self.text.close()
             if lanes > 1:
-                self.text.open(f"for (; {v} < {upper}; {v}++)")
+                self.text.advance(v, upper, 1)
                 step(1, 1)
                 self.text.close()
             return
         end = plus(self.lower, self.count - sum(rest))
         if self.count > sum(rest):
-            self.text.open(f"for (int64_t {v} = {lower}; {v} < {self.printer.int(end)}; {v} += {wide * lanes})")
+            self.text.count(v, lower, self.printer.int(end), wide * lanes)
             step(lanes, wide)
             self.text.close()
         full = sum(1 for p in rest if p == lanes)
         for size, columns in ([(lanes, full)] if full else []) + [(p, 1) for p in rest[full:]]:
-            self.text.open("")
-            self.text.line(f"const int64_t {v} = {self.printer.int(end)};")
+            self.text.scope()
+            self.text.let(self.printer.value_type("i64"), v, self.printer.int(end))
             step(size, columns)
             self.text.close()
             end = plus(end, size * columns)
+
+
+def place_of(array: str, index: Sequence[Int], env: Mapping[str, Int]) -> Load:
+    """An element with variables replaced in its index."""
+    return Load(array, tuple(substitute(i, env) for i in index), "")
 
 
 def _tree_sum(parts: list[str]) -> str:

@@ -1,0 +1,372 @@
+"""Loop tree to lines of source, in any target language: which form each loop takes, and in what order things are printed.
+
+The text holds no batch size and no iteration count. Problems are taken in contiguous blocks by teams of threads; a
+``parallel`` loop is split over its team. Contractions become register tiles (:mod:`.tile_text`). What a language writes
+differently is in the printer of its expressions, its :class:`~.text.Text`, and the abstract methods here. Routines of the
+run-time library that a ``LibraryCall`` may name (arrays contiguous):
+
+    topk_mask  (mask: bool[r, n])                        (values[r, n], count: integer scalar)   rows, n
+    topk       (values[r, c], indices: i64[r, c], mask)  (values[r, n])                          rows, n, count
+    argsort    (indices: i64[r, n])                      (values[r, n])                          rows, n, descending (0, 1)
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from ..compiler.diagnostics import CompileError
+from ..compiler.loops.tree import (
+    Array,
+    Barrier,
+    Block,
+    Call,
+    Declare,
+    Function,
+    If,
+    Int,
+    LibraryCall,
+    Load,
+    Loop,
+    Single,
+    Store,
+    Tree,
+)
+from .affine import constant, name, names, plus, simple
+from .c_runtime import BITS
+from .printer import Names, Printer
+from .rewrite import expand_locals, int_names, walk
+from .simd import SimdPlan, plan
+from .text import Text
+from .tile_text import Tile
+from .tiles import Contraction, Machine, can_jam, match, rows, shared_tile, trip
+
+#: Larger local arrays live in the scratch memory of a thread.
+STACK_BYTES = 16384
+LIBRARY = {"topk_mask": (1, 2, 2), "topk": (3, 1, 3), "argsort": (1, 1, 3)}
+
+
+@dataclass(frozen=True)
+class Source:
+    """The text of a kernel, and what each of its numbered run-time checks is about (number 1 first)."""
+
+    text: str
+    checks: tuple[str, ...]
+
+
+class Writer(ABC):
+    """Prints the body of one function; the lines are in ``top`` (what stands at its start) and ``text``."""
+
+    def __init__(self, function: Function, printer: Printer, make: Callable[[int], Text], machine: Machine, strict: bool) -> None:
+        for array in function.arrays:
+            printer.check_dtype(array.dtype)
+        self.function = function
+        self.printer = printer
+        self.machine = machine
+        self.strict = strict
+        self.text = make(1)
+        self.top = make(1)
+        self.scratch: list[Array] = []
+        self.used = (
+            int_names(function.body) | {t.name for t in walk(function.body) if isinstance(t, Loop)} | set(function.integers)
+        )
+        self.shares: dict[tuple[Int, Int, int, int], tuple[Int, Int]] = {}
+        for n in function.integers:
+            self.printer.names.get("variable", n)
+        for a in function.arrays:
+            self.printer.names.get("array", a.name)
+
+    @property
+    def names(self) -> Names:
+        """Identifiers in use."""
+        return self.printer.names
+
+    def block(self, block: Block) -> None:
+        """Print a sequence."""
+        for child in block.children:
+            self.tree(child)
+
+    def tree(self, tree: Tree) -> None:
+        """Print one node."""
+        if isinstance(tree, Loop):
+            self.loop(tree)
+        elif isinstance(tree, Store):
+            self.store(tree)
+        elif isinstance(tree, If):
+            self.text.if_(self.printer.int(tree.condition))
+            self.block(tree.then)
+            if tree.orelse:
+                self.text.otherwise()
+                self.block(tree.orelse)
+            self.text.close()
+        elif isinstance(tree, Declare):
+            self.declare(tree.array)
+        elif isinstance(tree, Single):
+            self.text.if_("member == 0")
+            self.block(tree.body)
+            self.text.close()
+        elif isinstance(tree, Barrier):
+            self.text.call("us_barrier(team, team_size)")
+        else:
+            self.library_call(tree)
+
+    # -- storage and statements --------------------------------------------------------------------------------------
+
+    def declare(self, array: Array) -> None:
+        """Bring a local array into scope."""
+        self.printer.check_dtype(array.dtype)
+        self.printer.arrays[array.name] = array
+        extents = [constant(s) for s in array.shape]
+        count = 1
+        for extent in extents:
+            count = count * extent if extent is not None else STACK_BYTES
+        if not array.shape:
+            self.local(array)
+        elif None not in extents and count * BITS[array.dtype] // 8 <= STACK_BYTES:
+            self.local(array, count)
+        elif array not in self.scratch:
+            self.scratch.append(array)
+
+    @abstractmethod
+    def local(self, array: Array, count: int = 0) -> None:
+        """Print the declaration of a variable, or of ``count`` elements on the stack."""
+
+    def store(self, store: Store, target: str = "", fused: bool = True) -> None:
+        """Print an assignment; ``target`` replaces the element by an accumulator."""
+        place = target or self.printer.element(store.array, store.index)
+        held = target or self.printer.read(store.array, store.index)
+        dtype, value = self.printer.arrays[store.array].dtype, store.value
+        if (
+            store.reduce == "add"
+            and fused
+            and not self.strict
+            and dtype in ("f32", "f64")
+            and isinstance(value, Call)
+            and value.op == "mul"
+        ):
+            lines, text = self.printer.statement_value(Call("fma", value.args, dtype), "e")
+            text = f"{text[:-1]}, {held})"
+        else:
+            lines, text = self.printer.statement_value(value, "e")
+            text = self.combine(store.reduce, held, text, dtype, bool(target))
+        if lines:
+            self.text.scope()
+        for line in lines:
+            self.text.let(*line)
+        self.text.assign(place, text if target else self.printer.stored(store.array, text))
+        if lines:
+            self.text.close()
+
+    @abstractmethod
+    def combine(self, reduce: str, held: str, value: str, dtype: str, vector: bool) -> str:
+        """The new value of an element that holds ``held``; ``vector`` if it is the sum of a vector loop."""
+
+    def library_call(self, call: LibraryCall) -> None:
+        """Print a call of a run-time routine."""
+        expected = LIBRARY.get(call.name)
+        if expected is None:
+            raise CompileError(f"target {self.printer.target} has no routine {call.name}")
+        if expected != (len(call.outputs), len(call.inputs), len(call.integers)):
+            raise CompileError(
+                f"routine {call.name} takes {expected[0]} outputs, {expected[1]} inputs and {expected[2]} integers"
+            )
+        args = [self.address(x) for x in (*call.outputs, call.inputs[0])] + [self.at(x) for x in call.inputs[1:]]
+        args += [self.printer.int(i) for i in call.integers]
+        if call.name == "topk_mask":
+            args += ["failed", str(self.printer.check("topk of more elements than there are, or of fewer than none"))]
+        self.text.call(f"us_{call.name}_{call.inputs[0].dtype}({', '.join(args)})")
+
+    @abstractmethod
+    def address(self, load: Load) -> str:
+        """Where a block of an array begins."""
+
+    @abstractmethod
+    def at(self, load: Load) -> str:
+        """The element at the beginning of a block."""
+
+    # -- loops -------------------------------------------------------------------------------------------------------
+
+    def loop(self, loop: Loop) -> None:
+        """Print a loop in the best way it allows."""
+        found = match(loop, self.printer.arrays)
+        if found is not None:
+            self.tile(found)
+            return
+        jam = can_jam(loop, self.printer.arrays)
+        size = self.group_size(loop) if jam else 1
+        lower, upper = self.range(loop, size)
+        if size > 1:
+            self.jammed(loop, lower, upper, size)
+            return
+        v = self.names.get("variable", loop.name)
+        if trip(loop) == 1 and "parallel" not in loop.kind:
+            self.text.scope()
+            self.text.let(self.printer.value_type("i64"), v, self.printer.int(lower))
+            self.block(loop.body)
+            self.text.close()
+            return
+        made = plan(loop, self.printer.arrays) if "vector" in loop.kind else None
+        if made is None:
+            self.head(loop, lower, upper)
+            self.block(loop.body)
+            self.text.close()
+        else:
+            self.simd(loop, lower, upper, made)
+
+    def head(self, loop: Loop, lower: Int, upper: Int) -> None:
+        """Open a ``for``."""
+        self.text.count(self.names.get("variable", loop.name), self.printer.int(lower), self.printer.int(upper), loop.step)
+
+    def range(self, loop: Loop, grain: int) -> tuple[Int, Int]:
+        """First and end value of a loop for this thread."""
+        if "parallel" not in loop.kind:
+            return simple(loop.lower), simple(loop.upper)
+        if "vector" in loop.kind:
+            known = self.printer.arrays
+            stored = [t.array for t in walk(loop.body) if isinstance(t, Store)]  # locals of the body are not declared yet
+            widest = max([BITS[known[a].dtype] // 8 for a in stored if a in known], default=8)
+            grain = max(1, 64 // widest)
+        key = (simple(loop.lower), simple(loop.upper), loop.step, grain)
+        if key not in self.shares:
+            lower, upper, step, _ = key
+            fixed = (names(lower) | names(upper)) <= set(self.function.integers)
+            first, last = self.unused(f"{loop.name}_first"), self.unused(f"{loop.name}_last")
+            text = self.top if fixed else self.text
+            a, b = (self.names.get("variable", n) for n in (first, last))
+            count = self.printer.int(simple(Int("-", (upper, lower))))
+            trips = self.ceiling(count, step) if step > 1 else count
+            self.share(text, a, b, trips if constant(Int("-", (upper, lower))) is not None else self.positive(trips), grain)
+            made = []
+            for n in (first, last):
+                value = plus(lower, Int("*", (Int("const", value=step), name(n))) if step > 1 else name(n))
+                made.append(simple(value))
+            if step > 1:
+                made[1] = Int("min", (made[1], upper))
+            if not fixed:
+                return made[0], made[1]
+            self.shares[key] = (made[0], made[1])
+        return self.shares[key]
+
+    @abstractmethod
+    def share(self, text: Text, first: str, last: str, trips: str, grain: int) -> None:
+        """Print what gives this thread its part of ``trips`` iterations, in whole multiples of ``grain``."""
+
+    @abstractmethod
+    def ceiling(self, count: str, step: int) -> str:
+        """``count / step``, rounded up."""
+
+    @abstractmethod
+    def positive(self, count: str) -> str:
+        """A number, or 0 where it is negative."""
+
+    def unused(self, hint: str) -> str:
+        """A variable name that the tree does not have."""
+        found, number = hint, 0
+        while found in self.used:
+            number += 1
+            found = f"{hint}{number}"
+        self.used.add(found)
+        return found
+
+    # -- register tiles ----------------------------------------------------------------------------------------------
+
+    def tile(self, found: Contraction, jammed: str = "", base: Int | None = None, size: int = 1) -> None:
+        """Print a contraction."""
+        lower, upper = self.range(found.vector, 1)
+        Tile(found, self.printer, self.text, self.machine, self.strict, lower, upper, jammed, base or name(""), size).emit()
+
+    def group_size(self, loop: Loop) -> int:
+        """How many iterations of a loop to jam."""
+        arrays = {**self.printer.arrays, **{t.array.name: t.array for t in walk(loop.body) if isinstance(t, Declare)}}
+        tiles = [t for c in loop.body.children if (t := shared_tile(loop, c, arrays))]
+        return min(rows(t, loop, self.machine) for t in tiles)
+
+    def jammed(self, loop: Loop, lower: Int, upper: Int, size: int) -> None:
+        """Print a loop in groups of ``size`` iterations, each part of its body for a whole group."""
+        base = self.unused(f"{loop.name}_group")
+        v = self.names.get("variable", base)
+        count = trip(replace(loop, lower=lower, upper=upper))
+        if count is not None:
+            end = plus(lower, count - count % size)
+            self.text.count(v, self.printer.int(lower), self.printer.int(end), size)
+            self.group(loop, base, size)
+            self.text.close()
+            if count % size:
+                self.text.scope()
+                self.text.let(self.printer.value_type("i64"), v, self.printer.int(end))
+                self.group(loop, base, count % size)
+                self.text.close()
+            return
+        self.text.variable(self.printer.value_type("i64"), v, self.printer.int(lower))
+        last = self.printer.int(upper)
+        self.text.advance(v, last, size)
+        self.group(loop, base, size)
+        self.text.close()
+        self.text.advance(v, last, 1)
+        self.group(loop, base, 1)
+        self.text.close()
+
+    def group(self, loop: Loop, base: str, size: int) -> None:
+        """One group of iterations."""
+        first = name(base)
+        body = expand_locals(loop.body, size, Int("-", (name(loop.name), first)))
+        waiting: list[Tree] = []
+
+        def flush() -> None:
+            if waiting:
+                self.head(loop, first, plus(first, size))
+                self.block(Block(tuple(waiting)))
+                self.text.close()
+                waiting.clear()
+
+        for child in body.children:
+            if isinstance(child, Declare):
+                self.declare(child.array)
+                continue
+            found = shared_tile(loop, child, self.printer.arrays)
+            if found is None:
+                waiting.append(child)
+                continue
+            flush()
+            self.tile(found, loop.name, first, size)
+        flush()
+
+    # -- vector loops ------------------------------------------------------------------------------------------------
+
+    def simd(self, loop: Loop, lower: Int, upper: Int, made: SimdPlan) -> None:
+        """Print a vector loop; what it reduces into is held in variables around it."""
+        accumulators: dict[Store, str] = {}
+        begun: dict[str, Store] = {}
+        for store in made.reductions:
+            same = next(
+                (a for a, s in begun.items() if (s.array, s.index, s.reduce) == (store.array, store.index, store.reduce)), None
+            )
+            accumulators[store] = same or self.names.fresh("sum")
+            begun.setdefault(accumulators[store], store)
+        if begun:
+            self.text.if_(f"{self.printer.int(lower)} < {self.printer.int(upper)}")
+        for acc, store in sorted(begun.items()):
+            dtype = self.printer.arrays[store.array].dtype
+            self.text.variable(self.printer.storage_type(dtype), acc, self.printer.read(store.array, store.index))
+        self.vector_hint([(s.reduce, self.printer.arrays[s.array].dtype, acc) for acc, s in begun.items()])
+        self.head(loop, lower, upper)
+        for child in loop.body.children:
+            if isinstance(child, Store) and child in accumulators:
+                self.store(child, accumulators[child], fused=False)
+            else:
+                self.tree(child)
+        self.text.close()
+        for acc, store in sorted(begun.items()):
+            self.text.assign(self.printer.element(store.array, store.index), self.printer.stored(store.array, acc))
+        if begun:
+            self.text.close()
+
+    @abstractmethod
+    def vector_hint(self, reductions: Sequence[tuple[str, str, str]]) -> None:
+        """Print what tells the compiler that a loop is a vector loop, with its (reduction, dtype, variable) triples."""
+
+
+def describe(array: Array, printer: Printer) -> str:
+    """The type of an array for a comment."""
+    return f"{array.dtype}[{', '.join(printer.int(s) for s in array.shape)}]"
