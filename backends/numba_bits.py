@@ -1,0 +1,207 @@
+"""What the run-time functions for numba are written with: dtypes, the table of functions, and operations that LLVM has but numba
+does not give exactly: selection without a branch, bits of numbers, integers that stay as wide as they are, fused multiply-add.
+
+A function of the library is made by a *maker* the first time it is asked for, and compiled by numba where it is first called. All
+of it is inlined into its caller, raises nothing and, where possible, has no branch, so that loops over it become vector loops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+
+@dataclass(frozen=True)
+class Real:
+    """A floating point dtype: its NumPy type, the integer of the same width, bits of the fraction, bias of the exponent."""
+
+    name: str
+    real: Any
+    whole: Any
+    fraction: int
+    bias: int
+
+
+@dataclass(frozen=True)
+class Integer:
+    """An integer dtype."""
+
+    name: str
+    whole: Any
+    bits: int
+
+
+REALS = {"f32": Real("f32", np.float32, np.int32, 23, 127), "f64": Real("f64", np.float64, np.int64, 52, 1023)}
+INTEGERS = {f"i{b}": Integer(f"i{b}", t, b) for b, t in ((8, np.int8), (16, np.int16), (32, np.int32), (64, np.int64))}
+BOOL = Integer("bool", np.bool_, 8)
+KINDS: dict[str, Real | Integer] = {**REALS, **INTEGERS, "bool": BOOL}
+
+_plain: Any = types.unliteral
+
+#: Every function of the run-time library by the name it has in generated code.
+FUNCTIONS: dict[str, Callable[[], Any]] = {}
+
+_OPTIONS: Any = {"error_model": "numpy", "fastmath": False, "boundscheck": False, "nogil": True}
+
+
+def inline(function: Callable[..., Any]) -> Any:
+    """A function that numba compiles where it is first called, and LLVM inlines into every caller."""
+    return numba.njit(forceinline=True, **_OPTIONS)(function)
+
+
+def routine(function: Callable[..., Any]) -> Any:
+    """A function that is called."""
+    return numba.njit(**_OPTIONS)(function)
+
+
+def helper(name: str, dtypes: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter the maker of ``us_name``, or of ``us_name_dtype`` for each of the dtypes, into the table."""
+
+    def enter(maker: Callable[..., Any]) -> Callable[..., Any]:
+        cached = lru_cache(maxsize=None)(maker)
+        for dtype in dtypes.split():
+            FUNCTIONS[f"us_{name}_{dtype}"] = lambda dtype=dtype: cached(KINDS.get(dtype, dtype))  # type: ignore[misc]
+        if not dtypes:
+            FUNCTIONS[f"us_{name}"] = cached
+        return cached
+
+    return enter
+
+
+def operation(typer: Callable[..., Any]) -> Any:
+    """An operation on values for numba, from a function that types it and gives what writes its LLVM code."""
+    return intrinsic(typer)
+
+
+# -- operations ------------------------------------------------------------------------------------------------------------
+
+
+@operation
+def select(_context: Any, condition: Any, yes: Any, no: Any) -> Any:
+    """``yes if condition else no``, both computed."""
+    kind = _plain(yes)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.select(args[0], args[1], args[2])
+
+    return kind(types.boolean, kind, kind), generate
+
+
+def _recast(table: dict[Any, Any]) -> Any:
+    @operation
+    def recast(_context: Any, x: Any) -> Any:
+        source = _plain(x)
+        target = table[source]
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.bitcast(args[0], context.get_value_type(target))
+
+        return target(source), generate
+
+    return recast
+
+
+#: The bits of a number as an integer, and the number with these bits.
+bits = _recast({types.float32: types.int32, types.float64: types.int64})
+from_bits = _recast({types.int32: types.float32, types.int64: types.float64})
+
+
+def _math(name: str, arity: int) -> Any:
+    """One of LLVM's own functions of floating point numbers, ``arity`` numbers of one dtype to that dtype."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = args[0].type
+        suffix = "f32" if isinstance(kind, ir.FloatType) else "f64"
+        function = builder.module.globals.get(f"{name}.{suffix}")
+        function = function or ir.Function(builder.module, ir.FunctionType(kind, [kind] * arity), f"{name}.{suffix}")
+        return builder.call(function, args)
+
+    if arity == 1:
+
+        @operation
+        def unary(_context: Any, x: Any) -> Any:
+            return x(x), codegen
+
+        return unary
+
+    @operation
+    def binary(_context: Any, x: Any, y: Any) -> Any:
+        return x(x, x), codegen
+
+    return binary
+
+
+absolute = _math("llvm.fabs", 1)
+square_root = _math("llvm.sqrt", 1)
+round_down = _math("llvm.floor", 1)
+round_up = _math("llvm.ceil", 1)
+round_even = _math("llvm.rint", 1)
+with_sign = _math("llvm.copysign", 2)
+
+
+def _multiply_add(context: Any, builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """Fused where the machine compiled for has the instruction; the C library's function would be a slow call."""
+    triple, _, features = context.codegen().magic_tuple()
+    if "+fma" not in features.split(",") and not triple.startswith(("aarch64", "arm64")):
+        return builder.fadd(builder.fmul(a, b), c)
+    name = "llvm.fma.f32" if isinstance(a.type, ir.FloatType) else "llvm.fma.f64"
+    function = builder.module.globals.get(name) or ir.Function(builder.module, ir.FunctionType(a.type, [a.type] * 3), name)
+    return builder.call(function, [a, b, c])
+
+
+@operation
+def fma(_context: Any, a: Any, b: Any, c: Any) -> Any:
+    """``a * b + c``, rounded once where the machine can."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _multiply_add(context, builder, *args)
+
+    return a(a, a, a), generate
+
+
+def polynomial(coefficients: tuple[float, ...]) -> Any:
+    """A function: the polynomial with these coefficients of rising powers, by Horner's rule in the dtype of its argument."""
+
+    @operation
+    def horner(_context: Any, x: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            *rest, last = (ir.Constant(args[0].type, c) for c in coefficients)
+            value = last
+            for c in reversed(rest):
+                value = _multiply_add(context, builder, value, args[0], c)
+            return value
+
+        return x(x), generate
+
+    return horner
+
+
+def _instruction(name: str) -> Any:
+    """An instruction on numbers as wide as the first, to which the second is converted; integers wrap around."""
+
+    @operation
+    def binary(_context: Any, a: Any, b: Any) -> Any:
+        kind, other = _plain(a), _plain(b)
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            right = context.cast(builder, args[1], other, kind)
+            return getattr(builder, name)(args[0], right)
+
+        return kind(kind, other), generate
+
+    return binary
+
+
+add, sub, mul = _instruction("add"), _instruction("sub"), _instruction("mul")
+both, either, differ = _instruction("and_"), _instruction("or_"), _instruction("xor")
+shift_left, shift_right, shift_right_unsigned = _instruction("shl"), _instruction("ashr"), _instruction("lshr")
+quotient, remainder = _instruction("sdiv"), _instruction("srem")  # the second must not be 0, nor -1 below the least integer
+remainder_real = _instruction("frem")  # with the sign of the first
