@@ -183,9 +183,10 @@ def check_device(arguments: Sequence[Argument], device: torch.device, settings: 
 
 
 def arguments_of(algorithm: Algorithm, graph: Graph) -> list[tuple[str, Type]]:
-    """What a caller passes: the inputs of a graph of the algorithm that are not its parameters."""
+    """What a caller passes, with the types as written: the inputs of a graph of the algorithm that are not its parameters."""
     own = {p.name for p in algorithm.params}
-    return [(v.name, v.type) for v in graph.inputs if v.name not in own]
+    declared = {i.name: i.type for i in algorithm.inputs}  # the graph's own types have sizes replaced as `where` lets them be
+    return [(v.name, declared.get(v.name, v.type)) for v in graph.inputs if v.name not in own]
 
 
 def concrete(dtype: str, real: str) -> str:

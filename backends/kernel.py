@@ -128,13 +128,12 @@ def complete(routine: Routine, iterations: Mapping[str, int], sizes: Mapping[str
     """A binding of all sizes. Raises DataError naming one that is missing or unknown."""
     binding = routine.base(iterations, sizes)
     algorithm = routine.algorithm
-    needed = {n for v in algorithm.graph.inputs for s in v.type.shape for n in s.names()}
-    needed |= {n for m in algorithm.modules for t in (*m.arguments, *m.results) for s in t.shape for n in s.names()}
-    missing, unknown = sorted(needed - binding.sizes.keys()), sorted(sizes.keys() - needed)
+    needed = algorithm.size_names
+    missing, unknown = [n for n in needed if n not in binding.sizes], sorted(sizes.keys() - set(needed))
     if missing:
         raise DataError(f"{algorithm.name} needs the size {missing[0]}: shapes={{{missing[0]!r}: ...}}")
     if unknown:
-        raise DataError(f"{algorithm.name} has no size {unknown[0]!r}; it has {', '.join(sorted(needed)) or 'none'}")
+        raise DataError(f"{algorithm.name} has no size {unknown[0]!r}; it has {', '.join(needed) or 'none'}")
     return binding
 
 

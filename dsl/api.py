@@ -12,7 +12,6 @@ from ..compiler.diagnostics import DataError
 from ..compiler.graph.algorithm import Algorithm
 from .functions import FunctionHandle
 from .program import CheckedProgram, load_file, load_text
-from .sizes import needed_sizes
 
 if TYPE_CHECKING:
     from ..backends.call import Routine
@@ -201,7 +200,7 @@ class AlgorithmHandle:
             (lambda n: n.params, {p.name for p in algorithm.params}),
             (lambda n: n.modules, {m.name for m in algorithm.modules}),
             (lambda n: n.iterations, {n for n, _ in algorithm.iterations}),
-            (lambda n: n.sizes, set(needed_sizes(algorithm))),
+            (lambda n: n.sizes, set(algorithm.size_names)),
             (lambda n: n.options, set(_OPTIONS)),
         ]
         found = _Named()

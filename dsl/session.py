@@ -16,7 +16,7 @@ from ..compiler import options
 from ..compiler.diagnostics import DataError
 from .api import AlgorithmHandle, dtype_name
 from .data import draw, read_input
-from .sizes import choose_sizes, needed_sizes
+from .sizes import choose_sizes
 
 
 @dataclass
@@ -57,7 +57,7 @@ def prepare(
     arguments = [argument(i.name, i.type, values[i.name]) for i in algorithm.inputs if i.name in values]
     real = precision(arguments, dtype_name(dtype), "--dtype")
     missing = [i for i in algorithm.inputs if i.name not in values]
-    assumed = [n for n in needed_sizes(algorithm) if n not in binding.sizes]
+    assumed = [n for n in algorithm.size_names if n not in binding.sizes]
     chosen = choose_sizes(algorithm, binding.sizes)
     seed = options.current.seed
     for i in missing:
@@ -84,7 +84,7 @@ def compile_kernel(
     binding = _bound(handle, values, sizes, counts)
     arguments = [argument(i.name, i.type, values[i.name]) for i in algorithm.inputs if i.name in values]
     real = precision(arguments, dtype_name(dtype), "--dtype")
-    assumed = [n for n in needed_sizes(algorithm) if n not in binding.sizes]
+    assumed = [n for n in algorithm.size_names if n not in binding.sizes]
     found = choose_sizes(algorithm, binding.sizes)
     only: dict[str, Any] = {n: v for n, v in found.items() if n not in dict(algorithm.iterations)}
     modules = {m.name: [_absent] * found.get(str(m.count), 1) if m.count is not None else _absent for m in algorithm.modules}
@@ -100,9 +100,9 @@ def _bound(handle: AlgorithmHandle, values: Mapping[str, Any], sizes: Mapping[st
     """The sizes known from options and from the inputs that are there."""
     algorithm = handle.algorithm
     binding = Binding()
-    unknown = sorted(sizes.keys() - set(needed_sizes(algorithm)))
+    unknown = sorted(sizes.keys() - set(algorithm.size_names))
     if unknown:
-        raise DataError(f"{algorithm.name} has no size {unknown[0]!r}; it has {', '.join(needed_sizes(algorithm)) or 'none'}")
+        raise DataError(f"{algorithm.name} has no size {unknown[0]!r}; it has {', '.join(algorithm.size_names) or 'none'}")
     for name, value in {**dict(algorithm.iterations), **counts, **sizes}.items():
         binding.set(name, value, "by option" if name in sizes or name in counts else "the iteration count")
     present = [argument(i.name, i.type, values[i.name]) for i in algorithm.inputs if i.name in values]

@@ -13,20 +13,12 @@ DEFAULT = 256
 _TRY = (256, 257, 255, 512, 128, 64, 32, 16, 8, 4, 3, 2, 1)
 
 
-def needed_sizes(algorithm: Algorithm) -> list[str]:
-    """Size names of an algorithm's inputs, parameters and learned operators, but for iteration counts, in order of use."""
-    types = [i.type for i in algorithm.inputs] + [p.type for p in algorithm.params]
-    types += [t for m in algorithm.modules for t in (*m.arguments, *m.results)]
-    counts = {n for n, _ in algorithm.iterations}
-    return list(dict.fromkeys(n for t in types for s in t.shape for n in sorted(s.names()) if n not in counts))
-
-
 def choose_sizes(algorithm: Algorithm, known: Mapping[str, int]) -> dict[str, int]:
     """Every size of an algorithm; those in ``known`` (iteration counts among them) stay.
 
     Raises DataError if none of the values tried satisfies ``where``.
     """
-    free = [n for n in needed_sizes(algorithm) if n not in known]
+    free = [n for n in algorithm.size_names if n not in known]
     sizes = {**dict(algorithm.iterations), **known, **dict.fromkeys(free, DEFAULT)}
     conditions = algorithm.where
     if _hold(conditions, sizes):

@@ -89,3 +89,11 @@ class Algorithm:
     objective_name: str = ""
     objective_arguments: tuple[str, ...] = ()
     span: Span | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def size_names(self) -> tuple[str, ...]:
+        """Names in the declared sizes of inputs, params and learned operators, iteration counts aside, in order of use."""
+        types = [i.type for i in self.inputs] + [p.type for p in self.params]
+        types += [t for m in self.modules for t in (*m.arguments, *m.results)]
+        counts = {n for n, _ in self.iterations}
+        return tuple(dict.fromkeys(n for t in types for s in t.shape for n in sorted(s.names()) if n not in counts))
