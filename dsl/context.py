@@ -23,12 +23,12 @@ from .operand import (
     Array,
     BuiltinError,
     FunctionOperand,
-    ModuleOperand,
     Operand,
     SizeOperand,
     Weak,
     WeakExpression,
 )
+from .operand import noun as noun
 from .uses import FileScope
 
 MAX_CALLS = 2000
@@ -315,26 +315,6 @@ def weak_kind(operand: Operand) -> str:
                 return "complex"
             return "real" if op == "div" or "real" in kinds else "integer"
     raise BuiltinError(f"an array or a number is needed here, not {noun(operand)}", code="US0404")
-
-
-def noun(operand: Operand) -> str:
-    """What an operand is, for messages."""
-    match operand:
-        case Array(value=value):
-            return describe(value.type)
-        case Weak(number=number):
-            return f"the number {number}"
-        case SizeOperand(size=size):
-            return f"the size {size}"
-        case WeakExpression():
-            return "a number"
-        case FunctionOperand(fn=fn):
-            return f"the function {fn.name.text}"
-        case ModuleOperand(name=name):
-            return f"the module {name}"
-    names = {"StructOperand": "a result with fields", "StringOperand": "a string", "DTypeOperand": "a type",
-             "TupleOperand": "several values", "CallableOperand": "a function", "NoneOperand": "None"}  # fmt: skip
-    return names.get(type(operand).__name__, "a name")
 
 
 def describe(type: Type) -> str:

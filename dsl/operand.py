@@ -167,6 +167,37 @@ Operand = (
 )
 
 
+def noun(operand: Operand) -> str:
+    """What an operand is, for messages: ``real[m, n]``, ``an i32``, ``the size n``."""
+    match operand:
+        case Array(type=type):
+            return str(type) if type.rank else f"{'an' if type.dtype[0] in 'if' else 'a'} {type.dtype}"
+        case Weak(number=number):
+            return f"the number {number}"
+        case SizeOperand(size=size):
+            return f"the size {size}"
+        case WeakExpression():
+            return "a number"
+        case FunctionOperand(name=name):
+            return f"the function {name}"
+        case ModuleOperand(name=name):
+            return f"the module {name}"
+        case StructOperand(name=name, fields=fields):
+            return f"the result of {name} (take one of its fields: {', '.join('.' + f for f in fields)})"
+        case StringOperand(text=text):
+            return f'the text "{text}"'
+        case DTypeOperand(dtype=dtype):
+            return f"the type {dtype}"
+        case NameOperand(text=text):
+            return f"the name {text}"
+        case TupleOperand(items=items):
+            return f"{len(items)} values"
+        case CallableOperand(description=description):
+            return f"the function {description}"
+        case NoneOperand():
+            return "None"
+
+
 class Lowering(Protocol):
     """What a builtin may ask of the front end."""
 

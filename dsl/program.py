@@ -40,11 +40,10 @@ def _load(source: Source, folder: Path | None) -> CheckedProgram:
     found: list[Diagnostic] = []
     for file in scope.project.values():
         found += check_file(file)
-    if found:
-        raise ProgramError(_in_order(source, found))
+    faulty = list(found)
     algorithms: dict[str, Algorithm] = {}
     for item in scope.own:
-        if isinstance(item, s.AlgorithmDecl):
+        if isinstance(item, s.AlgorithmDecl) and not (faulty and any(_has_fault(used, faulty) for used in _reached(scope, item))):
             algorithm, diagnostics = lower_algorithm(scope, item)
             found += diagnostics
             if algorithm is not None:
@@ -53,6 +52,32 @@ def _load(source: Source, folder: Path | None) -> CheckedProgram:
         raise ProgramError(_in_order(source, found))
     functions = {item.name.text: item for item in scope.own if isinstance(item, s.Fn)}
     return CheckedProgram(source.name, algorithms, functions, scope)
+
+
+def _reached(scope: FileScope, start: s.Fn | s.AlgorithmDecl) -> list[s.Fn | s.AlgorithmDecl]:
+    """A definition and those it may use, by name."""
+    reached: list[s.Fn | s.AlgorithmDecl] = []
+    todo = [start]
+    while todo:
+        item = todo.pop()
+        if any(item is known for known in reached):
+            continue
+        reached.append(item)
+        home = scope.home(item)
+        for node in s.descend(item):
+            used = None
+            if isinstance(node, s.Name):
+                used = home.definitions.get(node.text)
+            elif isinstance(node, s.Attribute) and isinstance(node.value, s.Name) and node.value.text in home.files:
+                used = home.files[node.value.text].definitions.get(node.name.text)
+            todo += [used] if used is not None else []
+    return reached
+
+
+def _has_fault(definition: s.Fn | s.AlgorithmDecl, faulty: list[Diagnostic]) -> bool:
+    first, last = definition.span.line, max(node.span.end_line for node in s.descend(definition))
+    spans = [d.span for d in faulty if d.span is not None]
+    return any(span.source == definition.span.source and first <= span.line <= last for span in spans)
 
 
 def _in_order(source: Source, diagnostics: list[Diagnostic]) -> list[Diagnostic]:

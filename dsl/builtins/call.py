@@ -17,20 +17,16 @@ from ..dtypes import kind_of
 from ..operand import (
     Array,
     BuiltinError,
-    CallableOperand,
     DTypeOperand,
-    FunctionOperand,
     Lowering,
-    ModuleOperand,
-    NameOperand,
     NoneOperand,
     Operand,
     SizeOperand,
     StringOperand,
-    StructOperand,
     TupleOperand,
     Weak,
     WeakExpression,
+    noun,
 )
 from . import compose
 
@@ -49,37 +45,6 @@ class Signature:
     rest: str | None
     keywords: tuple[str, ...]
     defaults: Mapping[str, Any]
-
-
-def describe(operand: Operand) -> str:
-    """What an operand is, as a noun phrase."""
-    match operand:
-        case Array(value=value):
-            return str(value.type) if value.type.rank else f"a {value.type.dtype}"
-        case Weak(number=number):
-            return f"the number {number}"
-        case SizeOperand(size=size):
-            return f"the size {size}"
-        case WeakExpression():
-            return "a number"
-        case FunctionOperand(name=name):
-            return f"the function {name}"
-        case ModuleOperand(name=name):
-            return f"the module {name}"
-        case StructOperand(name=name):
-            return f"the result of {name} (take one of its fields: {', '.join('.' + f for f in operand.fields)})"
-        case StringOperand(text=text):
-            return f'the text "{text}"'
-        case DTypeOperand(dtype=dtype):
-            return f"the type {dtype}"
-        case NameOperand(text=text):
-            return f"the name {text}"
-        case TupleOperand(items=items):
-            return f"{len(items)} values"
-        case CallableOperand(description=description):
-            return f"the function {description}"
-        case NoneOperand():
-            return "None"
 
 
 @dataclass(frozen=True)
@@ -163,10 +128,10 @@ class Call:
             case Weak() | SizeOperand() | WeakExpression():
                 return
             case _:
-                raise self.error(f"{self.name} takes an array or a number, not {describe(operand)}", name)
+                raise self.error(f"{self.name} takes an array or a number, not {noun(operand)}", name)
         if kind not in kinds:
             hint = "cast it first: cast(x, real)" if kind == BOOL else "take re(x), im(x) or abs(x)" if kind == COMPLEX else None
-            raise self.error(f"{self.name} takes {_listed(kinds, 'or')} values, not {describe(operand)}", name, hint)
+            raise self.error(f"{self.name} takes {_listed(kinds, 'or')} values, not {noun(operand)}", name, hint)
 
     def array(self, name: str | int, kinds: Sequence[str] = NUMBERS, *, real: bool = False, dtype: str | None = None) -> Value:
         """An argument as a value; ``real`` makes integers real, ``dtype`` casts."""
@@ -187,7 +152,7 @@ class Call:
         x = self.array(name, NUMBERS, real=True)
         rows, columns = x.type.shape[-2:] if x.type.rank >= 2 else (Size.of(1), Size.of(1))
         if x.type.rank < 2:
-            raise self.error(f"{self.name} takes a matrix, not {describe(Array(x))}", name, None, SHAPE)
+            raise self.error(f"{self.name} takes a matrix, not {noun(Array(x))}", name, None, SHAPE)
         if square and rows != columns:
             if not self.ctx.same_size(rows, columns):
                 raise self.error(f"{self.name} takes a square matrix, not {rows} by {columns}", name, None, SHAPE)
@@ -198,7 +163,7 @@ class Call:
         """An array of at least ``rank`` axes."""
         x = self.array(name, kinds, real=real)
         if x.type.rank < rank:
-            raise self.error(f"{self.name} takes an array of rank {rank} or more, not {describe(Array(x))}", name, None, SHAPE)
+            raise self.error(f"{self.name} takes an array of rank {rank} or more, not {noun(Array(x))}", name, None, SHAPE)
         return x
 
     def number(self, name: str) -> int | float | bool:
@@ -210,7 +175,7 @@ class Call:
             return self.ctx.constant_of(self.bound[name])
         except BuiltinError:
             raise self.error(
-                f"{name} of {self.name} must be a literal, not {describe(self.bound[name])}", name, None, NOT_KNOWN
+                f"{name} of {self.name} must be a literal, not {noun(self.bound[name])}", name, None, NOT_KNOWN
             ) from None
 
     def integer(self, name: str, minimum: int | None = None) -> int:
@@ -240,7 +205,7 @@ class Call:
             return self.ctx.size_of(operand)
         except BuiltinError:
             raise self.error(
-                f"{self.name} takes a size here (an integer expression of sizes and literals), not {describe(operand)}",
+                f"{self.name} takes a size here (an integer expression of sizes and literals), not {noun(operand)}",
                 name,
                 None,
                 NOT_KNOWN,
@@ -264,7 +229,7 @@ class Call:
             return default
         operand = self.bound[name]
         if not isinstance(operand, DTypeOperand):
-            raise self.error(f"{name} of {self.name} must be a type name such as real or i32, not {describe(operand)}", name)
+            raise self.error(f"{name} of {self.name} must be a type name such as real or i32, not {noun(operand)}", name)
         return operand.dtype
 
     def text(self, name: str) -> str:
@@ -274,7 +239,7 @@ class Call:
             return default
         operand = self.bound[name]
         if not isinstance(operand, StringOperand):
-            raise self.error(f"{name} of {self.name} must be a string literal, not {describe(operand)}", name)
+            raise self.error(f"{name} of {self.name} must be a string literal, not {noun(operand)}", name)
         return operand.text
 
     def axis(self, x: Value, name: str = "axis", *, extra: int = 0) -> int:
@@ -296,7 +261,7 @@ class Call:
             except BuiltinError:
                 number = 0.5
             if isinstance(number, bool) or not isinstance(number, int):
-                raise self.error(f"{name} of {self.name} must be literal integers, not {describe(item)}", name, None, NOT_KNOWN)
+                raise self.error(f"{name} of {self.name} must be literal integers, not {noun(item)}", name, None, NOT_KNOWN)
             found.append(self._one_axis(number, rank, name))
         if len(set(found)) != len(found):
             raise self.error(f"{name} of {self.name} names one axis twice", name, None, SHAPE)

@@ -7,9 +7,9 @@ import math
 from ...compiler.graph.graph import Value
 from ...compiler.graph.ops.common import zeros as zeros_of
 from ...compiler.graph.types import Size, size_fn
-from ..operand import Array, Operand, TupleOperand, Weak
+from ..operand import Array, Operand, TupleOperand, Weak, noun
 from . import compose
-from .call import BOOL, COUNT, NUMBERS, SHAPE, Call, describe
+from .call import BOOL, COUNT, NUMBERS, SHAPE, Call
 from .table import Result, builtin
 
 FAMILY = "constructors"
@@ -126,7 +126,7 @@ def parts_of(call: Call) -> list[Value]:
         raise call.error(f"{call.name} needs at least one array", None, None, COUNT)
     for i, operand in enumerate(operands):
         if isinstance(operand, Array) and operand.type.dtype == "key":
-            raise call.error(f"{call.name} takes arrays, not {describe(operand)}", min(i, len(call.rest) - 1))
+            raise call.error(f"{call.name} takes arrays, not {noun(operand)}", min(i, len(call.rest) - 1))
     return call.ctx.promote(*operands)[0]
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from ...compiler.graph.graph import Value
 from ...compiler.graph.types import Size
-from ..operand import Array
+from ..operand import Array, noun
 from . import compose
-from .call import COUNT, SHAPE, Call, describe
+from .call import COUNT, SHAPE, Call
 from .table import Result, builtin
 
 FAMILY = "linear algebra"
@@ -47,7 +47,7 @@ def contract(call: Call, parts: Sequence[str], right: str, values: Sequence[Valu
     for n, (part, x, place) in enumerate(zip(letters, arrays, places, strict=True)):
         if len(part) != x.type.rank:
             raise call.error(
-                f'{call.name} expects {len(part)} ax{"is" if len(part) == 1 else "es"} ("{part}") here, not {describe(Array(x))}',
+                f'{call.name} expects {len(part)} ax{"is" if len(part) == 1 else "es"} ("{part}") here, not {noun(Array(x))}',
                 place,
                 None,
                 SHAPE,

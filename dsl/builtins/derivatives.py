@@ -30,9 +30,10 @@ from ..operand import (
     TupleOperand,
     Weak,
     WeakExpression,
+    noun,
 )
 from . import compose
-from .call import COUNT, KEYWORD, KIND, SHAPE, Call, describe
+from .call import COUNT, KEYWORD, KIND, SHAPE, Call
 from .table import Result, builtin
 
 FAMILY = "differentiation"
@@ -133,16 +134,14 @@ def _variable(ctx: Lowering, made: Derivative, operand: Operand) -> Array:
     if isinstance(operand, (Weak, SizeOperand, WeakExpression)):
         return Array(ctx.as_value(operand, "real"))
     if not isinstance(operand, Array) or not differentiable(operand.type):
-        raise BuiltinError(
-            f"{made.description} needs {made.parameter} as real numbers, not {describe(operand)}", place, None, KIND
-        )
+        raise BuiltinError(f"{made.description} needs {made.parameter} as real numbers, not {noun(operand)}", place, None, KIND)
     return operand
 
 
 def _need_scalar(made: Derivative, graph: Graph) -> None:
     assert made.fn is not None
     if len(graph.results) != 1 or graph.result_types[0].rank or not is_floating(graph.result_types[0].dtype):
-        what = f"{len(graph.results)} values" if len(graph.results) != 1 else describe(Array(Value("", graph.result_types[0])))
+        what = f"{len(graph.results)} values" if len(graph.results) != 1 else noun(Array(Value("", graph.result_types[0])))
         raise BuiltinError(
             f"{made.description} needs a function whose value is one real number, and this one gives {what}",
             None,
@@ -191,16 +190,14 @@ def _jvp_graph(ctx: Lowering, made: Derivative, graph: Graph, wrt: int) -> Graph
 def _like(ctx: Lowering, made: Derivative, operand: Operand, model: Value) -> Value:
     """A direction or cotangent in the type of ``model``; it may broadcast."""
     if isinstance(operand, Array) and not differentiable(operand.type):
-        raise BuiltinError(
-            f"{made.description} needs {made.parameters[0]} as real numbers, not {describe(operand)}", 0, None, KIND
-        )
+        raise BuiltinError(f"{made.description} needs {made.parameters[0]} as real numbers, not {noun(operand)}", 0, None, KIND)
     value = ctx.as_value(operand, model.type.dtype)
     shape = value.type.shape
     lead = model.type.rank - len(shape)
     wanted = [s if s.constant == 1 else w for s, w in zip(shape, model.type.shape[max(lead, 0) :], strict=False)]
     if lead < 0 or not all(ctx.same_size(s, w) for s, w in zip(shape, wanted, strict=True)):
         raise BuiltinError(
-            f"{made.description} needs {made.parameters[0]} of the type {model.type}, not {describe(operand)}", 0, None, SHAPE
+            f"{made.description} needs {made.parameters[0]} of the type {model.type}, not {noun(operand)}", 0, None, SHAPE
         )
     return compose.broadcast(ctx.builder, compose.reshape(ctx.builder, value, wanted), model.type.shape)
 
@@ -218,9 +215,9 @@ def _cotangents(ctx: Lowering, made: Derivative, operand: Operand, graph: Graph)
 def _curried(call: Call) -> Result:
     fn, name = call.operand("f"), call.operand("x")
     if not isinstance(fn, (FunctionOperand, Derivative)):
-        raise call.error(f"{call.name} takes a fn first, not {describe(fn)}", "f", "put the expression into a fn")
+        raise call.error(f"{call.name} takes a fn first, not {noun(fn)}", "f", "put the expression into a fn")
     if not isinstance(name, NameOperand):
-        raise call.error(f"{call.name} takes the name of one of f's parameters second, not {describe(name)}", "x")
+        raise call.error(f"{call.name} takes the name of one of f's parameters second, not {noun(name)}", "x")
     if name.text not in fn.parameters:
         close = get_close_matches(name.text, fn.parameters, 1)
         shown = fn.name if isinstance(fn, FunctionOperand) else fn.description

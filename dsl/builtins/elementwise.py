@@ -9,9 +9,9 @@ from functools import reduce as fold
 from ...compiler.graph.graph import Value
 from ...compiler.graph.ops.common import complex_twin, real_twin, zeros
 from ...compiler.graph.types import Size, is_complex, is_floating, size_fn
-from ..operand import Array, Operand, SizeOperand, TupleOperand, Weak, WeakExpression
+from ..operand import Array, Operand, SizeOperand, TupleOperand, Weak, WeakExpression, noun
 from . import compose
-from .call import BOOL, NUMBERS, ORDERED, Call, describe
+from .call import BOOL, NUMBERS, ORDERED, Call
 from .table import Result, builtin, declare_builtin, parse_signature
 
 FAMILY = "elementwise"
@@ -220,6 +220,6 @@ def as_complex(call: Call, x: Value) -> Value:
     twin = complex_twin(x.type.dtype)
     if twin is None:
         raise call.error(
-            f"there is no complex type of precision {real_twin(x.type.dtype)}: not for {describe(Array(x))}", "x", "cast(x, f32)"
+            f"there is no complex type of precision {real_twin(x.type.dtype)}: not for {noun(Array(x))}", "x", "cast(x, f32)"
         )
     return compose.cast(call.b, x, twin)

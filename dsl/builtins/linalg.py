@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ...compiler.graph.graph import Value
-from ..operand import Array
+from ..operand import Array, noun
 from . import compose
-from .call import NUMBERS, SHAPE, Call, describe
+from .call import NUMBERS, SHAPE, Call
 from .table import Result, builtin
 
 FAMILY = "linear algebra"
@@ -41,7 +41,7 @@ def _system(call: Call) -> tuple[Value, Value]:
     vector = right.type.rank == 1
     rows = -1 if vector else -2
     if right.type.rank == 0:
-        raise call.error(f"{call.name} takes a vector or a matrix as right side, not {describe(Array(right))}", "b", None, SHAPE)
+        raise call.error(f"{call.name} takes a vector or a matrix as right side, not {noun(Array(right))}", "b", None, SHAPE)
     fitted = call.fit(right, rows, n)
     if fitted is None:
         raise call.error(

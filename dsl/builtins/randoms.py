@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ...compiler.graph.graph import Value
 from ...compiler.graph.ops.common import is_differentiable
-from ..operand import Array, BuiltinError
+from ..operand import Array, BuiltinError, noun
 from . import compose
-from .call import BOOL, COUNT, INTEGER, NUMBERS, ORDERED, SHAPE, Call, describe
+from .call import BOOL, COUNT, INTEGER, NUMBERS, ORDERED, SHAPE, Call
 from .table import Result, builtin
 
 FAMILY = "random numbers"
@@ -16,7 +16,7 @@ def key(call: Call) -> Value:
     """The ``rng`` argument. Raises BuiltinError if it is no key."""
     operand = call.operand("rng")
     if not isinstance(operand, Array) or operand.type.dtype != "key":
-        raise call.error(f"{call.name} takes a key first, not {describe(operand)}", "rng", "rng: key as an input")
+        raise call.error(f"{call.name} takes a key first, not {noun(operand)}", "rng", "rng: key as an input")
     if operand.type.rank:
         raise call.error(f"{call.name} takes one key, not {operand.type}", "rng", "fold(rng, k)", SHAPE)
     return operand.value
@@ -61,7 +61,7 @@ def bernoulli(call: Call) -> Result:
         raise call.error(f"p does not broadcast to the sizes: {error.message}", "p", None, SHAPE) from None
     hit = compose.op(call.b, "lt", drawn, p)
     if hit.type.shape != drawn.type.shape:
-        raise call.error(f"p is {describe(Array(p))}, which does not broadcast to the sizes given", "p", None, SHAPE)
+        raise call.error(f"p is {noun(Array(p))}, which does not broadcast to the sizes given", "p", None, SHAPE)
     return compose.cast(call.b, hit, p.type.dtype)
 
 
@@ -72,7 +72,7 @@ def randint(call: Call) -> Result:
     low, high = (call.array(name, (INTEGER,), dtype="i64") for name in ("low", "high"))
     for name, bound in (("low", low), ("high", high)):
         if bound.type.rank:
-            raise call.error(f"{name} of randint is one integer, not {describe(Array(bound))}", name, None, SHAPE)
+            raise call.error(f"{name} of randint is one integer, not {noun(Array(bound))}", name, None, SHAPE)
     ends = []
     for name in ("low", "high"):
         try:
@@ -108,6 +108,6 @@ def fold(call: Call) -> Result:
             call.size(i)  # a literal or a size: must be an integer
         word = call.array(i, (INTEGER,), dtype="i64")
         if word.type.rank:
-            raise call.error(f"fold takes integers one by one, not {describe(operand)}", i, None, SHAPE)
+            raise call.error(f"fold takes integers one by one, not {noun(operand)}", i, None, SHAPE)
         words.append(word)
     return compose.op(call.b, "fold", rng, *words)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ...compiler.graph.graph import Value
-from ..operand import Array, BuiltinError, Operand, StructOperand
+from ..operand import Array, BuiltinError, Operand, StructOperand, noun
 from . import compose
-from .call import BOOL, INTEGER, NOT_KNOWN, NUMBERS, ORDERED, SHAPE, Call, describe
+from .call import BOOL, INTEGER, NOT_KNOWN, NUMBERS, ORDERED, SHAPE, Call
 from .table import Result, builtin
 
 FAMILY = "selection"
@@ -34,7 +34,7 @@ def topk(call: Call) -> Result:
 def _run_time_topk(call: Call, x: Value, axis: int) -> Operand:
     count = call.array("count", (INTEGER,))
     if count.type.rank:
-        raise call.error(f"topk takes one count, not {describe(Array(count))}", "count", None, SHAPE)
+        raise call.error(f"topk takes one count, not {noun(Array(count))}", "count", None, SHAPE)
     mask = compose.op(call.b, "topk_mask", x, count, axis=axis)
     unknown = BuiltinError(
         "the count of this topk is known only when it runs, so it has no .values and no .indices (their size would not be known)",
@@ -64,7 +64,7 @@ def _index(call: Call, x: Value, axis: int) -> tuple[Value, Value]:
     index = call.array("index", (INTEGER,))
     if index.type.rank != x.type.rank:
         raise call.error(
-            f"{call.name} needs an index array of the rank of x, {x.type.rank}, not {describe(Array(index))}",
+            f"{call.name} needs an index array of the rank of x, {x.type.rank}, not {noun(Array(index))}",
             "index",
             "x[index] takes whole rows",
             SHAPE,

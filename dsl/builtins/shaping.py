@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ...compiler.graph.graph import Value
 from ...compiler.graph.types import Size, is_integer
-from ..operand import Array, BuiltinError, Operand, TupleOperand
+from ..operand import Array, BuiltinError, Operand, TupleOperand, noun
 from . import compose
-from .call import BOOL, NOT_KNOWN, NUMBERS, SHAPE, Call, describe
+from .call import BOOL, NOT_KNOWN, NUMBERS, SHAPE, Call
 from .table import Result, builtin
 
 FAMILY = "shape"
@@ -48,7 +48,7 @@ def _shape_entry(call: Call, position: int, operand: Operand) -> Size:
         size = call.ctx.size_of(operand)
     except BuiltinError:
         raise call.error(
-            f"{call.name} takes sizes (integer expressions of sizes and literals), not {describe(operand)}",
+            f"{call.name} takes sizes (integer expressions of sizes and literals), not {noun(operand)}",
             min(position, len(call.rest) - 1),
             None,
             NOT_KNOWN,
@@ -91,7 +91,7 @@ def permute(call: Call) -> Result:
         except BuiltinError:
             axis = 0.5
         if isinstance(axis, bool) or not isinstance(axis, int):
-            raise call.error(f"an axis of permute must be a literal integer, not {describe(operand)}", place, None, NOT_KNOWN)
+            raise call.error(f"an axis of permute must be a literal integer, not {noun(operand)}", place, None, NOT_KNOWN)
         if not -x.type.rank <= axis < x.type.rank:
             raise call.error(f"permute has no axis {axis} in an array of rank {x.type.rank}", place, None, SHAPE)
         order.append(axis % x.type.rank - x.type.rank)
@@ -178,12 +178,12 @@ def _rolled(call: Call, x: Value, axis: int) -> Value:
 def _roll_by(call: Call, x: Value, axis: int, shift: Operand) -> Value:
     if isinstance(shift, Array):
         if not is_integer(shift.type.dtype) or shift.type.rank:
-            raise call.error(f"roll shifts by an integer, not {describe(shift)}", "shift")
+            raise call.error(f"roll shifts by an integer, not {noun(shift)}", "shift")
         return compose.roll_by_value(call.b, x, shift.value, axis)
     try:
         size = call.ctx.size_of(shift)
     except BuiltinError:
-        raise call.error(f"roll shifts by an integer, not {describe(shift)}", "shift") from None
+        raise call.error(f"roll shifts by an integer, not {noun(shift)}", "shift") from None
     if size.constant is None:  # a loop index or a size: positions computed at run time
         return compose.roll_by_value(call.b, x, compose.size_scalar(call.b, size, "i64"), axis)
     return compose.roll(call.b, x, size, axis)
@@ -236,7 +236,7 @@ def _width(call: Call, operand: Operand) -> Size:
     try:
         size = call.ctx.size_of(operand)
     except BuiltinError:
-        raise call.error(f"a width of pad must be a size, not {describe(operand)}", "width", None, NOT_KNOWN) from None
+        raise call.error(f"a width of pad must be a size, not {noun(operand)}", "width", None, NOT_KNOWN) from None
     if size.constant is not None and size.constant < 0:
         raise call.error(f"a width of pad must not be negative: {size}", "width", None, SHAPE)
     return size
@@ -280,7 +280,7 @@ def diag(call: Call) -> Result:
     if x.type.rank == 1:
         return compose.diagonal_matrix(call.b, x, k)
     if x.type.rank != 2:
-        raise call.error(f"diag takes a vector or a matrix, not {describe(Array(x))}", "x", None, SHAPE)
+        raise call.error(f"diag takes a vector or a matrix, not {noun(Array(x))}", "x", None, SHAPE)
     rows, columns = x.type.shape
     left = columns - k if k > 0 else rows + k
     if not call.ctx.at_most(Size.of(1), left):

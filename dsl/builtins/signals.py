@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ...compiler.graph.graph import Value
-from ..operand import Array, BuiltinError, TupleOperand
+from ..operand import Array, BuiltinError, TupleOperand, noun
 from . import compose
-from .call import NOT_KNOWN, NUMBERS, SHAPE, Call, describe
+from .call import NOT_KNOWN, NUMBERS, SHAPE, Call
 from .elementwise import as_complex
 from .table import Result, builtin
 
@@ -24,7 +24,7 @@ def _setting(call: Call, name: str, dims: int, minimum: int) -> int | tuple[int,
             number = -1
         if isinstance(number, bool) or not isinstance(number, int) or number < minimum:
             raise call.error(
-                f"{name} of {call.name} must be literal integers of at least {minimum}, not {describe(item)}",
+                f"{name} of {call.name} must be literal integers of at least {minimum}, not {noun(item)}",
                 name,
                 None,
                 NOT_KNOWN,
@@ -40,11 +40,11 @@ def _convolution(call: Call, dims: int, transpose: bool = False) -> Value:
     x, weight, *bias = call.arrays(names, NUMBERS, real=True)
     if x.type.rank < dims + 1:
         axes = "[channels, length]" if dims == 1 else "[channels, height, width]"
-        raise call.error(f"{call.name} takes an array {axes}, not {describe(Array(x))}", "x", None, SHAPE)
+        raise call.error(f"{call.name} takes an array {axes}, not {noun(Array(x))}", "x", None, SHAPE)
     if weight.type.rank != dims + 2:
         order = "[in, out" if transpose else "[out, in"
         raise call.error(
-            f"{call.name} takes weights {order}, {'width' if dims == 1 else 'height, width'}], not {describe(Array(weight))}",
+            f"{call.name} takes weights {order}, {'width' if dims == 1 else 'height, width'}], not {noun(Array(weight))}",
             "weight",
             None,
             SHAPE,
@@ -63,7 +63,7 @@ def _convolution(call: Call, dims: int, transpose: bool = False) -> Value:
     out = y.type.shape[-dims - 1]
     if bias[0].type.rank != 1 or not call.ctx.same_size(bias[0].type.shape[0], out):
         raise call.error(
-            f"the bias of {call.name} has one number per channel, {out}, not {describe(Array(bias[0]))}", "bias", None, SHAPE
+            f"the bias of {call.name} has one number per channel, {out}, not {noun(Array(bias[0]))}", "bias", None, SHAPE
         )
     return compose.op(call.b, "add", y, compose.reshape(call.b, bias[0], [out, *[1] * dims]))
 

@@ -244,8 +244,9 @@ algorithm g(x: real[n], y: real[m]) -> real[n]:
         x[k + 1] = q
     return w
 """
-    assert codes(text) == ["US0201"]
+    assert codes(text) == ["US0201", "US0301", "US0203", "US0201"]
     assert codes(text.replace("a + b", "a")) == ["US0301", "US0203", "US0201"]
+    assert codes(text.replace("z = x + y", "z = f(x)")) == ["US0201"]  # what is wrong with f may be all that is wrong with g
     both = "fn f(a) = a +\nfn g(a) = 1. + a\nalgorithm h() -> real:\n    return 3 $ 4\n"
     assert codes(both) == ["US0101", "US0106", "US0102"]
 
