@@ -146,7 +146,7 @@ def run(prepared: Prepared, tensors: Sequence[Tensor], modules: Modules, trace: 
     """Results as the caller sees them: one value or a tuple, with a :class:`Path` if traced, as NumPy if asked."""
     if numpy:
         with torch.no_grad():
-            found: list[Any] = [to_numpy(y) for y in prepared(tensors, modules)]
+            found: Sequence[Any] = [to_numpy(y) for y in prepared(tensors, modules)]
     else:
         found = prepared(tensors, modules)
     count = len(prepared.executor.graph.results)

@@ -15,26 +15,12 @@ s cannot drift away.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from ..compiler.diagnostics import DataError
 from ..compiler.graph.algorithm import Constraint
-
-
-class _Clamp(torch.autograd.Function):
-    """Clamp whose derivative is 1 everywhere."""
-
-    @staticmethod
-    def forward(ctx: Any, stored: Tensor, lower: float, upper: float) -> Tensor:
-        return stored.clamp(lower, upper)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return grads[0], None, None
 
 
 def bounds(constraint: Constraint) -> tuple[float, float]:
@@ -54,10 +40,10 @@ def constrain(stored: Tensor, constraint: Constraint) -> Tensor:
         return functional.softplus(stored, threshold=40.0).clamp_min(torch.finfo(stored.dtype).tiny)
     if kind == "simplex":
         return stored.softmax(-1)
-    if not torch.is_grad_enabled() or not stored.requires_grad:
+    if not torch.is_grad_enabled():
         return stored.clamp(*bounds(constraint))
-    value: Tensor = _Clamp.apply(stored, *bounds(constraint))  # type: ignore[no-untyped-call]
-    return value
+    fixed = stored.detach()
+    return fixed.clamp(*bounds(constraint)) + (stored - fixed)  # what is added is 0, with derivative 1
 
 
 def store(value: Tensor, constraint: Constraint, name: str) -> Tensor:
@@ -94,10 +80,9 @@ def check(value: Tensor, constraint: Constraint, name: str) -> None:
 
 
 def settle(stored: Tensor, constraint: Constraint) -> None:
-    """Bring a stored tensor back between closed bounds, in place."""
-    if constraint.kind in ("nonneg", "unit", "interval"):
-        with torch.no_grad():
-            stored.clamp_(*bounds(constraint))
+    """Bring a stored tensor back between closed bounds, in place; not inside a torch.func transform, which must change nothing."""
+    if constraint.kind in ("nonneg", "unit", "interval") and not torch._C._are_functorch_transforms_active():
+        stored.detach().clamp_(*bounds(constraint))
 
 
 def default(constraint: Constraint, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

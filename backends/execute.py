@@ -1,4 +1,4 @@
-"""Running a compiled kernel on tensors, and its backward kernel through torch's autograd.
+"""Running a compiled kernel, and the kernels of its derivatives, on flat tensors.
 
 A kernel computes one problem; a call runs it on a batch. Operands are flat: core axes only (shared by all problems), or one
 batch axis in front of them. The number of threads is torch's: many problems are divided among the threads, few
@@ -8,7 +8,7 @@ problems each get all of them.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -17,13 +17,15 @@ import torch
 from torch import Tensor
 
 from ..compiler import options
-from ..compiler.diagnostics import CompileError, UnspoolError
+from ..compiler.diagnostics import CompileError
 from ..compiler.driver import Compiled, compile_graph
 from ..compiler.graph.adjoint import backward, differentiable
 from ..compiler.graph.batch import batch as batch_graph
 from ..compiler.graph.graph import Graph
 from ..compiler.graph.interp import interpret
 from ..compiler.graph.ops.common import torch_dtype
+from ..compiler.graph.tangent import tangent
+from ..compiler.target import Target
 
 #: Below this much work (in additions), starting threads costs more than they save.
 SMALL = 200_000.0
@@ -55,12 +57,12 @@ class Runner:
         self.accumulate = accumulate
         self.kernel = compiled.kernel
         names = {n for t in (*self.inputs, *self.results) for s in t.shape for n in s.names()}
-        self._names = (*compiled.integers, *sorted(names - set(compiled.integers)))
+        self.names = (*compiled.integers, *sorted(names - set(compiled.integers)))
         self._layouts: dict[Any, _Layout] = {}
 
     def layout(self, batched: Sequence[bool], own: Sequence[bool], sizes: Mapping[str, int]) -> _Layout:
         """The layout for operands with (``batched``) and results with (``own``) a batch axis."""
-        key = (tuple(batched), tuple(own), *[sizes[n] for n in self._names])
+        key = (tuple(batched), tuple(own), *[sizes[n] for n in self.names])
         found = self._layouts.get(key)
         if found is None:
             inputs, outputs = (
@@ -121,82 +123,62 @@ def _readable(x: Tensor, batched: bool) -> tuple[Tensor, int]:
 
 
 class KernelPlan:
-    """One graph as a kernel, with its backward kernels made on first use."""
+    """One graph as a kernel, with its derivatives made on first use, to any order.
 
-    def __init__(self, graph: Graph, compiled: Compiled, *, strict: bool) -> None:
+    Without a kernel (``compiled`` is None) the interpreter runs the graph. ``accumulate`` says that results may be summed
+    over problems (see :meth:`run`), as those of a backward graph are.
+    """
+
+    def __init__(
+        self, graph: Graph, compiled: Compiled | None, *, strict: bool, target: Target | None = None, accumulate: bool = False
+    ) -> None:
         self.graph = graph
-        self.forward = Runner(compiled, graph)
+        self.forward = None if compiled is None else Runner(compiled, graph, accumulate=accumulate)
         self.strict = strict
+        self.target = compiled.target if compiled is not None else target
+        self.dtypes = [torch_dtype(torch, t.dtype) for t in graph.result_types]
         self.differentiable = [differentiable(t) for t in graph.result_types]
         self.can_differ = [differentiable(v.type) for v in graph.inputs]
-        self._own = [True] * len(graph.results)
-        self._backward: dict[tuple[int, ...], Runner | None] = {}
-
-    def __call__(
-        self, tensors: Sequence[Tensor], batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int]
-    ) -> Sequence[Tensor]:
-        """Results of the graph, recorded by autograd if an operand requires it."""
-        if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-            return _Call.apply(self, tuple(batched), batch, sizes, *tensors)  # type: ignore[no-any-return, no-untyped-call]
-        return self.run(tensors, batched, batch, sizes)
+        names = {n for t in (*(v.type for v in graph.inputs), *graph.result_types) for s in t.shape for n in s.names()}
+        self.names = self.forward.names if self.forward is not None else tuple(sorted(names))
+        self.calls: dict[Any, Any] = {}  # by the shapes of flat operands (autograd.py)
+        self._derived: dict[Any, KernelPlan] = {}
 
     def run(
-        self, tensors: Sequence[Tensor], batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int]
+        self,
+        tensors: Sequence[Tensor],
+        batched: Sequence[bool],
+        batch: int | None,
+        sizes: Mapping[str, int],
+        own: Sequence[bool],
     ) -> list[Tensor]:
-        """Results, not recorded."""
-        return self.forward.run(tensors, batched, batch, sizes, self._own)
+        """Results of flat tensors, not recorded by autograd: per problem where ``own``, else summed over problems."""
+        if self.forward is not None:
+            return self.forward.run(tensors, batched, batch, sizes, own)
+        found = interpret_batch(self.graph, tensors, batched, batch, sizes)
+        return [y if mine or batch is None else y.sum(0) for y, mine in zip(found, own, strict=True)]
 
-    def backward(self, wrt: tuple[int, ...]) -> Runner | None:
-        """The kernel of the gradient in inputs ``wrt``; None where the interpreter has to do it."""
-        if wrt not in self._backward:
-            graph = backward(self.graph, wrt)
+    def adjoint(self, wrt: tuple[int, ...], given: tuple[bool, ...]) -> KernelPlan:
+        """The plan of the gradient in inputs ``wrt``: its inputs are those of this one, then the cotangents that are given."""
+        return self._derive(("backward", wrt, given), lambda: backward(self.graph, wrt, given))
+
+    def tangent(self, wrt: tuple[int, ...]) -> KernelPlan:
+        """The plan of the derivative along tangents of inputs ``wrt``, which come behind the inputs (forward mode)."""
+        return self._derive(("tangent", wrt), lambda: tangent(self.graph, wrt))
+
+    def _derive(self, key: tuple[Any, ...], make: Callable[[], Graph]) -> KernelPlan:
+        found = self._derived.get(key)
+        if found is None:
+            graph = make()
+            compiled = None
             try:
-                compiled = compile_graph(graph, self.forward.compiled.target, accumulate=True, strict=self.strict)
-                self._backward[wrt] = Runner(compiled, graph, accumulate=True)
+                if self.target is not None:
+                    compiled = compile_graph(graph, self.target, accumulate=True, strict=self.strict)
             except CompileError as error:
-                fall_back(f"the backward of {self.graph.name}", error)
-                self._backward[wrt] = None
-        return self._backward[wrt]
-
-    def gradient(
-        self,
-        wrt: tuple[int, ...],
-        tensors: Sequence[Tensor],
-        batched: Sequence[bool],
-        batch: int | None,
-        sizes: Mapping[str, int],
-        cotangents: Sequence[Tensor | None],
-    ) -> list[Tensor]:
-        """Gradients in inputs ``wrt``, each shaped as the input."""
-        runner = self.backward(wrt)
-        if runner is None:
-            return self._interpreted(wrt, tensors, batched, batch, sizes, cotangents)
-        inputs, flags = list(tensors), list(batched)
-        shapes = self.forward.layout(batched, self._own, sizes).shapes
-        for given, wanted, shape, dtype in zip(cotangents, self.differentiable, shapes, self.forward.dtypes, strict=True):
-            if wanted:
-                inputs.append(torch.zeros(shape, dtype=dtype) if given is None else given)
-                flags.append(batch is not None and given is not None)
-        return runner.run(inputs, flags, batch, sizes, [batched[i] or batch is None for i in wrt])
-
-    def _interpreted(
-        self,
-        wrt: tuple[int, ...],
-        tensors: Sequence[Tensor],
-        batched: Sequence[bool],
-        batch: int | None,
-        sizes: Mapping[str, int],
-        cotangents: Sequence[Tensor | None],
-    ) -> list[Tensor]:
-        with torch.enable_grad():
-            leaves = [t.detach().requires_grad_(i in wrt) for i, t in enumerate(tensors)]
-            outputs = interpret_batch(self.graph, leaves, batched, batch, sizes)
-            pairs = [(y, g) for y, g in zip(outputs, cotangents, strict=True) if g is not None and y.requires_grad]
-            wanted = [leaves[i] for i in wrt]
-            if not pairs:
-                return [torch.zeros_like(x) for x in wanted]
-            found = torch.autograd.grad([y for y, _ in pairs], wanted, [g for _, g in pairs], materialize_grads=True)
-            return list(found)
+                fall_back(f"the {key[0]} of {self.graph.name}", error)
+            found = KernelPlan(graph, compiled, strict=self.strict, target=self.target, accumulate=True)
+            self._derived[key] = found
+        return found
 
 
 def interpret_batch(
@@ -213,48 +195,3 @@ def fall_back(what: str, error: CompileError) -> None:
     if options.current.stop:
         raise error
     warnings.warn(f"{what} runs in the interpreter: {error}", FallbackWarning, stacklevel=2)
-
-
-class _Call(torch.autograd.Function):
-    """A call of a kernel, as autograd sees it."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, plan: KernelPlan, batched: tuple[bool, ...], batch: int | None, sizes: Mapping[str, int], *tensors: Tensor
-    ) -> tuple[Tensor, ...]:
-        ctx.plan, ctx.batched, ctx.batch, ctx.sizes = plan, batched, batch, sizes
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*tensors)
-        outputs = plan.run(tensors, batched, batch, sizes)
-        ctx.mark_non_differentiable(*[y for y, d in zip(outputs, plan.differentiable) if not d])
-        return tuple(outputs)
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Any, ...]:
-        plan: KernelPlan = ctx.plan
-        needed = ctx.needs_input_grad[4:]
-        wrt = tuple([i for i, need in enumerate(needed) if need and plan.can_differ[i]])
-        found = plan.gradient(wrt, ctx.saved_tensors, ctx.batched, ctx.batch, ctx.sizes, cotangents)
-        if torch.is_grad_enabled():  # create_graph=True: what comes of the gradients must not be differentiated silently
-            sources = [*[g for g in cotangents if g is not None], *ctx.saved_tensors]
-            found = list(_Once.apply(plan.graph.name, len(found), *found, *sources))  # type: ignore[no-untyped-call]
-        grads: list[Tensor | None] = [None] * len(needed)
-        for i, g in zip(wrt, found, strict=True):
-            grads[i] = g
-        return None, None, None, None, *grads
-
-
-class _Once(torch.autograd.Function):
-    """Gradients that cannot be differentiated again, with an error that says so."""
-
-    @staticmethod
-    def forward(ctx: Any, name: str, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
-        ctx.name = name
-        return tuple(t.view_as(t) for t in tensors[:count])
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Any, ...]:
-        raise UnspoolError(
-            f"second derivatives through the compiled kernel of {ctx.name} are not available: use target='interpreter', "
-            "or grad inside the program"
-        )

@@ -21,6 +21,7 @@ from ..compiler.graph.partition import kernel_graph
 from ..compiler.graph.specialize import specialize
 from ..compiler.graph.trace import trace as trace_graph
 from . import registry
+from .autograd import Call, apply, run_flat, view
 from .execute import KernelPlan, fall_back, interpret_batch
 
 Modules = Mapping[str, Callable[..., Any] | Sequence[Callable[..., Any]]]
@@ -88,7 +89,7 @@ class HostPlan:
         plan = self.plans.get(number)
         if plan is None:
             return list(interpret_batch(self._parts[number], tensors, flags, batch, sizes))
-        return list(plan(tensors, flags, batch, dict(sizes)))
+        return list(run_flat(plan, tensors, flags, batch, sizes))
 
 
 Plan = KernelPlan | HostPlan
@@ -134,9 +135,7 @@ class Executor:
         trace: tuple[str, ...] = (),
     ) -> Prepared:
         """All that a call needs to know beforehand, for inputs of these shapes; ``lead`` is their broadcast leading shape."""
-        views = [view(shape, v.type.rank, lead) for shape, v in zip(shapes, self.graph.inputs, strict=True)]
-        flags = [v.batched for v in views]
-        return Prepared(self, self.plan(real, sizes, trace), dict(sizes), lead, views, flags, prod(lead) if any(flags) else None)
+        return Prepared(self, self.plan(real, sizes, trace), sizes, shapes, lead)
 
     def __call__(
         self,
@@ -146,61 +145,43 @@ class Executor:
         sizes: Mapping[str, int],
         modules: Modules | None = None,
         trace: tuple[str, ...] = (),
-    ) -> list[Tensor]:
+    ) -> Sequence[Tensor]:
         """Results with leading shape ``lead``; ``tensors`` have the dtypes and core shapes of the graph's inputs."""
         return self.prepare([tuple(x.shape) for x in tensors], lead, real, sizes, trace)(tensors, modules or {})
 
 
-@dataclass(frozen=True)
-class View:
-    """How an operand becomes flat: expanded to ``wide`` if not None, then reshaped to ``flat`` if not None."""
-
-    batched: bool
-    wide: tuple[int, ...] | None = None
-    flat: tuple[int, ...] | None = None
-
-
-def view(shape: tuple[int, ...], rank: int, lead: tuple[int, ...]) -> View:
-    """The view of an operand: without leading axes where all problems share it, else with one in front."""
-    own, core = shape[: len(shape) - rank], shape[len(shape) - rank :]
-    if prod(own) == 1 and prod(lead) != 0:
-        return View(False, None, core if own else None)
-    return View(True, None if own == lead else (*lead, *core), None if len(lead) == 1 else (prod(lead), *core))
-
-
-@dataclass(frozen=True)
 class Prepared:
-    """A call whose shapes are known."""
+    """A call whose shapes are known: a :class:`Call` of one kernel, or a host program on flat operands."""
 
-    executor: Executor
-    plan: Plan
-    sizes: dict[str, int]
-    lead: tuple[int, ...]
-    views: list[View]
-    flags: list[bool]
-    count: int | None
-
-    def __call__(self, tensors: Sequence[Tensor], modules: Modules) -> list[Tensor]:
-        """Results with the leading shape of the call."""
-        flat = list(tensors)
-        for i, v in enumerate(self.views):
-            if v.wide is not None:
-                flat[i] = flat[i].expand(v.wide)
-            if v.flat is not None:
-                flat[i] = flat[i].reshape(v.flat)
-        plan, lead, count = self.plan, self.lead, self.count
+    def __init__(
+        self, executor: Executor, plan: Plan, sizes: Mapping[str, int], shapes: Sequence[tuple[int, ...]], lead: tuple[int, ...]
+    ) -> None:
+        self.executor, self.plan, self.sizes, self.lead = executor, plan, dict(sizes), lead
+        self.call: Call | None = None
         if isinstance(plan, KernelPlan):
-            self._on_cpu(flat)
-            found = plan(flat, self.flags, count, self.sizes)
+            self.call = Call(plan, self.sizes, shapes, lead, [None] * len(plan.graph.results))
         else:
-            found = plan(flat, self.flags, count, self.sizes, modules)
-        if not lead or (len(lead) == 1 and count is not None):
-            return list(found)
-        return [y.reshape((*lead, *(y.shape if count is None else y.shape[1:]))) for y in found]
+            self._views = [view(s, v.type.rank, lead) for s, v in zip(shapes, executor.graph.inputs, strict=True)]
+            self._flags = [v.batched for v in self._views]
+            self._count = prod(lead) if any(self._flags) else None
 
-    def _on_cpu(self, tensors: Sequence[Tensor]) -> None:
+    def __call__(self, tensors: Sequence[Tensor], modules: Modules) -> Sequence[Tensor]:
+        """Results with the leading shape of the call."""
+        if self.call is not None:
+            for x in tensors:
+                if not x.is_cpu:  # its address means nothing to a kernel
+                    self._refuse(tensors)
+            return apply(self.call, tensors)
+        assert isinstance(self.plan, HostPlan)
+        flat = [v(x) for v, x in zip(self._views, tensors, strict=True)]
+        found = self.plan(flat, self._flags, self._count, self.sizes, modules)
+        if not self.lead or (len(self.lead) == 1 and self._count is not None):
+            return found
+        return [y.reshape((*self.lead, *(y.shape if self._count is None else y.shape[1:]))) for y in found]
+
+    def _refuse(self, tensors: Sequence[Tensor]) -> None:
         for x, v in zip(tensors, self.executor.graph.inputs, strict=True):
-            if not x.is_cpu:  # its address means nothing to a kernel
+            if not x.is_cpu:
                 raise DataError(f"{v.name} is on device {x.device}, and the kernel of {self.executor.graph.name} runs on the cpu")
 
 

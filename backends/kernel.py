@@ -64,8 +64,8 @@ class Kernel:
         """The compiled parts, by name."""
         plan = self._plan
         if isinstance(plan, KernelPlan):
-            return [(self._routine.algorithm.name, plan.forward.compiled)]
-        return [(f"{self._routine.algorithm.name}_{n}", p.forward.compiled) for n, p in sorted(plan.plans.items())]
+            return [(self._routine.algorithm.name, _compiled(plan))]
+        return [(f"{self._routine.algorithm.name}_{n}", _compiled(p)) for n, p in sorted(plan.plans.items())]
 
     @property
     def graph(self) -> str:
@@ -73,7 +73,7 @@ class Kernel:
         plan = self._plan
         if isinstance(plan, HostPlan):
             return print_graph(plan.program.graph)
-        return print_graph(plan.forward.compiled.graph)
+        return print_graph(_compiled(plan).graph)
 
     @property
     def loops(self) -> str:
@@ -122,6 +122,11 @@ class Kernel:
 
     def __repr__(self) -> str:
         return f"<kernel {self._routine.algorithm.name}, {self._dtype}, target {self._routine.settings.target}>"
+
+
+def _compiled(plan: KernelPlan) -> Compiled:
+    assert plan.forward is not None  # only derivatives are interpreted
+    return plan.forward.compiled
 
 
 def complete(routine: Routine, iterations: Mapping[str, int], sizes: Mapping[str, int]) -> Binding:

@@ -25,14 +25,15 @@ def differentiable(type: Type) -> bool:
     return is_floating(type.dtype) or is_complex(type.dtype)
 
 
-def backward(graph: Graph, wrt: Sequence[int]) -> Graph:
+def backward(graph: Graph, wrt: Sequence[int], given: Sequence[bool] | None = None) -> Graph:
     """From inputs and one cotangent ``d_RESULT`` per differentiable result to the cotangents of inputs ``wrt``.
 
-    Raises CompileError for loops with ``until``.
+    ``given`` says which results have a cotangent, if not all; those of the others are zero. Raises CompileError for
+    loops with ``until``.
     """
     b = Builder(f"{graph.name}_backward", graph.inputs)
-    results = zip(graph.results, graph.result_types, strict=True)
-    cotangents = [b.input(f"d_{r}", t) if differentiable(t) else None for r, t in results]
+    results = zip(graph.results, graph.result_types, given or [True] * len(graph.results), strict=True)
+    cotangents = [b.input(f"d_{r}", t) if wanted and differentiable(t) else None for r, t, wanted in results]
     return b.finish(gradient(b, graph, graph.inputs, wrt, cotangents))
 
 

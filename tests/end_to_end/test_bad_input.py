@@ -116,13 +116,3 @@ def test_module_that_returns_another_shape() -> None:
 def test_errors_of_a_program_are_one_text() -> None:
     with pytest.raises(us.ProgramError, match=r"mine:2:12: error US"):
         us.loads("algorithm f(y: real[m]) -> real[m]:\n    return q + y\n", "mine")
-
-
-def test_second_derivatives_of_a_kernel_are_refused() -> None:
-    v = y.clone().requires_grad_()
-    (first,) = torch.autograd.grad(LASSO.ista(A, v, target="c").pow(2).sum(), v, create_graph=True)
-    with pytest.raises(us.UnspoolError, match="second derivatives through the compiled kernel of ista"):
-        first.sum().backward()
-    (first,) = torch.autograd.grad(LASSO.ista(A, v, target="interpreter").pow(2).sum(), v, create_graph=True)
-    first.sum().backward()
-    assert v.grad is not None

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import SIZES, USED, random_graphs, random_inputs
+from unspool.backends.autograd import run_flat
 from unspool.backends.cpu import CTarget
 from unspool.backends.execute import KernelPlan
 from unspool.compiler.driver import compile_graph
@@ -32,6 +33,7 @@ def plan(graph: Graph) -> KernelPlan:
 
 def close(got: torch.Tensor, want: torch.Tensor) -> None:
     assert got.shape == want.shape
+    got, want = got.detach(), want.detach()
     scale = max(1.0, float(want.abs().max()) if want.numel() else 1.0)
     assert float((got - want).abs().max() if want.numel() else 0.0) <= 1e-9 * scale
 
@@ -41,12 +43,12 @@ def close(got: torch.Tensor, want: torch.Tensor) -> None:
 def test_compiled_is_interpreted(graph: Graph, seed: int) -> None:
     kernel = plan(graph)
     inputs = random_inputs(graph, seed)
-    for got, want in zip(kernel(inputs, [False] * 6, None, {"K": 3}), interpret(graph, inputs, SIZES), strict=True):
+    for got, want in zip(run_flat(kernel, inputs, [False] * 6, None, {"K": 3}), interpret(graph, inputs, SIZES), strict=True):
         close(got, want)
     many = random_inputs(graph, seed, batch=3)
     flags = [n % 2 == 0 for n in range(6)]
     mixed = [m if f else s for m, s, f in zip(many, inputs, flags, strict=True)]
-    for got_all in (kernel(mixed, flags, 3, {"K": 3}),):
+    for got_all in (run_flat(kernel, mixed, flags, 3, {"K": 3}),):
         for n in range(3):
             one = interpret(graph, [x[n] if f else x for x, f in zip(mixed, flags, strict=True)], SIZES)
             for got, want in zip(got_all, one, strict=True):
@@ -62,9 +64,42 @@ def test_gradients_of_compiled_programs(graph: Graph, seed: int) -> None:
         return
     cotangent = torch.randn(outputs[0].shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     want = torch.autograd.grad(outputs[0], inputs, cotangent, allow_unused=True)
-    got = torch.autograd.grad(plan(graph)(inputs, [False] * 6, None, {"K": 3})[0], inputs, cotangent, allow_unused=True)
+    got = torch.autograd.grad(run_flat(plan(graph), inputs, [False] * 6, None, {"K": 3})[0], inputs, cotangent, allow_unused=True)
     for g, w, x in zip(got, want, inputs, strict=True):
         close(torch.zeros_like(x) if g is None else g, torch.zeros_like(x) if w is None else w)
+
+
+@settings(max_examples=25)
+@given(graph=random_graphs(smooth=True, results=1), seed=st.integers(0, 10**6))
+def test_second_derivatives_and_tangents_of_compiled_programs(graph: Graph, seed: int) -> None:
+    kernel, flags = plan(graph), [n % 2 == 0 for n in range(6)]
+    own, many = random_inputs(graph, seed), random_inputs(graph, seed + 1, batch=2)
+    inputs = [(m if f else s).requires_grad_() for m, s, f in zip(many, own, flags, strict=True)]
+
+    def compiled(*xs: torch.Tensor) -> torch.Tensor:
+        return run_flat(kernel, xs, flags, 2, {"K": 3})[0]
+
+    def reference(*xs: torch.Tensor) -> torch.Tensor:
+        rows = [interpret(graph, [x[n] if f else x for x, f in zip(xs, flags, strict=True)], SIZES)[0] for n in range(2)]
+        return torch.stack(rows)
+
+    if not reference(*inputs).requires_grad:
+        return
+    found = []
+    for function in (compiled, reference):
+        first = torch.autograd.grad(function(*inputs).square().sum(), inputs, create_graph=True, allow_unused=True)
+        reached = [g for g in first if g is not None]
+        norm = torch.stack([g.square().sum() for g in reached]).sum()
+        second = torch.autograd.grad(norm, inputs, allow_unused=True) if norm.requires_grad else [None] * 6
+        found.append(
+            [torch.zeros_like(x) if g is None else g for x, g in zip([*inputs, *inputs], [*first, *second], strict=True)]
+        )
+    for g, w in zip(*found, strict=True):
+        close(g, w)
+    tangents = tuple(x.detach().sin() for x in inputs)
+    plain = tuple(x.detach() for x in inputs)
+    _, push = torch.func.jvp(compiled, plain, tangents)
+    close(push, torch.autograd.functional.jvp(reference, plain, tangents)[1])
 
 
 def test_what_was_covered() -> None:

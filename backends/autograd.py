@@ -1,0 +1,234 @@
+"""Kernels as torch functions: autograd to any order, forward mode, and torch's function transforms.
+
+A :class:`Call` is a kernel on operands of known shapes. Its derivatives are calls of the same form: the gradient of a result
+that each problem has for itself comes from a backward kernel, which sums what it gives for shared operands over the problems;
+the cotangent of such a sum is, in its turn, shared by all problems. So one class does for every order.
+
+Two autograd functions wrap a call. The classic one costs a few microseconds and is used in plain eager mode; the other one
+has what ``torch.func`` and forward mode need. Under ``torch.compile`` neither is seen: see ``compiled.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from .execute import KernelPlan
+
+_transforms_active = torch._C._are_functorch_transforms_active
+
+
+@dataclass(frozen=True)
+class View:
+    """How an operand becomes flat: expanded to ``wide`` if not None, then reshaped to ``flat`` if not None."""
+
+    batched: bool
+    wide: tuple[int, ...] | None = None
+    flat: tuple[int, ...] | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The flat operand."""
+        if self.wide is not None:
+            x = x.expand(self.wide)
+        return x if self.flat is None else x.reshape(self.flat)
+
+
+def view(shape: tuple[int, ...], rank: int, lead: tuple[int, ...]) -> View:
+    """The view of an operand: without leading axes where all problems share it, else with one in front."""
+    own, core = shape[: len(shape) - rank], shape[len(shape) - rank :]
+    if prod(own) == 1 and prod(lead) != 0:
+        return View(False, None, core if own else None)
+    return View(True, None if own == lead else (*lead, *core), None if len(lead) == 1 else (prod(lead), *core))
+
+
+class Call:
+    """A kernel on operands of these shapes, whose leading dimensions broadcast to ``lead``.
+
+    ``likes`` says for each result whether every problem has its own (None), or which operand it is a gradient of: then it has
+    the shape of that operand, summed over what the operand is broadcast along.
+    """
+
+    def __init__(
+        self,
+        plan: KernelPlan,
+        sizes: Mapping[str, int],
+        shapes: Sequence[tuple[int, ...]],
+        lead: tuple[int, ...],
+        likes: Sequence[int | None],
+    ) -> None:
+        self.plan, self.sizes, self.lead = plan, sizes, lead
+        self.shapes = [tuple(s) for s in shapes]
+        self.likes = tuple(likes)
+        ranks = [v.type.rank for v in plan.graph.inputs]
+        views = [view(s, r, lead) for s, r in zip(self.shapes, ranks, strict=True)]
+        self.flags = [v.batched for v in views]
+        self.count = prod(lead) if any(self.flags) else None
+        self._views = [(i, v) for i, v in enumerate(views) if v.wide is not None or v.flat is not None]
+        self._own = [i is None or self.count is None or self.flags[i] for i in self.likes]
+        one_axis = len(lead) == 1 and self.count is not None
+        fits = [i is None or self.shapes[i][: -ranks[i] or None] == (lead if self.flags[i] else ()) for i in self.likes]
+        self._plain = not lead or (one_axis and all(fits))
+        self._derived: dict[Any, Call] = {}
+
+    @cached_property
+    def result_shapes(self) -> list[tuple[int, ...]]:
+        """The shapes of the results."""
+        types = self.plan.graph.result_types
+        return [
+            (*self.lead, *(s.evaluate(self.sizes) for s in t.shape)) if like is None else self.shapes[like]
+            for t, like in zip(types, self.likes, strict=True)
+        ]
+
+    def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The results, not recorded by autograd."""
+        flat = tensors
+        if self._views:
+            flat = list(tensors)
+            for i, v in self._views:
+                flat[i] = v(flat[i])
+        found = self.plan.run(flat, self.flags, self.count, self.sizes, self._own)
+        return found if self._plain else self._shaped(found)
+
+    def _shaped(self, found: Sequence[Tensor]) -> list[Tensor]:
+        out = []
+        for y, like, own, shape in zip(found, self.likes, self._own, self.result_shapes, strict=True):
+            if like is not None and own and self.count is not None:
+                core = y.shape[1:]
+                y = y.reshape(*self.lead, *core).sum_to_size((*(1,) * (len(self.lead) + len(core) - len(shape)), *shape))
+            out.append(y.reshape(shape))
+        return out
+
+    def adjoint(self, wrt: tuple[int, ...], given: tuple[bool, ...]) -> Call:
+        """The gradient in operands ``wrt``: a call on these operands and the cotangents that are given."""
+        found = self._derived.get((wrt, given))
+        if found is None:
+            shapes = [*self.shapes, *[s for s, g in zip(self.result_shapes, given, strict=True) if g]]
+            found = Call(self.plan.adjoint(wrt, given), self.sizes, shapes, self.lead, wrt)
+            self._derived[wrt, given] = found
+        return found
+
+    def tangent(self, wrt: tuple[int, ...]) -> Call:
+        """The derivative along tangents of operands ``wrt``, which stand behind the operands."""
+        found = self._derived.get(wrt)
+        if found is None:
+            shapes = [*self.shapes, *[self.shapes[i] for i in wrt]]
+            likes = [i for i, d in zip(self.likes, self.plan.differentiable, strict=True) if d]
+            found = Call(self.plan.tangent(wrt), self.sizes, shapes, self.lead, likes)
+            self._derived[wrt] = found
+        return found
+
+    def mapped(self, count: int, dims: Sequence[int | None], tensors: Sequence[Tensor]) -> tuple[Call, list[Tensor]]:
+        """The call for one more leading dimension, of ``count``, and its operands; ``dims`` has where each has it, if it does."""
+        shaped = []
+        for i, (x, dim, shape) in enumerate(zip(tensors, dims, self.shapes, strict=True)):
+            own = len(shape) - self.plan.graph.inputs[i].type.rank
+            wide = (count, *(1,) * (len(self.lead) - own), *shape)
+            if dim is not None:
+                x = x.movedim(dim, 0).reshape(wide)
+            elif i in self.likes:
+                x = x.expand(wide)
+            shaped.append(x)
+        key = tuple([tuple(x.shape) for x in shaped])
+        found = self._derived.get(key)
+        if found is None:
+            found = Call(self.plan, self.sizes, key, (count, *self.lead), self.likes)
+            self._derived[key] = found
+        return found, shaped
+
+
+def apply(call: Call, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The results, recorded by autograd and seen by torch's transforms."""
+    if _transforms_active() or forward_ad._current_level >= 0:
+        return _Transformed.apply(call, *tensors)  # type: ignore[no-any-return, no-untyped-call]
+    if torch.is_grad_enabled():
+        for x in tensors:
+            if x.requires_grad:
+                return _Recorded.apply(call, *tensors)  # type: ignore[no-any-return, no-untyped-call]
+    return call.run(tensors)
+
+
+def run_flat(
+    plan: KernelPlan, tensors: Sequence[Tensor], batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int]
+) -> Sequence[Tensor]:
+    """Results on flat operands: of core axes only, or with one batch axis in front where ``batched``."""
+    key = (tuple(batched), batch, *[sizes[n] for n in plan.names])
+    call = plan.calls.get(key)
+    if call is None:
+        lead = () if batch is None else (batch,)
+        call = Call(plan, dict(sizes), [tuple(x.shape) for x in tensors], lead, [None] * len(plan.graph.results))
+        plan.calls[key] = call
+    return apply(call, tensors)
+
+
+def gradients(call: Call, needed: Sequence[bool], saved: Sequence[Tensor], cotangents: Sequence[Tensor | None]) -> list[Any]:
+    """The gradient of each operand that needs one and can have it, else None."""
+    plan = call.plan
+    wrt = tuple([i for i, need in enumerate(needed) if need and plan.can_differ[i]])
+    given = tuple([g is not None and d for g, d in zip(cotangents, plan.differentiable, strict=True)])
+    grads: list[Tensor | None] = [None] * len(needed)
+    if wrt and any(given):
+        chosen = [g for g, use in zip(cotangents, given, strict=True) if g is not None and use]
+        found = apply(call.adjoint(wrt, given), [*saved, *chosen])
+        for i, g in zip(wrt, found, strict=True):
+            grads[i] = g
+    return grads
+
+
+class _Recorded(torch.autograd.Function):
+    """A call as eager autograd sees it."""
+
+    @staticmethod
+    def forward(ctx: Any, call: Call, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.call = call
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*tensors)
+        outputs = call.run(tensors)
+        ctx.mark_non_differentiable(*[y for y, d in zip(outputs, call.plan.differentiable) if not d])
+        return tuple(outputs)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Any, ...]:
+        return None, *gradients(ctx.call, ctx.needs_input_grad[1:], ctx.saved_tensors, cotangents)
+
+
+class _Transformed(torch.autograd.Function):
+    """A call as ``torch.func`` and forward mode see it."""
+
+    @staticmethod
+    def forward(call: Call, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(call.run(tensors))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.call, *tensors = inputs
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*tensors)
+        ctx.save_for_forward(*tensors)
+        ctx.mark_non_differentiable(*[y for y, d in zip(output, ctx.call.plan.differentiable) if not d])
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Any, ...]:
+        return None, *gradients(ctx.call, ctx.needs_input_grad[1:], ctx.saved_tensors, cotangents)
+
+    @staticmethod
+    def jvp(ctx: Any, _: None, *tangents: Tensor | None) -> tuple[Any, ...]:
+        plan = ctx.call.plan
+        wrt = tuple([i for i, t in enumerate(tangents) if t is not None and plan.can_differ[i]])
+        if not wrt:
+            return (None,) * len(plan.differentiable)
+        given = [t for i, t in enumerate(tangents) if t is not None and i in wrt]
+        found = iter(apply(ctx.call.tangent(wrt), [*ctx.saved_tensors, *given]))
+        return tuple(next(found) if d else None for d in plan.differentiable)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, call: Call, *tensors: Tensor) -> tuple[Any, Any]:
+        mapped, operands = call.mapped(info.batch_size, in_dims[1:], tensors)
+        found = tuple(apply(mapped, operands))
+        return found, (0,) * len(found)
