@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ..compiler import options
 from ..compiler.diagnostics import DataError
 from ..compiler.graph.algorithm import Algorithm
-from .functions import FunctionHandle
+from . import syntax as s
+from .functions import FunctionHandle, described_as
 from .program import CheckedProgram, load_file, load_text
+from .uses import FileScope
 
 if TYPE_CHECKING:
     from ..backends.call import Routine
@@ -54,7 +56,9 @@ class Program:
 
     def __init__(self, checked: CheckedProgram, name: str) -> None:
         self._name = name
-        self._handles: dict[str, AlgorithmHandle] = {n: AlgorithmHandle(a) for n, a in checked.algorithms.items()}
+        self._handles: dict[str, AlgorithmHandle] = {
+            n: AlgorithmHandle(a, (_declared(checked, n), checked.scope)) for n, a in checked.algorithms.items()
+        }
         self._functions = {n: FunctionHandle(f, checked.scope) for n, f in checked.functions.items()}
         self._checked = checked
 
@@ -86,8 +90,11 @@ class Program:
 class AlgorithmHandle:
     """An algorithm: call it, :meth:`build` it into a torch module, or :meth:`compile` it and look at every stage."""
 
-    def __init__(self, algorithm: Algorithm) -> None:
-        self.algorithm = algorithm
+    #: The algorithm as written and the scope of its names, so that a decorated function can use it.
+    written: tuple[s.AlgorithmDecl, FileScope] | None
+
+    def __init__(self, algorithm: Algorithm, written: tuple[s.AlgorithmDecl, FileScope] | None = None) -> None:
+        self.algorithm, self.written = algorithm, written
         self.__name__ = algorithm.name
         self.__doc__ = _described(algorithm)
         self._routines: dict[tuple[str, bool, str | None], Routine] = {}
@@ -96,7 +103,7 @@ class AlgorithmHandle:
         return f"<algorithm {_signature(self.algorithm)}>"
 
     def __reduce__(self) -> Any:
-        return AlgorithmHandle, (self.algorithm,)
+        return AlgorithmHandle, (self.algorithm, self.written), described_as(self)
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         """Run on NumPy arrays (NumPy comes back) or torch tensors (torch comes back, differentiable), leading dimensions free.
@@ -238,6 +245,10 @@ def dtype_name(dtype: Any) -> str | None:
     if found is None:
         raise DataError(f"dtype is one of {', '.join(REALS)} or a floating torch.dtype, not {dtype!r}")
     return found
+
+
+def _declared(checked: CheckedProgram, name: str) -> s.AlgorithmDecl:
+    return next(item for item in checked.scope.own if isinstance(item, s.AlgorithmDecl) and item.name.text == name)
 
 
 def _signature(algorithm: Algorithm) -> str:

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 
 from ..compiler.diagnostics import Diagnostic, Span
 from . import syntax as s
-from .builtins.all import BUILTINS
+from .builtins.all import BUILTINS, builtin_named
 from .uses import FileScope
 
 _DECLARATIONS = (s.Iterations, s.ParamDecl, s.ModuleDecl, s.Objective)
@@ -176,7 +176,7 @@ class _Checker:
             for node in s.descend(statement):
                 if isinstance(node, s.Name) and node.text not in local:
                     definition = self.scope.definitions.get(node.text)
-                    if isinstance(definition, s.Fn) and definition.span.source == self.scope.source:
+                    if isinstance(definition, s.Fn) and any(definition is item for item in self.scope.own):
                         yield definition, node.span
 
 
@@ -189,7 +189,7 @@ def _used_names(body: Iterable[s.Node], bound: frozenset[str]) -> Iterator[s.Nam
 def _used(node: s.Node, bound: frozenset[str]) -> Iterator[s.Name]:
     match node:
         case s.Name(text=text):
-            if text not in bound:
+            if text not in bound and builtin_named(text) is None:
                 yield node
         case s.Attribute(value=value):
             yield from _used(value, bound)
@@ -199,7 +199,7 @@ def _used(node: s.Node, bound: frozenset[str]) -> Iterator[s.Name]:
             yield from _used_names(sizes, bound)
         case s.Call(function=function, arguments=arguments):
             yield from _used(function, bound)
-            builtin = BUILTINS.get(function.text) if isinstance(function, s.Name) else None
+            builtin = builtin_named(function.text) if isinstance(function, s.Name) else None
             for place, argument in enumerate(arguments):
                 if builtin is None or place not in builtin.names:
                     yield from _used(argument, bound)

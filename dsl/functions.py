@@ -25,6 +25,7 @@ class FunctionHandle:
     def __init__(self, fn: s.Fn, scope: FileScope) -> None:
         self.fn, self.scope = fn, scope
         self.__name__ = fn.name.text
+        self.__doc__ = f"fn {self.__name__}({', '.join(p.text for p in fn.parameters)})"
         self.parameters = tuple(p.text for p in fn.parameters)
         self._handles: dict[tuple[Type, ...], AlgorithmHandle] = {}
 
@@ -32,7 +33,7 @@ class FunctionHandle:
         return f"<fn {self.__name__}({', '.join(self.parameters)})>"
 
     def __reduce__(self) -> Any:
-        return FunctionHandle, (self.fn, self.scope)
+        return FunctionHandle, (self.fn, self.scope), described_as(self)
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         """The result, differentiable for torch tensors. Raises ProgramError if the body does not fit the types that came."""
@@ -44,6 +45,11 @@ class FunctionHandle:
         if types not in self._handles:
             self._handles[types] = AlgorithmHandle(lower_fn(self.fn, self.scope, types))
         return self._handles[types](*[values[n] for n in self.parameters])
+
+
+def described_as(handle: Any) -> dict[str, Any]:
+    """What pickling a handle keeps of how it presents itself; the Python function it was read from stays behind."""
+    return {n: handle.__dict__[n] for n in ("__doc__", "__module__", "__qualname__") if n in handle.__dict__}
 
 
 def lower_fn(fn: s.Fn, scope: FileScope, types: tuple[Type, ...]) -> Algorithm:

@@ -8,7 +8,7 @@ from ..compiler.diagnostics import Span
 from ..compiler.graph.graph import Builder, Graph, Value
 from ..compiler.graph.types import size_fn
 from . import syntax as s
-from .builtins.all import BUILTINS
+from .builtins.all import builtin_named
 from .context import HOOKS, MAX_CALLS, Binding, Context, describe, lowers, noun
 from .dtypes import can_store
 from .lower_expr import unknown_name
@@ -57,8 +57,9 @@ def _target(ctx: Context, node: s.Expr) -> Operand | Builtin | s.AlgorithmDecl:
         definition = ctx.scope.definitions.get(node.text)
         if isinstance(definition, s.AlgorithmDecl):
             return definition
-        if definition is None and node.text in BUILTINS:
-            return BUILTINS[node.text]
+        builtin = builtin_named(node.text) if definition is None else None
+        if builtin is not None:
+            return builtin
         if definition is None and node.text not in s.TYPE_NAMES:
             raise unknown_name(ctx, node)
         if definition is None:

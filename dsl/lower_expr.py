@@ -11,7 +11,7 @@ from typing import Any
 from ..compiler.graph.graph import Value
 from ..compiler.graph.types import Size, is_complex, is_integer
 from . import syntax as s
-from .builtins.all import BUILTINS
+from .builtins.all import BUILTINS, builtin_named
 from .builtins.compose import permute, reshape
 from .context import Context, LowerError, Poisoned, describe, lowers, noun, weak_kind
 from .dtypes import kind_of
@@ -86,8 +86,9 @@ def unknown_name(ctx: Context, node: s.Name) -> LowerError:
     name = node.text
     if isinstance(ctx.scope.definitions.get(name), s.AlgorithmDecl):
         return ctx.fault("US0417", f"the algorithm {name} is used as a value", node.span, f"call it: {name}(...)")
-    if name in BUILTINS:
-        return ctx.fault("US0417", f"the builtin {name} is used as a value", node.span, f"call it: {BUILTINS[name].signature}")
+    builtin = builtin_named(name)
+    if builtin is not None:
+        return ctx.fault("US0417", f"the builtin {name} is used as a value", node.span, f"call it: {builtin.signature}")
     if name in ctx.scope.files:
         return ctx.fault("US0417", f"the file {name} is used as a value", node.span, f"take a name from it: {name}.f")
     ended = ctx.unit.ended.get(name)

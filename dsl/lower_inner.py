@@ -24,6 +24,7 @@ from .lower_algorithm import (
 from .lower_block import body_of
 from .lower_call import count_call
 from .operand import Array, Operand, SizeOperand
+from .syntax_text import expression_text
 from .types import resolve_size, resolve_type
 
 
@@ -165,7 +166,7 @@ class _Call:
         self.inner.names[declared.name.text] = Binding(Array(self.ctx.as_value(Array(value), type.dtype)), declared.span, "input")
 
     def _misfit(self, declared: s.InputDecl, operand: Operand) -> LowerError:
-        sizes = ", ".join(_shown(x) for x in declared.type.sizes)
+        sizes = ", ".join(map(expression_text, declared.type.sizes))
         wanted = f"{declared.type.name.text}[{sizes}]" if sizes else declared.type.name.text
         came = describe(operand.type) if isinstance(operand, Array) else noun(operand)
         argument = self.written[declared.name.text]
@@ -231,8 +232,3 @@ class _Call:
         inner = self.inner.inside(builder=outer.builder, names=names)
         with inner.at(node.init.span):
             return finish_init(inner, inner.expr(node.init), node, type, resolve_constraint(self.inner, node))
-
-
-def _shown(node: s.Expr) -> str:
-    span = node.span
-    return span.source.line(span.line)[span.column - 1 : span.end_column - 1]

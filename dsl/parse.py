@@ -100,7 +100,9 @@ def _parse(source: Source, text: str) -> s.Program:
         except SyntaxFault as error:
             raise _Fault(error.diagnostic) from None
     program: s.Program = tree
-    _check_depth(program)
+    deep = too_deep(program)
+    if deep is not None:
+        raise _Fault(deep)
     return program
 
 
@@ -115,14 +117,13 @@ def _unexpected(error: UnexpectedToken, indenter: Indenter, builder: TreeBuilder
     return describe_token(error.token, span, builder.token_span(before[0]) if before else None, accepted)
 
 
-def _check_depth(program: s.Program) -> None:
+def too_deep(program: s.Program) -> Diagnostic | None:
+    """What is wrong if a part is nested more than MAX_DEPTH deep."""
     stack: list[tuple[s.Node, int]] = [(program, 0)]
     while stack:
         node, depth = stack.pop()
         if depth > MAX_DEPTH:
-            raise _Fault(
-                Diagnostic(
-                    "US0108", f"this is nested more than {MAX_DEPTH} deep", node.span, suggestion="name a part of it first"
-                )
-            )
+            message = f"this is nested more than {MAX_DEPTH} deep"
+            return Diagnostic("US0108", message, node.span, suggestion="name a part of it first")
         stack.extend((child, depth + 1) for child in s.children(node))
+    return None

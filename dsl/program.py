@@ -38,7 +38,7 @@ def load_file(path: str | Path) -> CheckedProgram:
 def _load(source: Source, folder: Path | None) -> CheckedProgram:
     scope = load_files(source, folder)
     found: list[Diagnostic] = []
-    for file in scope.project.values():
+    for file in scope.project:
         found += check_file(file)
     faulty = list(found)
     algorithms: dict[str, Algorithm] = {}
@@ -49,7 +49,7 @@ def _load(source: Source, folder: Path | None) -> CheckedProgram:
             if algorithm is not None:
                 algorithms[item.name.text] = algorithm
     if found:
-        raise ProgramError(_in_order(source, found))
+        raise ProgramError(in_order(source, found))
     functions = {item.name.text: item for item in scope.own if isinstance(item, s.Fn)}
     return CheckedProgram(source.name, algorithms, functions, scope)
 
@@ -80,7 +80,7 @@ def _has_fault(definition: s.Fn | s.AlgorithmDecl, faulty: list[Diagnostic]) -> 
     return any(span.source == definition.span.source and first <= span.line <= last for span in spans)
 
 
-def _in_order(source: Source, diagnostics: list[Diagnostic]) -> list[Diagnostic]:
+def in_order(source: Source, diagnostics: list[Diagnostic]) -> list[Diagnostic]:
     """In source order, those of the file itself first; each once."""
 
     def place(d: Diagnostic) -> tuple[int, str, int, int, str]:

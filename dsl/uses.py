@@ -16,17 +16,18 @@ STDLIB = Path(__file__).resolve().parents[1] / "stdlib"
 
 @dataclass
 class FileScope:
-    """One file: its definitions and imported names, and other files by the name they are used under."""
+    """One file, or one function of a Python file: its definitions and imported names, and other files by the name they are
+    used under. ``project`` holds the scopes of everything that is reached from it."""
 
     source: Source
     program: s.Program
-    project: dict[Source, FileScope] = field(repr=False)
+    project: list[FileScope] = field(repr=False)
     definitions: dict[str, s.Fn | s.AlgorithmDecl] = field(default_factory=dict)
     files: dict[str, FileScope] = field(default_factory=dict)
 
     def home(self, definition: s.Fn | s.AlgorithmDecl) -> FileScope:
-        """The file in which a function or algorithm was written: its names are looked up there."""
-        return self.project[definition.span.source]
+        """The scope in which a function or algorithm was written: its names are looked up there."""
+        return next(scope for scope in self.project if any(definition is item for item in scope.own))
 
     @property
     def own(self) -> list[s.Fn | s.AlgorithmDecl]:
@@ -65,7 +66,7 @@ def load_files(source: Source, folder: Path | None) -> FileScope:
 
 class _Loader:
     def __init__(self) -> None:
-        self.project: dict[Source, FileScope] = {}
+        self.project: list[FileScope] = []
         self.paths: dict[Path, FileScope | None] = {}
         self.diagnostics: list[Diagnostic] = []
 
@@ -76,7 +77,7 @@ class _Loader:
             self.diagnostics += error.diagnostics
             return None
         scope = FileScope(source, program, self.project)
-        self.project[source] = scope
+        self.project.append(scope)
         uses = [item for item in program.items if isinstance(item, s.Use)]
         for definition in scope.own:
             self._define(scope, definition.name.text, definition, definition.name.span)

@@ -17,7 +17,8 @@ _PUBLIC = {
     "load": "dsl.api",
     "loads": "dsl.api",
     "Program": "dsl.api",
-    "key": "backends.keys",
+    "algorithm": "dsl.decorator",
+    "fn": "dsl.decorator",
     "Layer": "backends.module",
     "UnspoolError": "compiler.diagnostics",
     "ProgramError": "compiler.diagnostics",
@@ -32,7 +33,6 @@ __all__ = [*sorted(_PUBLIC), "__version__"]
 
 if TYPE_CHECKING:
     from . import stdlib as stdlib
-    from .backends.keys import key as key
     from .backends.module import Layer as Layer
     from .compiler import options as options
     from .compiler.diagnostics import CompileError as CompileError
@@ -42,16 +42,29 @@ if TYPE_CHECKING:
     from .dsl.api import Program as Program
     from .dsl.api import load as load
     from .dsl.api import loads as loads
+    from .dsl.decorator import algorithm as algorithm
+    from .dsl.decorator import fn as fn
+    from .dsl.words import KeyWord as _KeyWord
+    from .dsl.words import given as given
+    from .dsl.words import iterations as iterations
+    from .dsl.words import module as module
+    from .dsl.words import objective as objective
+    from .dsl.words import param as param
+
+    key: _KeyWord
 
 
 def __getattr__(name: str) -> _Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'unspool' has no attribute {name!r}")
-    module = _import_module(f".{_PUBLIC[name]}", __name__)
-    found = module if name in _MODULES else getattr(module, name)
+    if name in _PUBLIC:
+        source = _import_module(f".{_PUBLIC[name]}", __name__)
+        found = source if name in _MODULES else getattr(source, name)
+    else:
+        found = None if name.startswith("_") else _import_module(".dsl.words", __name__).find(name)
+        if found is None:
+            raise AttributeError(f"module 'unspool' has no attribute {name!r}")
     globals()[name] = found
     return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PUBLIC})
+    return sorted({*globals(), *_PUBLIC, *_import_module(".dsl.words", __name__).names()})

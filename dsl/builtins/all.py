@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..operand import Builtin
 from . import constructors, contraction, derivatives, elementwise, linalg, randoms, reductions, selection, shaping, signals
 from .table import BUILTINS, EXAMPLES
 
@@ -9,4 +10,9 @@ _MODULES = (elementwise, constructors, shaping, reductions, contraction, linalg,
 #: The families of builtins, in the order of the reference.
 FAMILIES = tuple(dict.fromkeys(module.FAMILY for module in _MODULES))
 
-__all__ = ["BUILTINS", "EXAMPLES", "FAMILIES"]
+__all__ = ["BUILTINS", "EXAMPLES", "FAMILIES", "builtin_named"]
+
+
+def builtin_named(text: str) -> Builtin | None:
+    """The builtin that a name in a syntax tree means: ``mean``, or ``us.mean`` where the name ``mean`` is taken."""
+    return BUILTINS.get(text.removeprefix("us."))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from unspool.dsl.program import load_file
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs" / "errors").glob("US*.md"))
-BLOCK = re.compile(r"```us([^\n]*)\n(.*?)```", re.DOTALL)
+BLOCK = re.compile(r"```(us|python)([^\n]*)\n(.*?)```", re.DOTALL)
 
 
 def used_codes() -> set[str]:
@@ -21,18 +22,27 @@ def used_codes() -> set[str]:
     return set(re.findall(r"\bUS0\d{3}\b", text))
 
 
-def write_files(page: Path, folder: Path) -> tuple[str, str]:
-    """Write the programs of a page that others use; the failing program and the corrected one."""
-    plain = []
-    for info, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+def write_files(page: Path, folder: Path) -> tuple[Path, str]:
+    """Write the programs of a page that others use, and the failing program; its path, and the corrected text."""
+    plain, path = [], folder / "program.us"
+    for language, info, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+        path = folder / ("program.us" if language == "us" else "program.py")
         options = dict(word.split("=") for word in info.split())
         if "file" in options:
             (folder / options["file"]).write_text(text, encoding="utf-8")
         else:
             plain.append((text, options.get("encoding", "utf-8")))
     (bad, encoding), (good, _) = plain
-    (folder / "program.us").write_bytes(bad.encode(encoding))
-    return bad, good
+    path.write_bytes(bad.encode(encoding))
+    return path, good
+
+
+def run(path: Path) -> None:
+    """Check a program; a Python file is executed."""
+    if path.suffix == ".us":
+        load_file(path)
+    else:
+        runpy.run_path(str(path))
 
 
 def test_every_code_has_a_page() -> None:
@@ -43,9 +53,9 @@ def test_every_code_has_a_page() -> None:
 def test_page(page: Path, tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert text.startswith(f"# {page.stem}: ")
-    _, good = write_files(page, tmp_path)
+    path, good = write_files(page, tmp_path)
     with pytest.raises(ProgramError) as caught:
-        load_file(tmp_path / "program.us")
+        run(path)
     (diagnostic,) = caught.value.diagnostics
     assert diagnostic.code == page.stem
     (place,) = re.findall(r"^at (\d+:\d+)$", text, re.MULTILINE)
@@ -53,7 +63,8 @@ def test_page(page: Path, tmp_path: Path) -> None:
     assert span is not None
     assert f"{span.line}:{span.column}" == place
     first, source, carets = diagnostic.render().splitlines()[:3]
-    assert first.startswith(f"{tmp_path / 'program.us'}:{place}: error {page.stem}: ")
+    shown = path if span.source.text else "<string>"
+    assert first.startswith(f"{shown}:{place}: error {page.stem}: ")
     assert carets.index("^") == source.index("|") + 1 + span.column
-    (tmp_path / "program.us").write_text(good, encoding="utf-8")
-    load_file(tmp_path / "program.us")
+    path.write_text(good, encoding="utf-8")
+    run(path)
