@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,17 +11,16 @@ from ..compiler import options
 from ..compiler.diagnostics import DataError
 from ..compiler.graph.algorithm import Algorithm
 from . import syntax as s
+from .compile_options import NAMES, CompileOptions
 from .functions import FunctionHandle, described_as
 from .program import CheckedProgram, load_file, load_text
 from .uses import FileScope
 
 if TYPE_CHECKING:
     from ..backends.call import Routine
+    from ..backends.executor import Settings
     from ..backends.kernel import Kernel
     from ..backends.module import Layer
-
-#: Options of a call, of ``build`` and of ``compile``; an input of the same name goes by position.
-_OPTIONS = ("target", "dtype", "numerics", "schedule", "trace")
 
 
 def load(source: str | PathLike[str]) -> Program:
@@ -97,7 +96,7 @@ class AlgorithmHandle:
         self.algorithm, self.written = algorithm, written
         self.__name__ = algorithm.name
         self.__doc__ = _described(algorithm)
-        self._routines: dict[tuple[str, bool, str | None], Routine] = {}
+        self._routines: dict[Settings, Routine] = {}
 
     def __repr__(self) -> str:
         return f"<algorithm {_signature(self.algorithm)}>"
@@ -109,7 +108,8 @@ class AlgorithmHandle:
         """Run on NumPy arrays (NumPy comes back) or torch tensors (torch comes back, differentiable), leading dimensions free.
 
         Inputs go by position or name; by name also iteration counts, parameters (else they have their initial values),
-        learned operators, sizes that no input binds, and ``target``, ``dtype``, ``numerics``, ``trace``.
+        learned operators, sizes that no input binds, ``trace``, and the options of
+        :class:`~.compile_options.CompileOptions`. An input with the name of an option goes by position.
         Raises DataError for values that do not fit.
         """
         return self._call(inputs, named, objective=False)
@@ -122,63 +122,57 @@ class AlgorithmHandle:
         """A ``torch.nn.Module``: given inputs become buffers, parameters ``nn.Parameter``, learned operators submodules.
 
         By name: the given inputs, iteration counts, learned operators, sizes that no given input binds, values that parameters
-        start from, ``dtype`` (f32 unless told), ``target``, ``numerics="default"|"strict"``, ``schedule``.
+        start from, and the options of :class:`~.compile_options.CompileOptions`.
         """
         from ..backends.call import match
         from ..backends.module import Layer
 
-        sorted_names = self._sort(named, [i.name for i in self.algorithm.inputs if i.given])
-        values = match(
-            f"{self.algorithm.name}.build", [i.name for i in self.algorithm.inputs if i.given], given, sorted_names.inputs
-        )
-        chosen = sorted_names.options
-        if "trace" in chosen:
+        inputs = [i.name for i in self.algorithm.inputs if i.given]
+        found = self._sort(named, inputs)
+        if found.trace:
             raise DataError("trace goes to a call of the layer, not to build")
         return Layer(
-            self.routine(chosen),
-            values,
-            iterations=sorted_names.iterations,
-            sizes=sorted_names.sizes,
-            modules=sorted_names.modules,
-            params=sorted_names.params,
-            dtype=dtype_name(chosen.get("dtype")) or "f32",
+            self.routine(found.options),
+            match(f"{self.algorithm.name}.build", inputs, given, found.inputs),
+            iterations=found.iterations,
+            sizes=found.sizes,
+            modules=found.modules,
+            params=found.params,
+            dtype=found.options.dtype or "f32",
         )
 
     def compile(self, shapes: Mapping[str, Any] | None = None, **named: Any) -> Kernel:
         """A kernel for given sizes, with every stage it went through.
 
         ``shapes`` has the sizes by name, and under ``"batch"`` the leading shape of every input that is not given. By name:
-        iteration counts, learned operators, ``dtype`` (f32 unless told), ``target``, ``numerics``, ``schedule``.
+        iteration counts, learned operators, values of parameters, and the options of
+        :class:`~.compile_options.CompileOptions`.
         """
         from ..backends.kernel import Kernel
 
-        sorted_names = self._sort(named, [])
-        sizes = {**(shapes or {}), **sorted_names.sizes}
+        found = self._sort(named, [])
+        if found.trace:
+            raise DataError("trace goes to a call of the algorithm or of a layer, not to compile")
+        sizes = {**(shapes or {}), **found.sizes}
         lead = sizes.pop("batch", ())
         return Kernel(
-            self.routine(sorted_names.options),
+            self.routine(found.options),
             sizes=sizes,
             lead=(lead,) if isinstance(lead, int) else tuple(lead),
-            iterations=sorted_names.iterations,
-            modules=sorted_names.modules,
-            params=sorted_names.params,
-            dtype=dtype_name(sorted_names.options.get("dtype")) or "f32",
+            iterations=found.iterations,
+            modules=found.modules,
+            params=found.params,
+            dtype=found.options.dtype or "f32",
         )
 
-    def routine(self, chosen: Mapping[str, Any]) -> Routine:
+    def routine(self, chosen: CompileOptions) -> Routine:
         """The routine for some options, one for all uses, so that its kernels are shared."""
         from ..backends.call import Routine
-        from ..backends.executor import Settings
-        from ..backends.registry import canonical
 
-        numerics = chosen.get("numerics") or "default"
-        if numerics not in ("default", "strict"):
-            raise DataError(f'numerics is "default" or "strict", not {numerics!r}')
-        settings = Settings(canonical(chosen.get("target")), numerics == "strict", chosen.get("schedule"))
-        key = (settings.target, settings.strict, settings.schedule)
-        if key not in self._routines:
-            self._routines[key] = Routine(self.algorithm, settings)
-        return self._routines[key]
+        settings = chosen.settings
+        if settings not in self._routines:
+            self._routines[settings] = Routine(self.algorithm, settings)
+        return self._routines[settings]
 
     def _call(self, inputs: Sequence[Any], named: Mapping[str, Any], *, objective: bool) -> Any:
         from ..backends.call import arguments_of, match
@@ -194,36 +188,51 @@ class AlgorithmHandle:
             iterations=found.iterations,
             sizes=found.sizes,
             modules=found.modules,
-            trace=found.options.get("trace") or (),
-            dtype=dtype_name(found.options.get("dtype")),
+            trace=found.trace,
+            dtype=found.options.dtype,
             objective=objective,
         )
 
     def _sort(self, named: Mapping[str, Any], inputs: Sequence[str]) -> _Named:
-        """Keywords by what they name. Raises DataError for one that names nothing."""
+        """Keywords by what they name: what the program declares, ``trace``, then options, then inputs.
+
+        Raises DataError for one that names nothing, and for a value that an option does not take.
+        """
         algorithm = self.algorithm
-        places: list[tuple[Callable[[_Named], dict[str, Any]], set[str]]] = [
-            (lambda n: n.inputs, set(inputs)),
-            (lambda n: n.params, {p.name for p in algorithm.params}),
-            (lambda n: n.modules, {m.name for m in algorithm.modules}),
-            (lambda n: n.iterations, {n for n, _ in algorithm.iterations}),
-            (lambda n: n.sizes, set(algorithm.size_names)),
-            (lambda n: n.options, set(_OPTIONS)),
-        ]
         found = _Named()
+        chosen: dict[str, Any] = {}
+        places: list[tuple[dict[str, Any], list[str]]] = [
+            (found.params, [p.name for p in algorithm.params]),
+            (found.modules, [m.name for m in algorithm.modules]),
+            (found.iterations, [n for n, _ in algorithm.iterations]),
+            (found.sizes, list(algorithm.size_names)),
+            (chosen, [*NAMES, "trace"]),
+            (found.inputs, list(inputs)),
+        ]
         for key, value in named.items():
-            place = next((get for get, names in places if key in names), None)
+            place = next((place for place, names in places if key in names), None)
             if place is None:
-                known = sorted(set().union(*(names for _, names in places[:-1])))
+                known = sorted({n for place, names in places if place is not chosen for n in names})
                 raise DataError(
-                    f"{algorithm.name} takes no {key!r}; by name it takes {', '.join(known)}, and {', '.join(_OPTIONS)}"
+                    f"{algorithm.name} takes no {key!r}; by name it takes {', '.join(known)}, and {', '.join([*NAMES, 'trace'])}"
                 )
-            place(found)[key] = value
+            place[key] = value
+        found.trace = tuple(chosen.pop("trace", None) or ())
+        try:
+            found.options = CompileOptions(**chosen)
+        except DataError as error:
+            shared = sorted(chosen.keys() & set(inputs))
+            if not shared:
+                raise
+            raise DataError(f"{error}; the input {shared[0]} of {algorithm.name} goes by position") from None
         return found
 
 
 class _Named:
     """Keyword arguments by what they are."""
+
+    options: CompileOptions
+    trace: tuple[str, ...]
 
     def __init__(self) -> None:
         self.inputs: dict[str, Any] = {}
@@ -231,20 +240,6 @@ class _Named:
         self.modules: dict[str, Any] = {}
         self.iterations: dict[str, Any] = {}
         self.sizes: dict[str, Any] = {}
-        self.options: dict[str, Any] = {}
-
-
-def dtype_name(dtype: Any) -> str | None:
-    """``"f64"`` from ``"f64"`` or ``torch.float64``. Raises DataError for what is no floating dtype."""
-    from ..compiler.graph.types import REALS
-
-    if dtype is None or dtype in REALS:
-        return dtype  # type: ignore[no-any-return]
-    words = {"torch.float16": "f16", "torch.bfloat16": "bf16", "torch.float32": "f32", "torch.float64": "f64"}
-    found = words.get(str(dtype))
-    if found is None:
-        raise DataError(f"dtype is one of {', '.join(REALS)} or a floating torch.dtype, not {dtype!r}")
-    return found
 
 
 def _declared(checked: CheckedProgram, name: str) -> s.AlgorithmDecl:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..compiler.diagnostics import ProgramError, UnspoolError
+from .flags import read, takes_options
 
 if TYPE_CHECKING:
     from .api import AlgorithmHandle
@@ -42,12 +43,6 @@ Batch = Annotated[
 ]
 Counts = Annotated[
     str | None, typer.Option("-K", "--iterations", metavar="50", help="The iteration count; several by name: K=50,J=3.")
-]
-Dtype = Annotated[str | None, typer.Option("--dtype", help="What `real` is: f16, bf16, f32 or f64.")]
-TargetName = Annotated[str | None, typer.Option("--target", "-t", help="See `dsl targets`.")]
-Numerics = Annotated[str, typer.Option("--numerics", help="default, or strict: reductions keep their order.")]
-Schedule = Annotated[
-    Path | None, typer.Option("--schedule", exists=True, dir_okay=False, help="A file of steps in place of our choice.")
 ]
 
 
@@ -82,6 +77,7 @@ def check(files: Annotated[list[Path], typer.Argument(help="Program files.", exi
 
 
 @app.command()
+@takes_options
 def run(
     program: Program,
     inputs: Inputs = None,
@@ -91,10 +87,8 @@ def run(
     size: Sizes = None,
     batch: Batch = "",
     counts: Counts = None,
-    dtype: Dtype = None,
-    target: TargetName = None,
-    numerics: Numerics = "default",
-    schedule: Schedule = None,
+    *,
+    flags: dict[str, Any],
 ) -> None:
     """Run an algorithm on data; inputs that are not named get seeded random numbers."""
     from .data import save
@@ -102,10 +96,10 @@ def run(
 
     with _reported():
         handle = _algorithm(program)
-        call = prepare(handle, inputs or [], _pairs(size, "--size"), _shape(batch), _counts(handle, counts), dtype)
+        call = prepare(handle, inputs or [], _pairs(size, "--size"), _shape(batch), _counts(handle, counts), read(flags))
         if call.said:
             print(call.said, file=sys.stderr)
-        results = call.run(target=target, numerics=numerics, schedule=_text(schedule))
+        results = call.run()
         paths = out or []
         if len(paths) not in (0, 1, len(results)):
             raise typer.BadParameter(f"{handle.algorithm.name} has {len(results)} results", param_hint="--out")
@@ -119,6 +113,7 @@ def run(
 
 
 @app.command(name="compile")
+@takes_options
 def compile_(
     program: Program,
     emit: Annotated[
@@ -128,11 +123,9 @@ def compile_(
     size: Sizes = None,
     batch: Batch = "",
     counts: Counts = None,
-    dtype: Dtype = None,
-    target: TargetName = None,
-    numerics: Numerics = "default",
-    schedule: Schedule = None,
     inputs: Inputs = None,
+    *,
+    flags: dict[str, Any],
 ) -> None:
     """Compile an algorithm and show the stages: the graph, the loops, the schedule, the source."""
     stages = {"graph": ".graph", "loops": ".loops", "schedule": ".schedule", "c": ".c", "asm": ".s", "explain": ".txt"}
@@ -144,15 +137,8 @@ def compile_(
 
     with _reported():
         handle = _algorithm(program)
-        kernel, said = compile_kernel(
-            handle,
-            inputs or [],
-            _pairs(size, "--size"),
-            _shape(batch),
-            _counts(handle, counts),
-            dtype,
-            {"target": target, "numerics": numerics, "schedule": _text(schedule)},
-        )
+        sizes, chosen = _pairs(size, "--size"), read(flags)
+        kernel, said = compile_kernel(handle, inputs or [], sizes, _shape(batch), _counts(handle, counts), chosen)
         if said:
             print(said, file=sys.stderr)
         for stage in wanted:
@@ -239,10 +225,6 @@ def _positive(text: str, option: str, least: int) -> int:
     if not text.strip().isdecimal() or int(text) < least:
         raise typer.BadParameter(f"{text.strip()!r} is not an integer of at least {least}", param_hint=option)
     return int(text)
-
-
-def _text(path: Path | None) -> str | None:
-    return path.read_text(encoding="utf-8") if path else None
 
 
 def _write(path: Path, text: str) -> None:

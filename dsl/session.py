@@ -14,7 +14,8 @@ from ..backends.convert import argument, precision
 from ..backends.kernel import Kernel
 from ..compiler import options
 from ..compiler.diagnostics import DataError
-from .api import AlgorithmHandle, dtype_name
+from .api import AlgorithmHandle
+from .compile_options import CompileOptions
 from .data import draw, read_input
 from .sizes import choose_sizes
 
@@ -28,11 +29,12 @@ class Call:
     counts: dict[str, int]
     sizes: dict[str, int]
     real: str
+    chosen: CompileOptions
     said: str
 
-    def run(self, **chosen: Any) -> list[Any]:
+    def run(self) -> list[Any]:
         """The results, as NumPy arrays."""
-        routine = self.handle.routine(chosen)  # by hand, as an input may be called `target`
+        routine = self.handle.routine(self.chosen)  # by hand, as an input may be called `target`
         found = routine.call(self.values, params={}, iterations=self.counts, sizes=self.sizes, modules={}, dtype=self.real)
         return [np.asarray(v) for v in (found if isinstance(found, tuple) else (found,))]
 
@@ -43,7 +45,7 @@ def prepare(
     sizes: Mapping[str, int],
     lead: tuple[int, ...],
     counts: Mapping[str, int],
-    dtype: str | None,
+    chosen: CompileOptions,
 ) -> Call:
     """Read the inputs that were named and draw the others. Raises DataError."""
     algorithm = handle.algorithm
@@ -55,16 +57,16 @@ def prepare(
         values.update(read_input(spec, [i.name for i in algorithm.inputs]))
     binding = _bound(handle, values, sizes, counts)
     arguments = [argument(i.name, i.type, values[i.name]) for i in algorithm.inputs if i.name in values]
-    real = precision(arguments, dtype_name(dtype), "--dtype")
+    real = precision(arguments, chosen.dtype, "--dtype")
     missing = [i for i in algorithm.inputs if i.name not in values]
     assumed = [n for n in algorithm.size_names if n not in binding.sizes]
-    chosen = choose_sizes(algorithm, binding.sizes)
+    complete = choose_sizes(algorithm, binding.sizes)
     seed = options.current.seed
     for i in missing:
-        values[i.name] = draw(i.name, i.type, chosen, () if i.given else lead, seed, real)
-    said = _said(algorithm.name, chosen, assumed, lead, [i.name for i in missing], seed)
-    only = {n: v for n, v in chosen.items() if n not in dict(algorithm.iterations)}
-    return Call(handle, values, dict(counts), only, real, said)
+        values[i.name] = draw(i.name, i.type, complete, () if i.given else lead, seed, real)
+    said = _said(algorithm.name, complete, assumed, lead, [i.name for i in missing], seed)
+    only = {n: v for n, v in complete.items() if n not in dict(algorithm.iterations)}
+    return Call(handle, values, dict(counts), only, real, chosen, said)
 
 
 def compile_kernel(
@@ -73,8 +75,7 @@ def compile_kernel(
     sizes: Mapping[str, int],
     lead: tuple[int, ...],
     counts: Mapping[str, int],
-    dtype: str | None,
-    chosen: Mapping[str, Any],
+    chosen: CompileOptions,
 ) -> tuple[Kernel, str]:
     """The kernel for these sizes (those of the inputs, if there are), and what was made up. Raises DataError."""
     algorithm = handle.algorithm
@@ -83,12 +84,12 @@ def compile_kernel(
         values.update(read_input(spec, [i.name for i in algorithm.inputs]))
     binding = _bound(handle, values, sizes, counts)
     arguments = [argument(i.name, i.type, values[i.name]) for i in algorithm.inputs if i.name in values]
-    real = precision(arguments, dtype_name(dtype), "--dtype")
+    real = precision(arguments, chosen.dtype, "--dtype")
     assumed = [n for n in algorithm.size_names if n not in binding.sizes]
     found = choose_sizes(algorithm, binding.sizes)
     only: dict[str, Any] = {n: v for n, v in found.items() if n not in dict(algorithm.iterations)}
     modules = {m.name: [_absent] * found.get(str(m.count), 1) if m.count is not None else _absent for m in algorithm.modules}
-    kernel = handle.compile({**only, "batch": lead}, dtype=real, **counts, **modules, **chosen)
+    kernel = Kernel(handle.routine(chosen), sizes=only, lead=lead, iterations=counts, modules=modules, params={}, dtype=real)
     return kernel, _said(algorithm.name, found, assumed, lead, [], 0)
 
 

@@ -1,0 +1,110 @@
+"""The options of ``build``, of ``compile``, of a plain call and of the command line: each is declared here, once.
+
+A field of :class:`CompileOptions` carries what Python checks and what ``dsl`` prints as help (see :mod:`.flags`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..compiler.diagnostics import DataError
+from ..compiler.graph.types import REALS
+
+if TYPE_CHECKING:
+    from ..backends.executor import Settings
+
+_TORCH = {"torch.float16": "f16", "torch.bfloat16": "bf16", "torch.float32": "f32", "torch.float64": "f64"}
+
+
+def dtype_name(dtype: Any) -> str | None:
+    """``"f64"`` from ``"f64"`` or ``torch.float64``. Raises DataError for what is no floating dtype."""
+    if dtype is None or (isinstance(dtype, str) and dtype in REALS):
+        return dtype
+    found = _TORCH.get(str(dtype))
+    if found is None:
+        raise DataError(f"dtype is one of {', '.join(REALS)} or a floating torch.dtype, not {_shown(dtype)}")
+    return found
+
+
+def _text(name: str, what: str) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if value is not None and not isinstance(value, str):
+            raise DataError(f"{name} is {what}, not {_shown(value)}")
+        return value
+
+    return check
+
+
+def _numerics(value: Any) -> Any:
+    if value is None:
+        return "default"
+    if value not in ("default", "strict"):
+        raise DataError(f'numerics is "default" or "strict", not {_shown(value)}')
+    return value
+
+
+def _later(name: str, what: str, now: Any = None) -> Callable[[Any], Any]:
+    """The check of an option that has only the value ``now`` until a later version."""
+
+    def check(value: Any) -> Any:
+        if value is None or value is now or (isinstance(value, str) and value == now):
+            return now
+        raise DataError(f"{name}= ({what}) is not available in this version")
+
+    return check
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, (str, int, float)) or str(value).startswith("torch.") else f"a {type(value).__name__}"
+
+
+def _option(default: Any, check: Callable[[Any], Any], help: str, **flag: Any) -> Any:
+    return field(default=default, metadata={"check": check, "help": help, **flag})
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """How to compile. Making one checks every value and raises DataError naming the option.
+
+    ``dtype``: what ``real`` is (``"f16"``, ``"bf16"``, ``"f32"``, ``"f64"`` or a floating ``torch.dtype``); None is f32 in
+    ``build`` and ``compile``, and in a plain call the dtype of the arrays. ``target``: a name that ``dsl targets`` lists.
+    ``numerics``: ``"strict"`` keeps the order of reductions. ``schedule``: the text of steps in place of our choice.
+    ``memory``, ``backward`` and ``tune`` are refused, but for the values they have by default: later versions bring them.
+    """
+
+    dtype: Any = _option(None, dtype_name, "What `real` is: f16, bf16, f32 or f64.")  # noqa: RUF009
+    target: str | None = _option(None, _text("target", "the name of a target"), "See `dsl targets`.", short="-t")
+    numerics: str = _option("default", _numerics, "default, or strict: reductions keep their order.")
+    memory: Any = _option(  # noqa: RUF009
+        None, _later("memory", "a budget for the backward pass"), "A budget for the backward pass. Not in this version."
+    )
+    backward: Any = _option(  # noqa: RUF009
+        "unrolled",
+        _later("backward", 'a backward pass that is not "unrolled"', "unrolled"),
+        "How the backward pass is made; in this version always unrolled.",
+    )
+    tune: Any = _option(  # noqa: RUF009
+        False, _later("tune", "a schedule chosen by measuring", False), "Choose the schedule by measuring. Not in this version."
+    )
+    schedule: str | None = _option(
+        None, _text("schedule", "the text of a schedule's steps"), "A file of steps in place of our choice.", kind=Path
+    )
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            object.__setattr__(self, option.name, option.metadata["check"](getattr(self, option.name)))
+
+    @property
+    def settings(self) -> Settings:
+        """What the back ends make of it, with the target's own name. Raises DataError for an unknown target."""
+        from ..backends.executor import Settings
+        from ..backends.registry import canonical
+
+        return Settings(canonical(self.target), self.numerics == "strict", self.schedule)
+
+
+#: The names of the options, in order.
+NAMES = tuple(option.name for option in fields(CompileOptions))

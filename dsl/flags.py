@@ -1,0 +1,50 @@
+"""The options of :mod:`.compile_options` as flags of a command."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import Field, fields
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..compiler.diagnostics import DataError
+from .compile_options import NAMES, CompileOptions
+
+
+def takes_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command a flag for every option; its parameter ``flags`` gets their values, for :func:`read`."""
+    signature = inspect.signature(command, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.name != "flags"]
+    parameters = [*own, *map(_flag, fields(CompileOptions))]
+
+    @wraps(command)
+    def wrapped(**given: Any) -> Any:
+        flags = {name: given.pop(name) for name in NAMES}
+        return command(**given, flags=flags)
+
+    wrapped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {**{p.name: p.annotation for p in parameters}, "return": signature.return_annotation}
+    return wrapped
+
+
+def _flag(option: Field[Any]) -> inspect.Parameter:
+    meta = option.metadata
+    kind: Any = meta.get("kind", bool if option.default is False else str)
+    short = [meta["short"]] if "short" in meta else []
+    info = typer.Option(f"--{option.name}", *short, help=meta["help"], dir_okay=kind is not Path, exists=kind is Path)
+    annotation: Any = Annotated[kind | None if option.default is None else kind, info]
+    return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=annotation)
+
+
+def read(flags: dict[str, Any]) -> CompileOptions:
+    """The options that flags ask for; a schedule comes as the path of a file. Raises DataError."""
+    path = flags["schedule"]
+    try:
+        steps = None if path is None else path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path}: {error}") from None
+    return CompileOptions(**{**flags, "schedule": steps})
