@@ -34,7 +34,8 @@ class Routine:
         self.algorithm = algorithm
         self.settings = settings
         self.iterations = dict(algorithm.iterations)
-        self.main = Executor(algorithm.graph, tuple(self.iterations), settings)
+        self.shared = frozenset([i.name for i in algorithm.inputs if i.given] + [p.name for p in algorithm.params])
+        self.main = Executor(algorithm.graph, tuple(self.iterations), settings, self.shared)
         self._objective: Executor | None = None
         self._initial: dict[str, Executor] = {}
 
@@ -44,7 +45,7 @@ class Routine:
         if self._objective is None:
             if self.algorithm.objective is None:
                 raise DataError(f"{self.algorithm.name} declares no objective")
-            self._objective = Executor(self.algorithm.objective, tuple(self.iterations), self.settings)
+            self._objective = Executor(self.algorithm.objective, tuple(self.iterations), self.settings, self.shared)
         return self._objective
 
     def base(self, iterations: Mapping[str, int], sizes: Mapping[str, int]) -> Binding:

@@ -10,7 +10,7 @@ from ..compiler.diagnostics import CompileError
 from ..compiler.loops.tree import Array, Function, Load
 from .c_runtime import prelude
 from .expressions import Printer
-from .kernel_text import kernel_text
+from .kernel_text import Body, kernel_text
 from .text import Text
 from .tiles import Machine
 from .writer import Source, Writer, describe
@@ -18,11 +18,18 @@ from .writer import Source, Writer, describe
 
 def emit(function: Function, machine: Machine, *, strict: bool = False) -> Source:
     """The C source of a kernel. Raises CompileError for dtypes and ops that the target does not have."""
-    printer = Printer({a.name: a for a in function.arrays})
+    checks: list[str] = []
+    main = _body(function, machine, strict, checks)
+    text = kernel_text(main, _body(function.tile.function, machine, strict, checks) if function.tile else None)
+    return Source(prelude(text) + "\n" + text, tuple(checks))
+
+
+def _body(function: Function, machine: Machine, strict: bool, checks: list[str]) -> Body:
+    """The body of one function; its run-time checks are added to ``checks``."""
+    printer = Printer({a.name: a for a in function.arrays}, checks)
     writer = _CWriter(function, printer, Text, machine, strict)
     writer.block(function.body)
-    body = kernel_text(function, printer, writer.scratch, [*writer.top.lines, *writer.text.lines])
-    return Source(prelude(body) + "\n" + body, tuple(printer.checks))
+    return Body(function, printer, writer.scratch, [*writer.top.lines, *writer.text.lines])
 
 
 class _CWriter(Writer):

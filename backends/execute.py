@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..compiler import options
 from ..compiler.diagnostics import CompileError
-from ..compiler.driver import Compiled, compile_graph
+from ..compiler.driver import TILE, Batching, Compiled, compile_graph
 from ..compiler.graph.adjoint import backward, differentiable
 from ..compiler.graph.batch import batch as batch_graph
 from ..compiler.graph.graph import Graph
@@ -105,7 +105,8 @@ class Runner:
         available = torch.get_num_threads()
         if available == 1 or self.compiled.work * count < SMALL:
             return 1, 1
-        return (available, 1) if count >= available else (1, available)
+        units = -(-count // TILE) if self.compiled.tile and count > TILE // 2 else count
+        return (available, 1) if units >= available else (1, available)
 
 
 def _readable(x: Tensor, batched: bool) -> tuple[Tensor, int]:
@@ -126,13 +127,22 @@ class KernelPlan:
     """One graph as a kernel, with its derivatives made on first use, to any order.
 
     Without a kernel (``compiled`` is None) the interpreter runs the graph. ``accumulate`` says that results may be summed
-    over problems (see :meth:`run`), as those of a backward graph are.
+    over problems (see :meth:`run`), as those of a backward graph are. ``per_problem`` tells which inputs problems of a
+    batch usually have for themselves (see :class:`~..compiler.driver.Batching`).
     """
 
     def __init__(
-        self, graph: Graph, compiled: Compiled | None, *, strict: bool, target: Target | None = None, accumulate: bool = False
+        self,
+        graph: Graph,
+        compiled: Compiled | None,
+        *,
+        strict: bool,
+        target: Target | None = None,
+        accumulate: bool = False,
+        per_problem: tuple[bool, ...] | None = None,
     ) -> None:
         self.graph = graph
+        self.per_problem = per_problem
         self.forward = None if compiled is None else Runner(compiled, graph, accumulate=accumulate)
         self.strict = strict
         self.target = compiled.target if compiled is not None else target
@@ -160,23 +170,45 @@ class KernelPlan:
 
     def adjoint(self, wrt: tuple[int, ...], given: tuple[bool, ...]) -> KernelPlan:
         """The plan of the gradient in inputs ``wrt``: its inputs are those of this one, then the cotangents that are given."""
-        return self._derive(("backward", wrt, given), lambda: backward(self.graph, wrt, given))
+        return self._derive(("backward", wrt, given), lambda: backward(self.graph, wrt, given), own=wrt)
 
     def tangent(self, wrt: tuple[int, ...]) -> KernelPlan:
         """The plan of the derivative along tangents of inputs ``wrt``, which come behind the inputs (forward mode)."""
-        return self._derive(("tangent", wrt), lambda: tangent(self.graph, wrt))
+        return self._derive(("tangent", wrt), lambda: tangent(self.graph, wrt), extra=wrt)
 
-    def _derive(self, key: tuple[Any, ...], make: Callable[[], Graph]) -> KernelPlan:
+    def _derive(
+        self,
+        key: tuple[Any, ...],
+        make: Callable[[], Graph],
+        *,
+        own: tuple[int, ...] | None = None,
+        extra: tuple[int, ...] | None = None,
+    ) -> KernelPlan:
+        """A plan of a graph with more inputs. Results belong to inputs ``own``, further inputs to inputs ``extra``: problems
+        share them where they share those; None: every problem has its own."""
         found = self._derived.get(key)
         if found is None:
             graph = make()
+            batching = None
+            if self.per_problem is not None:
+                mine = self.per_problem
+                more = [True] * (len(graph.inputs) - len(mine)) if extra is None else [mine[i] for i in extra]
+                results = [True] * len(graph.results) if own is None else [mine[i] for i in own]
+                batching = Batching((*mine, *more), tuple(results))
             compiled = None
             try:
                 if self.target is not None:
-                    compiled = compile_graph(graph, self.target, accumulate=True, strict=self.strict)
+                    compiled = compile_graph(graph, self.target, accumulate=True, strict=self.strict, batching=batching)
             except CompileError as error:
                 fall_back(f"the {key[0]} of {self.graph.name}", error)
-            found = KernelPlan(graph, compiled, strict=self.strict, target=self.target, accumulate=True)
+            found = KernelPlan(
+                graph,
+                compiled,
+                strict=self.strict,
+                target=self.target,
+                accumulate=True,
+                per_problem=None if batching is None else batching.per_problem,
+            )
             self._derived[key] = found
         return found
 

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from ..compiler.diagnostics import CompileError, DataError
-from ..compiler.driver import HostProgram, compile_graph, compile_host, is_one_kernel
+from ..compiler.driver import Batching, HostProgram, compile_graph, compile_host, is_one_kernel
 from ..compiler.graph.batch import batch as batch_graph
 from ..compiler.graph.graph import Graph, Node, walk
 from ..compiler.graph.interp import interpret
@@ -97,11 +97,13 @@ Plan = KernelPlan | HostPlan
 
 @dataclass
 class Executor:
-    """One graph, ready to run; ``iterations`` are the names of its iteration counts."""
+    """One graph, ready to run; ``iterations`` are the names of its iteration counts, ``shared`` those of the inputs that
+    problems of a batch usually share (nothing depends on it but speed)."""
 
     graph: Graph
     iterations: Sequence[str]
     settings: Settings
+    shared: frozenset[str] = frozenset()
     plans: dict[tuple[Any, ...], Plan] = field(default_factory=dict)
     _traced: dict[tuple[str, ...], tuple[Graph, tuple[str, ...]]] = field(default_factory=dict)
 
@@ -112,7 +114,7 @@ class Executor:
         found = self.plans.get(key)
         if found is None:
             special = specialize(graph, real, {n: sizes[n] for n in names})
-            found = make_plan(special, self.settings)
+            found = make_plan(special, self.settings, tuple([v.name not in self.shared for v in special.inputs]))
             self.plans[key] = found
         return found
 
@@ -199,7 +201,7 @@ def size_names(graph: Graph) -> frozenset[str]:
     return frozenset(names - indices)
 
 
-def make_plan(graph: Graph, settings: Settings) -> Plan:
+def make_plan(graph: Graph, settings: Settings, per_problem: tuple[bool, ...]) -> Plan:
     """Compile a specialised graph for the target; what that cannot take, the interpreter runs."""
     target = registry.target(settings.target, strict=settings.strict)
     strict = settings.strict
@@ -209,7 +211,9 @@ def make_plan(graph: Graph, settings: Settings) -> Plan:
         return HostPlan(HostProgram(graph), strict=strict)
     if is_one_kernel(graph):
         try:
-            return KernelPlan(graph, compile_graph(graph, target, strict=strict, schedule=settings.schedule), strict=strict)
+            batching = Batching(per_problem, (True,) * len(graph.results))
+            compiled = compile_graph(graph, target, strict=strict, schedule=settings.schedule, batching=batching)
+            return KernelPlan(graph, compiled, strict=strict, per_problem=per_problem)
         except CompileError as error:
             if settings.schedule is not None:
                 raise

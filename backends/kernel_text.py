@@ -1,65 +1,114 @@
-"""The frame of a kernel: the function of one problem, the loop over problems, scratch memory and threads."""
+"""The frame of a kernel: the functions of one problem and of a tile of them, the loop over problems, scratch memory, threads."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from ..compiler.loops.tree import Array, Function, Int
 from .affine import const, simple
 from .c_runtime import BITS, C_TYPES
 from .expressions import Printer
 
-
-def kernel_text(function: Function, printer: Printer, scratch: list[Array], body: list[str]) -> str:
-    """The C functions around the lines of a body. ``scratch`` are locals that live in a thread's memory."""
-    return _Frame(function, printer, scratch, body).text()
+#: A tile with fewer problems than its size over this runs them one at a time.
+SPARSE = 4
 
 
-class _Frame:
-    def __init__(self, function: Function, printer: Printer, scratch: list[Array], body: list[str]) -> None:
-        self.printer = printer
-        self.name = function.name
-        self.body = body
-        self.integers = [printer.names.get("variable", n) for n in function.integers]
-        self.passed = [a for a in function.arrays if a.scope in ("input", "output")]
-        self.problem = [a for a in function.arrays if a.scope == "problem"]
-        self.thread = [a for a in function.arrays if a.scope == "thread"] + scratch
-        self.meets = any("us_barrier(" in line for line in body)
+@dataclass(frozen=True)
+class Body:
+    """A function and the lines of its body; ``scratch`` are locals that live in a thread's memory."""
 
-    def text(self) -> str:
-        """All of it."""
-        return "\n".join([*self._problem(), *self._scratch(), *self._run(), *self._entry()]) + "\n"
+    function: Function
+    printer: Printer
+    scratch: list[Array]
+    lines: list[str]
 
-    def _array(self, a: Array) -> str:
+    @property
+    def meets(self) -> bool:
+        """Whether threads of a team wait for each other."""
+        return any("us_barrier(" in line for line in self.lines)
+
+    @property
+    def passed(self) -> list[Array]:
+        """Inputs and outputs."""
+        return [a for a in self.function.arrays if a.scope in ("input", "output")]
+
+    @property
+    def problem(self) -> list[Array]:
+        """Scratch that a team shares."""
+        return [a for a in self.function.arrays if a.scope == "problem"]
+
+    @property
+    def thread(self) -> list[Array]:
+        """Scratch of one thread."""
+        return [a for a in self.function.arrays if a.scope == "thread"] + self.scratch
+
+    def array(self, a: Array) -> str:
+        """The identifier of an array."""
         return self.printer.names.get("array", a.name)
 
-    def _type(self, a: Array) -> str:
+    def integer(self, name: str) -> str:
+        """The identifier of an integer argument."""
+        return self.printer.names.get("variable", name)
+
+    def type(self, a: Array) -> str:
+        """The C type of a pointer to its elements."""
         return f"{'const ' if a.scope == 'input' else ''}{C_TYPES[a.dtype]} *"
 
-    def _bytes(self, a: Array) -> str:
+    def bytes(self, a: Array) -> str:
+        """The scratch memory an array takes."""
         total: Int = const(BITS[a.dtype] // 8)
         for extent in a.shape:
             total = Int("*", (total, extent))
         return f"us_room({self.printer.int(simple(total))})"
 
-    def _bind(self) -> list[str]:
-        return [f"  const int64_t {n} = integers[{i}];" for i, n in enumerate(self.integers)]
 
-    def _problem(self) -> list[str]:
+def kernel_text(main: Body, tile: Body | None = None) -> str:
+    """The C functions of a kernel around the lines of its bodies; ``tile`` is the body of a batch tile."""
+    return _Frame(main, tile).text()
+
+
+class _Frame:
+    def __init__(self, main: Body, tile: Body | None) -> None:
+        self.main = main
+        self.tile = tile
+        self.bodies = [main] if tile is None else [main, tile]
+        self.name = main.function.name
+        self.meets = any(b.meets for b in self.bodies)
+        self.problem = any(b.problem for b in self.bodies)
+        self.thread = any(b.thread for b in self.bodies)
+
+    def text(self) -> str:
+        """All of it."""
+        functions = [line for b in self.bodies for line in self._function(b)]
+        return "\n".join([*functions, *self._scratch(), *self._run(), *self._entry()]) + "\n"
+
+    def _function(self, body: Body) -> list[str]:
         params = ["const int64_t member", "const int64_t team_size", "int *failed"]
-        params += ["us_team *team"] if self.meets else []
-        params += [f"const int64_t {n}" for n in self.integers]
-        out = ["// One problem, by member `member` of a team of `team_size` threads.", f"static void {self.name}_problem("]
+        params += ["us_team *team"] if body.meets else []
+        params += [f"const int64_t {body.integer(n)}" for n in body.function.integers]
+        what = "One problem" if body is self.main else "Several problems side by side"
+        suffix = "problem" if body is self.main else "tile"
+        out = [f"// {what}, by member `member` of a team of `team_size` threads.", f"static void {self.name}_{suffix}("]
         lines = [(f"    {p}", "") for p in params]
-        for a in (*self.passed, *self.problem, *self.thread):
-            shape = ", ".join(self.printer.int(s) for s in a.shape)
-            lines.append((f"    {self._type(a)}restrict {self._array(a)}", f"  // {a.dtype}[{shape}] {a.scope}"))
+        for a in (*body.passed, *body.problem, *body.thread):
+            shape = ", ".join(body.printer.int(s) for s in a.shape)
+            lines.append((f"    {body.type(a)}restrict {body.array(a)}", f"  // {a.dtype}[{shape}] {a.scope}"))
         out += [head + ("," if n + 1 < len(lines) else ")") + note for n, (head, note) in enumerate(lines)]
-        return [*out, "{", *self.body, "}", ""]
+        return [*out, "{", *body.lines, "}", ""]
+
+    def _bind(self, body: Body, depth: int) -> list[str]:
+        """The integers that kernel and body have in common."""
+        known = self.main.function.integers
+        named = [(body.integer(n), known.index(n)) for n in body.function.integers if n in known]
+        return [f"{' ' * depth}const int64_t {text} = integers[{i}];" for text, i in named]
 
     def _scratch(self) -> list[str]:
         out = []
-        for what, arrays in (("problem", self.problem), ("thread", self.thread)):
-            out += [f"static int64_t {self.name}_{what}_bytes(const int64_t *integers) {{", *self._bind()]
-            out += [f"  return {' + '.join(self._bytes(a) for a in arrays) or '0'};", "}", ""]
+        for what in ("problem", "thread"):
+            sums = [" + ".join(b.bytes(a) for a in getattr(b, what)) or "0" for b in self.bodies]
+            total = sums[0] if len(sums) == 1 else f"us_imax({sums[0]}, {sums[1]})"
+            out += [f"static int64_t {self.name}_{what}_bytes(const int64_t *integers) {{", *self._bind(self.main, 2)]
+            out += [f"  return {total};", "}", ""]
         team = " + teams * (int64_t)sizeof(us_team)" if self.meets else ""
         out += [
             "// Bytes of scratch memory that a call needs.",
@@ -75,7 +124,6 @@ class _Frame:
             "// The problems of one team, as seen by one of its threads. Returns the number of a failed check, or 0.",
             f"static int {self.name}_run(int64_t batch, int64_t team_number, int64_t member, int64_t teams, int64_t team_size,",
             "    void *const *pointers, const int64_t *batch_strides, const int64_t *team_strides, const int64_t *integers, char *workspace) {",
-            *self._bind(),
             "  int failed = 0;",
         ]
         if self.meets:
@@ -88,23 +136,69 @@ class _Frame:
         if self.thread:
             out.append(f"  char *own = workspace + teams * {self.name}_problem_bytes(integers)")
             out.append(f"    + (team_number * team_size + member) * {self.name}_thread_bytes(integers);")
-        for base, arrays in (("shared", self.problem), ("own", self.thread)):
-            for n, a in enumerate(arrays):
-                out.append(f"  {self._type(a)}{self._array(a)} = ({self._type(a)}){base};")
-                if n + 1 < len(arrays):
-                    out.append(f"  {base} += {self._bytes(a)};")
-        for n, a in enumerate(self.passed):
-            out.append(f"  {self._type(a)}{self._array(a)} = ({self._type(a)})pointers[{n}] + team_number * team_strides[{n}];")
-        args = ["member", "team_size", "&failed", *(["meeting"] if self.meets else []), *self.integers]
-        args += [f"{self._array(a)} + problem * batch_strides[{n}]" for n, a in enumerate(self.passed)]
-        args += [self._array(a) for a in (*self.problem, *self.thread)]
+        grain = "1"
+        if self.tile is not None and self.main.function.tile is not None:
+            out.append(f"  const int tiled = batch >= {self._least()}{self._condition()};")
+            grain = f"tiled ? {self.main.function.tile.size} : 1"
         out += [
-            "  const int64_t last = batch * (team_number + 1) / teams;",
-            "  for (int64_t problem = batch * team_number / teams; problem < last; problem++) {",
+            "  int64_t first, last;",
+            f"  us_share(batch, {grain}, team_number, teams, &first, &last);",
+            "  for (int64_t problem = first; problem < last;) {",
         ]
         if self.meets:
-            out.append("    if (problem > batch * team_number / teams) us_barrier(meeting, team_size);")
-        return [*out, f"    {self.name}_problem({', '.join(args)});", "  }", "  return failed;", "}", ""]
+            out.append("    if (problem > first) us_barrier(meeting, team_size);")
+        if self.tile is not None:
+            out += [f"    if (tiled && last - problem >= {self._least()}) {{", *self._tile_call(self.tile), "    }", "    else {"]
+            out += [*self._call(self.main), "      problem++;", "    }"]
+        else:
+            out += ["    {", *self._call(self.main), "    }", "    problem++;"]
+        return [*out, "  }", "  return failed;", "}", ""]
+
+    def _least(self) -> int:
+        assert self.main.function.tile is not None
+        return max(2, self.main.function.tile.size // SPARSE)
+
+    def _condition(self) -> str:
+        """Whether operands are shared as the tile takes them to be, and every problem has its own results."""
+        assert self.main.function.tile is not None
+        out = ""
+        for n, (a, stride) in enumerate(zip(self.main.passed, self.main.function.tile.strides, strict=True)):
+            if not stride:
+                out += f" && batch_strides[{n}] == 0"
+            elif a.scope == "output":
+                out += f" && batch_strides[{n}] != 0"
+        return out
+
+    def _tile_call(self, body: Body) -> list[str]:
+        tile = self.main.function.tile
+        assert tile is not None
+        lanes = body.integer(tile.lanes)
+        out = [f"      const int64_t {lanes} = us_imin(last - problem, {tile.size});"]
+        out += [
+            f"      const int64_t {body.integer(s)} = batch_strides[{n}];"
+            for n, s in enumerate(tile.strides)
+            if s in body.function.integers
+        ]
+        return [*out, *self._call(body), f"      problem += {lanes};"]
+
+    def _call(self, body: Body) -> list[str]:
+        out = self._bind(body, 6)
+        for base, arrays in (("shared", body.problem), ("own", body.thread)):
+            at = f"at_{base}"
+            if arrays:
+                out.append(f"      char *{at} = {base};")
+            for n, a in enumerate(arrays):
+                out.append(f"      {body.type(a)}{body.array(a)} = ({body.type(a)}){at};")
+                if n + 1 < len(arrays):
+                    out.append(f"      {at} += {body.bytes(a)};")
+        for n, a in enumerate(body.passed):
+            place = f"team_number * team_strides[{n}] + problem * batch_strides[{n}]"
+            out.append(f"      {body.type(a)}{body.array(a)} = ({body.type(a)})pointers[{n}] + {place};")
+        args = ["member", "team_size", "&failed", *(["meeting"] if body.meets else [])]
+        args += [body.integer(n) for n in body.function.integers]
+        args += [body.array(a) for a in (*body.passed, *body.problem, *body.thread)]
+        suffix = "problem" if body is self.main else "tile"
+        return [*out, f"      {self.name}_{suffix}({', '.join(args)});"]
 
     def _entry(self) -> list[str]:
         passed = "batch, thread / size, thread % size, count, size, pointers, batch_strides, team_strides, integers, scratch"

@@ -58,10 +58,10 @@ class Printer(ABC):
     #: Dtypes that kernels may hold.
     dtypes: frozenset[str] = frozenset()
 
-    def __init__(self, arrays: Mapping[str, Array]) -> None:
+    def __init__(self, arrays: Mapping[str, Array], checks: list[str] | None = None) -> None:
         self.arrays = dict(arrays)
         self.names = Names(self.reserved)
-        self.checks: list[str] = []
+        self.checks = [] if checks is None else checks
 
     def check_dtype(self, dtype: str) -> str:
         """The dtype. Raises CompileError for one that the target does not hold."""

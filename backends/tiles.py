@@ -225,15 +225,20 @@ def width(c: Contraction, rows: int, machine: Machine) -> int:
     return -(-vectors // blocks)
 
 
+def vectors_of(c: Contraction, machine: Machine) -> int | None:
+    """Whole vectors in an iteration of the vector loop, if its length is a literal."""
+    count = trip(c.vector)
+    return None if count is None else max(1, count // tile_lanes(c, machine))
+
+
 def rows(c: Contraction, loop: Loop, machine: Machine) -> int:
     """Iterations of the loop around that a tile takes."""
     if c.style == "dot":
         best = 4
     else:
-        count = trip(c.vector)
-        vectors = 4 if count is None else max(1, count // tile_lanes(c, machine))
+        vectors = vectors_of(c, machine) or 4
         most = machine.accumulators // 6
         best = machine.accumulators // -(-vectors // -(-vectors // most)) if vectors else machine.accumulators
-    best = max(1, min(12, best // len(c.stores)))
+    best = max(1, min(machine.accumulators if vectors_of(c, machine) == 1 else 12, best // len(c.stores)))
     total = trip(loop)
     return best if total is None else min(best, total)

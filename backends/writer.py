@@ -300,12 +300,11 @@ class Writer(ABC):
             return
         self.text.variable(self.printer.value_type("i64"), v, self.printer.int(lower))
         last = self.printer.int(upper)
-        self.text.advance(v, last, size)
-        self.group(loop, base, size)
-        self.text.close()
-        self.text.advance(v, last, 1)
-        self.group(loop, base, 1)
-        self.text.close()
+        while size >= 1:  # what is left over goes in smaller groups
+            self.text.advance(v, last, size)
+            self.group(loop, base, size)
+            self.text.close()
+            size = 1 if 1 < size < 6 else size // 3
 
     def group(self, loop: Loop, base: str, size: int) -> None:
         """One group of iterations."""

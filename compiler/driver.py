@@ -7,6 +7,9 @@
                      emit       tree  -> source
                      build      source -> kernel
 
+Where problems of a batch gain from running side by side, schedule and scan are done a second time for a tile of them
+(``batch_tile``), and the source has both.
+
 A graph with library calls, modules or `until` loops is cut first: its affine parts become kernels and the rest is a
 host program for the interpreter.
 """
@@ -27,14 +30,17 @@ from .graph.text import parse_graph, print_graph
 from .graph.types import Pick
 from .graph.verify import verify
 from .loops import expand
+from .loops.batch_tile import BatchTile, can_tile_batch, pays, tile_batch
+from .loops.dependences import IllegalSchedule
 from .loops.isl import safe
 from .loops.lower import CannotExpand, free_sizes, lower
 from .loops.nest import Nest
 from .loops.recipe import recipe
 from .loops.scan import scan
-from .loops.schedule import apply, parse_schedule, prove
+from .loops.schedule import Schedule, apply, parse_schedule, prove, split_batch
 from .loops.text import parse_nest, print_nest
-from .loops.tree import Function
+from .loops.transform import Scheduled
+from .loops.tree import Function, Tile
 from .stages import Form, Stages
 from .target import Target
 
@@ -42,14 +48,16 @@ GRAPH: Form[Graph] = Form("graph", print_graph, parse_graph, verify)
 NEST: Form[Nest] = Form("nest", print_nest, parse_nest)
 TREE: Form[Function] = Form("tree", repr)
 SOURCE: Form[str] = Form("c", str)
+#: Problems in a batch tile.
+TILE = 16
 
 
 @dataclass
 class Compiled:
     """One kernel and every stage it went through.
 
-    ``graph`` (simplified), ``nest`` (scheduled), ``schedule`` (text of the steps), ``tree``, ``source``; ``kernel``
-    is built on first use. ``work``: additions per problem, roughly, with run-time counts at a nominal value;
+    ``graph`` (simplified), ``nest`` (scheduled), ``schedule`` (text of the steps), ``tree``, ``source``; ``tile`` is the
+    scheduled nest of a batch tile, if there is one; ``kernel`` is built on first use. ``work``: additions per problem, roughly, with run-time counts at a nominal value;
     ``times``: seconds per stage.
     """
 
@@ -61,6 +69,7 @@ class Compiled:
     target: Target
     work: float
     times: tuple[tuple[str, float], ...] = ()
+    tile: Nest | None = None
 
     @cached_property
     def integers(self) -> tuple[str, ...]:
@@ -82,27 +91,91 @@ class HostProgram:
     kernels: Mapping[int, Compiled] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Batching:
+    """What a call with many problems looks like: which inputs every problem has for itself, and which outputs."""
+
+    per_problem: tuple[bool, ...]
+    own: tuple[bool, ...]
+
+
 def compile_graph(
-    graph: Graph, target: Target, *, accumulate: bool = False, strict: bool = False, schedule: str | None = None
+    graph: Graph,
+    target: Target,
+    *,
+    accumulate: bool = False,
+    strict: bool = False,
+    schedule: str | None = None,
+    batching: Batching | None = None,
 ) -> Compiled:
     """One kernel for a graph with concrete dtypes and core sizes; iteration counts may stay names.
 
     ``accumulate`` adds every output to what its array holds. ``schedule`` replaces the recipe (the text of steps;
-    ``""`` is program order). Raises CannotExpand if a part does not expand to loops, IllegalSchedule for a bad schedule.
+    ``""`` is program order). With ``batching`` the kernel has a second body for tiles of problems where that pays.
+    Raises CannotExpand if a part does not expand to loops, IllegalSchedule for a bad schedule.
     """
     stages = Stages(graph.name)
     simple = stages.run("simplify", GRAPH, lambda: simplify(graph))
     nest = stages.run("lower", NEST, lambda: lower(simple, accumulate=accumulate, strict=strict))
-    steps = None if schedule is None else parse_schedule(schedule)
-    scheduled, steps = recipe(nest, strict=strict) if steps is None else (apply(nest, steps, strict=strict), steps)
-    ordered = stages.run("schedule", NEST, lambda: scheduled.nest)
-    if ordered != scheduled.nest:  # an edited dump: proved again
-        prove(replace(scheduled, nest=ordered), strict=strict)
-    if options.current.debug >= 2:
-        print(steps, file=sys.stderr)
-    tree = stages.run("scan", TREE, lambda: scan(replace(scheduled, nest=ordered), f"us_{nest.name}"))
+    alone, size, together = (None, TILE, None) if schedule is None else split_batch(schedule)
+    scheduled, steps = _order(stages, "schedule", nest, alone, strict)
+    tree = stages.run("scan", TREE, lambda: scan(scheduled, f"us_{nest.name}"))
+    text, tiled = steps, None
+    made = _batch_tile(stages, nest, batching, size, forced=schedule is not None)
+    if made is not None:
+        tiled, tile_steps = _order(stages, "tile-schedule", made.nest, together, strict, tile=True)
+        function = stages.run("tile-scan", TREE, lambda: scan(tiled, f"us_{nest.name}_tile"))
+        tree = replace(tree, tile=Tile(made.size, made.lanes, made.strides, function))
+        text = f"{steps}\nbatch {made.size}\n{tile_steps}"
     source = stages.run("emit", SOURCE, lambda: target.emit(tree))
-    return Compiled(simple, ordered, str(steps), tree, source, target, work_of(simple), tuple(stages.times))
+    return Compiled(
+        simple,
+        scheduled.nest,
+        text,
+        tree,
+        source,
+        target,
+        work_of(simple),
+        tuple(stages.times),
+        None if tiled is None else tiled.nest,
+    )
+
+
+def _order(
+    stages: Stages, stage: str, nest: Nest, steps: str | None, strict: bool, *, tile: bool = False
+) -> tuple[Scheduled, str]:
+    """The nest in the order of given steps, or of the recipe; the steps as text."""
+    made: list[tuple[Scheduled, Schedule]] = []
+
+    def order() -> Nest:
+        if steps is None:
+            made.append(recipe(nest, strict=strict, tile=tile))
+        else:
+            chosen = parse_schedule(steps)
+            made.append((apply(nest, chosen, strict=strict), chosen))
+        return made[0][0].nest
+
+    ordered = stages.run(stage, NEST, order)
+    scheduled, chosen = made[0]
+    if ordered != scheduled.nest:  # an edited dump: proved again
+        scheduled = replace(scheduled, nest=ordered)
+        prove(scheduled, strict=strict)
+    if options.current.debug >= 2:
+        print(chosen, file=sys.stderr)
+    return scheduled, str(chosen)
+
+
+def _batch_tile(stages: Stages, nest: Nest, batching: Batching | None, size: int, *, forced: bool) -> BatchTile | None:
+    """The nest of a tile of problems, if it is possible and pays (or, ``forced``, a schedule asks for it)."""
+    if batching is None or not size:
+        return None
+    reason = can_tile_batch(nest, batching.per_problem, batching.own)
+    if reason and forced:
+        raise IllegalSchedule(f"step `batch {size}` does not apply: {reason}")
+    if reason or not (forced or pays(nest, batching.per_problem, batching.own, size)):
+        return None
+    made = tile_batch(nest, batching.per_problem, batching.own, size)
+    return replace(made, nest=stages.run("tile", NEST, lambda: made.nest))
 
 
 def compile_host(graph: Graph, target: Target, *, strict: bool = False) -> HostProgram:

@@ -10,15 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from . import transform
+from .batch_tile import reductions_inward
 from .nest import LoopOrder, Nest, Order, loops_of
 from .nest import Sequence as SequenceOrder
 from .schedule import Schedule, Step, apply_step, prove
 from .transform import Scheduled
 
 
-def recipe(nest: Nest, *, strict: bool = False) -> tuple[Scheduled, Schedule]:
-    """Schedule a nest; the scheduled program (proved) and the steps that made it."""
+def recipe(nest: Nest, *, strict: bool = False, tile: bool = False) -> tuple[Scheduled, Schedule]:
+    """Schedule a nest; the scheduled program (proved) and the steps that made it.
+
+    ``tile``: the nest is that of a batch tile, whose innermost loops are vectors over problems; sums move next to them.
+    """
     maker = _Maker(Scheduled.start(nest), strict)
+    if tile:
+        for outer, inner in list(reductions_inward(nest)):
+            maker.take("interchange", outer, inner)
     maker.fuse_all()
     maker.contract_all()
     maker.mark_all()

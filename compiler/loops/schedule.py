@@ -1,6 +1,8 @@
 """A schedule is a list of named steps with a text form; applying one replays it and proves the result.
 
 fuse i3 i7; tile i3 64; parallel i3_o; vector i9; contract length i3
+
+A line ``batch 16`` begins the part for tiles of 16 problems (see :mod:`.batch_tile`).
 """
 
 from __future__ import annotations
@@ -56,6 +58,18 @@ def parse_schedule(text: str) -> Schedule:
             raise IllegalSchedule(f"unknown step `{words[0]}`; there are {', '.join(STEPS)}")
         steps.append(Step(words[0], tuple(int(w) if w.lstrip("-").isdigit() else w for w in words[1:])))
     return Schedule(tuple(steps))
+
+
+def split_batch(text: str) -> tuple[str, int, str]:
+    """The steps for one problem, the size of a batch tile (0: none), and the steps for a tile. Raises IllegalSchedule."""
+    lines = text.replace(";", "\n").splitlines()
+    for n, line in enumerate(lines):
+        words = line.split("#")[0].split()
+        if words[:1] == ["batch"]:
+            if len(words) != 2 or not words[1].isdecimal() or not 2 <= int(words[1]) <= 64:
+                raise IllegalSchedule(f"`{line.strip()}`: a batch tile holds 2 to 64 problems, as in `batch 16`")
+            return "\n".join(lines[:n]), int(words[1]), "\n".join(lines[n + 1 :])
+    return text, 0, ""
 
 
 def why_not(scheduled: Scheduled, step: Step) -> str | None:

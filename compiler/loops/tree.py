@@ -162,3 +162,19 @@ class Function:
     integers: tuple[str, ...]
     arrays: tuple[Array, ...]
     body: Block
+    tile: Tile | None = None
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The same kernel for up to ``size`` problems side by side: ``function`` has the same inputs and outputs, in the same order.
+
+    ``lanes`` is its integer that holds the number of problems; ``strides`` those that hold, for each operand, the
+    distance between problems in elements (empty: the problems must share it). Its other integers are the kernel's own.
+    A writer may leave it out.
+    """
+
+    size: int
+    lanes: str
+    strides: tuple[str, ...]
+    function: Function
