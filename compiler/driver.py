@@ -57,7 +57,8 @@ class Compiled:
     """One kernel and every stage it went through.
 
     ``graph`` (simplified), ``nest`` (scheduled), ``schedule`` (text of the steps), ``tree``, ``source``; ``tile`` is the
-    scheduled nest of a batch tile, if there is one; ``kernel`` is built on first use. ``work``: additions per problem, roughly, with run-time counts at a nominal value;
+    scheduled nest of a batch tile, if there is one; ``kernel`` is built on first use. ``work``: additions per problem,
+    roughly, with run-time counts at a nominal value;
     ``times``: seconds per stage.
     """
 
