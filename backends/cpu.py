@@ -104,8 +104,8 @@ class CTarget:
         """The C source of a kernel. Raises CompileError with a reason for what it cannot express."""
         return _emit(function, self.machine, self.strict).text
 
-    def build(self, function: Function) -> BuiltKernel:
+    def build(self, function: Function, source: str) -> BuiltKernel:
         """The callable kernel."""
-        source = _emit(function, self.machine, self.strict)
         operands = sum(a.scope in ("input", "output") for a in function.arrays)
-        return BuiltKernel(build(source.text, function.name), operands, len(function.integers), source.checks)
+        checks = _emit(function, self.machine, self.strict).checks
+        return BuiltKernel(build(source, function.name), operands, len(function.integers), checks)

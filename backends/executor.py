@@ -16,9 +16,8 @@ from ..compiler.driver import Batching, HostProgram, compile_graph, compile_host
 from ..compiler.graph.batch import batch as batch_graph
 from ..compiler.graph.graph import Graph, Node, walk
 from ..compiler.graph.interp import interpret
-from ..compiler.graph.ops.common import attr_names
 from ..compiler.graph.partition import kernel_graph
-from ..compiler.graph.specialize import specialize
+from ..compiler.graph.specialize import size_names, specialize
 from ..compiler.graph.trace import trace as trace_graph
 from . import registry
 from .autograd import Call, apply, run_flat, view
@@ -185,20 +184,6 @@ class Prepared:
         for x, v in zip(tensors, self.executor.graph.inputs, strict=True):
             if not x.is_cpu:
                 raise DataError(f"{v.name} is on device {x.device}, and the kernel of {self.executor.graph.name} runs on the cpu")
-
-
-def size_names(graph: Graph) -> frozenset[str]:
-    """Every size name that occurs free in a graph (loop indices excluded)."""
-    names: set[str] = set()
-    indices: set[str] = set()
-    for value in graph.types.values():
-        names.update(*(s.names() for s in value.shape))
-    for node in walk(graph.nodes):
-        attrs = dict(node.attrs)
-        if node.op == "for":
-            indices.add(attrs["index"])
-        names |= attr_names(tuple(attrs.values()))
-    return frozenset(names - indices)
 
 
 def make_plan(graph: Graph, settings: Settings, per_problem: tuple[bool, ...]) -> Plan:

@@ -1,6 +1,7 @@
 """The compiler, in order: graph -> nest -> schedule -> loop tree -> source -> kernel.
 
-    compile_graph:   simplify   graph -> graph
+    compile_graph:   graph      (as given)
+                     simplify   graph -> graph
                      lower      graph -> nest
                      schedule   nest  -> scheduled nest (proved by isl)
                      scan       nest  -> loop tree
@@ -23,17 +24,20 @@ from functools import cached_property
 from typing import Any
 
 from . import options
+from .graph.compare import compare
 from .graph.graph import Graph, Node, walk
 from .graph.partition import kernel_graph, kernels, partition
 from .graph.simplify import simplify
+from .graph.specialize import size_names
 from .graph.text import parse_graph, print_graph
 from .graph.types import Pick
 from .graph.verify import verify
 from .loops import expand
 from .loops.batch_tile import BatchTile, can_tile_batch, pays, tile_batch
+from .loops.check import check_nest
 from .loops.dependences import IllegalSchedule
 from .loops.isl import safe
-from .loops.lower import CannotExpand, free_sizes, lower
+from .loops.lower import CannotExpand, lower
 from .loops.nest import Nest
 from .loops.recipe import recipe
 from .loops.scan import scan
@@ -41,13 +45,13 @@ from .loops.schedule import Schedule, apply, parse_schedule, prove, split_batch
 from .loops.text import parse_nest, print_nest
 from .loops.transform import Scheduled
 from .loops.tree import Function, Tile
-from .stages import Form, Stages
+from .stages import Form, StageError, Stages
 from .target import Target
 
-GRAPH: Form[Graph] = Form("graph", print_graph, parse_graph, verify)
-NEST: Form[Nest] = Form("nest", print_nest, parse_nest)
+GRAPH: Form[Graph] = Form("graph", print_graph, parse_graph, verify, compare)
+NEST: Form[Nest] = Form("nest", print_nest, parse_nest, check_nest)
 TREE: Form[Function] = Form("tree", repr)
-SOURCE: Form[str] = Form("c", str)
+SOURCE: Form[str] = Form("c", str, str)
 #: Problems in a batch tile.
 TILE = 16
 
@@ -75,13 +79,16 @@ class Compiled:
     @cached_property
     def integers(self) -> tuple[str, ...]:
         """Size names of the run-time integers, in the order of the kernel's arguments (the tree's are made fit for C)."""
-        names = {safe(n): n for n in free_sizes(self.graph)}
+        names = {safe(n): n for n in size_names(self.graph)}
         return tuple(names[i] for i in self.tree.integers)
 
     @cached_property
     def kernel(self) -> Any:
         """The callable kernel (see the target)."""
-        return self.target.build(self.tree)
+        stages = Stages(self.graph.name, list(self.times))
+        made = stages.last("build", lambda: self.target.build(self.tree, self.source))
+        self.times = tuple(stages.times)
+        return made
 
 
 @dataclass
@@ -116,7 +123,8 @@ def compile_graph(
     Raises CannotExpand if a part does not expand to loops, IllegalSchedule for a bad schedule.
     """
     stages = Stages(graph.name)
-    simple = stages.run("simplify", GRAPH, lambda: simplify(graph))
+    start = stages.run("graph", GRAPH, lambda: graph)
+    simple = stages.run("simplify", GRAPH, lambda: simplify(start), before=start)
     nest = stages.run("lower", NEST, lambda: lower(simple, accumulate=accumulate, strict=strict))
     alone, size, together = (None, TILE, None) if schedule is None else split_batch(schedule)
     scheduled, steps = _order(stages, "schedule", nest, alone, strict)
@@ -160,7 +168,10 @@ def _order(
     scheduled, chosen = made[0]
     if ordered != scheduled.nest:  # an edited dump: proved again
         scheduled = replace(scheduled, nest=ordered)
-        prove(scheduled, strict=strict)
+        try:
+            prove(scheduled, strict=strict)
+        except IllegalSchedule as error:
+            raise StageError(f"the edited dump of stage {stage}: {error}") from None
     if options.current.debug >= 2:
         print(chosen, file=sys.stderr)
     return scheduled, str(chosen)
@@ -181,7 +192,10 @@ def _batch_tile(stages: Stages, nest: Nest, batching: Batching | None, size: int
 
 def compile_host(graph: Graph, target: Target, *, strict: bool = False) -> HostProgram:
     """The host program of any graph, its affine parts compiled where the target takes them."""
-    cut = partition(simplify(graph), expands)
+    stages = Stages(graph.name)
+    start = stages.run("graph", GRAPH, lambda: graph)
+    simple = stages.run("simplify", GRAPH, lambda: simplify(start), before=start)
+    cut = stages.run("partition", GRAPH, lambda: partition(simple, expands))
     made = {}
     for node in kernels(cut):
         try:

@@ -18,9 +18,8 @@ from typing import Any
 import platformdirs
 
 
-def _switch(default: Any, env: str, doc: str, parse: Callable[[str], Any], *, changes_code: bool = False) -> Any:
-    meta = {"env": env, "doc": doc, "parse": parse, "changes_code": changes_code}
-    return field(default=default, metadata=meta)
+def _switch(default: Any, env: str, doc: str, parse: Callable[[str], Any]) -> Any:
+    return field(default=default, metadata={"env": env, "doc": doc, "parse": parse})
 
 
 def _integer(lower: int, upper: int) -> Callable[[str], int]:
@@ -61,12 +60,12 @@ class Options:
     )
     dump: Path | None = _switch(None, "UNSPOOL_DUMP", "write the IR after each stage into this folder", _folder)  # noqa: RUF009
     override: Path | None = _switch(  # noqa: RUF009
-        None, "UNSPOOL_OVERRIDE", "take edited dumps from this folder in place of a stage's result", _folder, changes_code=True
+        None, "UNSPOOL_OVERRIDE", "take edited dumps from this folder in place of a stage's result", _folder
     )
     verify: int = _switch(
-        0, "UNSPOOL_VERIFY", "1 verify after each pass; 2 also compare printed with parsed, and values", _integer(0, 2)
+        0, "UNSPOOL_VERIFY", "1 verify after each pass; 2 also compare printed with parsed, and values on random data before and after", _integer(0, 2)
     )
-    stop: str = _switch("", "UNSPOOL_STOP", "stop after the pass of this name", _name, changes_code=True)
+    stop: str = _switch("", "UNSPOOL_STOP", "stop after the stage of this name", _name)
     seed: int = _switch(0, "UNSPOOL_SEED", "seed of the schedule search and of drawn data", _integer(0, 2**63 - 1))
     cache: Path | None = _switch(  # noqa: RUF009
         Path(platformdirs.user_cache_dir("unspool", appauthor=False)),
@@ -75,7 +74,7 @@ class Options:
         _cache,
     )
     compiler: str = _switch("", "CC", "the C compiler, a command; empty: cc, gcc or clang", _name)
-    target: str = _switch("", "UNSPOOL_TARGET", "target by name; empty: the best one installed", _name, changes_code=True)
+    target: str = _switch("", "UNSPOOL_TARGET", "target by name; empty: the best one installed", _name)
 
 
 def from_environment(environment: Mapping[str, str]) -> Options:
@@ -111,11 +110,6 @@ def scope(**changes: Any) -> Iterator[Options]:
     finally:
         for name, value in before.items():
             setattr(current, name, value)
-
-
-def code_key() -> str:
-    """Text of the switches that change generated code, for cache keys."""
-    return ";".join(f"{s.name}={getattr(current, s.name)}" for s in fields(Options) if s.metadata["changes_code"])
 
 
 def stdlib_folder() -> Path:

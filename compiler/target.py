@@ -50,5 +50,5 @@ class Target(Protocol):
     def emit(self, function: Any) -> str:
         """The source of a kernel. Raises CompileError with a reason for what it cannot express."""
 
-    def build(self, function: Any) -> Kernel:
-        """The callable kernel."""
+    def build(self, function: Any, source: str) -> Kernel:
+        """The callable kernel of a function, from its source: what :meth:`emit` gave, or that edited by hand."""

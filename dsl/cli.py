@@ -6,6 +6,7 @@ What a command needs is imported when it runs: ``dsl check`` loads no torch.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -238,4 +239,11 @@ def _write(path: Path, text: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> Any:
     """Run the command on ``arguments`` (default: those of the process)."""
     run_app: Callable[..., Any] = app
-    return run_app(arguments, prog_name="dsl")
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        return run_app(arguments, prog_name="dsl")
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    """A warning as a line of its own: where the library gives it is of no interest here."""
+    print(f"warning: {message}", file=sys.stderr)

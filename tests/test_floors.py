@@ -25,7 +25,6 @@ FLOORS = {
     "compiler/diagnostics.py": 0,
     "compiler/options.py": 0,
     "compiler/target.py": 1,
-    "compiler/pipeline.py": 1,
     "compiler/stages.py": 1,
     "compiler/graph/": 2,
     "compiler/loops/": 3,

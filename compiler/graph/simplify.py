@@ -5,14 +5,17 @@ Results stay the same bit for bit, NaN and infinity included.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+from .. import options
 from .graph import Graph, Node, Region
 from .hoist import invariant
 from .live import live
 from .ops.table import lookup
 from .rules import RULES, literal
+from .text import print_node
 
 
 def simplify(graph: Graph) -> Graph:
@@ -53,6 +56,7 @@ class _Pass:
             node = answer
             choice = literal(self.producers, node.inputs[0]) if node.op == "if" else None
             if choice is not None:
+                self.note("if of a constant", node, "its first branch" if choice else "its second branch")
                 taken = node.regions[0 if choice else 1]
                 out += self.nodes(taken.nodes, seen)
                 self.renamed.update((v.name, self.name(r)) for v, r in zip(node.outputs, taken.results, strict=True))
@@ -64,6 +68,7 @@ class _Pass:
             pure = lookup(node.op).family not in ("effect", "control")
             twin = seen.get(self.key(node)) if pure else None
             if twin is not None:
+                self.note("common subexpression", node, f"%{twin.outputs[0].name}")
                 self.renamed.update((a.name, b.name) for a, b in zip(node.outputs, twin.outputs, strict=True))
                 continue
             if pure:
@@ -79,11 +84,18 @@ class _Pass:
     def rules(self, node: Node) -> str | Node:
         for rule in RULES:
             answer = rule(node, self.producers, self.types)
+            if answer is not None:
+                after = f"%{answer}" if isinstance(answer, str) else print_node(answer)
+                self.note(rule.__name__.strip("_").replace("_", " "), node, after)
             if isinstance(answer, str):
                 return answer
-            if answer is not None:
-                node = answer
+            node = answer or node
         return node
+
+    def note(self, rule: str, node: Node, after: str) -> None:
+        """Show a rewrite, if asked to (``UNSPOOL_DEBUG=5``)."""
+        if options.current.debug >= 5:
+            print(f"unspool: {self.graph.name}: {rule}: {print_node(node)}  -->  {after}", file=sys.stderr)
 
     def regions(self, node: Node, seen: dict[object, Node]) -> tuple[Node, list[Node]]:
         """A node with its regions simplified, and what its loop computes the same in every iteration."""
@@ -95,6 +107,8 @@ class _Pass:
             if loop:
                 moved, nodes = invariant(region, nodes, self.types, self.loops)
                 hoisted += moved
+                for one in moved:
+                    self.note("hoist", one, f"before the loop over {node.attr('index')}")
             results = tuple(self.name(r) for r in region.results)
             regions.append(Region(region.args, tuple(live(nodes, set(results))), results))
         del self.loops[len(self.loops) - len(loop) :]

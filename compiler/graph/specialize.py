@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from .graph import Graph, Node, Region, Value
-from .ops.common import complex_twin
+from .graph import Graph, Node, Region, Value, walk
+from .ops.common import attr_names, complex_twin
 from .types import At, Range, Size, Type, is_floating
 
 
@@ -19,6 +19,20 @@ def specialize(graph: Graph, real: str, sizes: Mapping[str, int] | None = None) 
     if not is_floating(real):
         raise ValueError(f"{real} is not a floating-point dtype")
     return _Specializer(real, dict(sizes or {})).graph(graph)
+
+
+def size_names(graph: Graph) -> frozenset[str]:
+    """Every size name that occurs free in a graph (loop indices excluded)."""
+    names: set[str] = set()
+    indices: set[str] = set()
+    for value in graph.types.values():
+        names.update(*(s.names() for s in value.shape))
+    for node in walk(graph.nodes):
+        attrs = dict(node.attrs)
+        if node.op == "for":
+            indices.add(attrs["index"])
+        names |= attr_names(tuple(attrs.values()))
+    return frozenset(names - indices)
 
 
 class _Specializer:

@@ -35,6 +35,11 @@ def print_graph(graph: Graph, spans: bool = False) -> str:
     return "\n".join(out) + "\n"
 
 
+def print_node(node: Node) -> str:
+    """The line of a node, without its regions."""
+    return _node_lines(node, 0, False)[0].removesuffix(" {")
+
+
 def _values(values: Iterable[Value]) -> str:
     return ", ".join(map(str, values))
 
@@ -102,7 +107,10 @@ def _evaluate(node: ast.expr) -> Any:
         case ast.Tuple(elts=elements):
             return tuple(map(_evaluate, elements))
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _CALLS:
-            return _CALLS[name](*map(_evaluate, args))
+            try:
+                return _CALLS[name](*map(_evaluate, args))
+            except TypeError:
+                raise ValueError(f"not an attribute: {ast.unparse(node)}") from None
     raise ValueError(f"not an attribute: {ast.unparse(node)}")
 
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..diagnostics import CompileError, Span
-from ..graph.graph import Graph, Node, Region, Value, free_names, region_captures, walk
+from ..graph.graph import Graph, Node, Region, Value, free_names, region_captures
+from ..graph.specialize import size_names
 from ..graph.types import Size, Type, range_length, size_fn
 from . import expand
 from .isl import NotAffine, safe
@@ -339,7 +340,7 @@ class Lowering:
     def whole(self) -> Nest:
         """The nest of the graph."""
         graph = self.graph
-        self.env = {n: Size.of(safe(n)) for n in free_sizes(graph)}
+        self.env = {n: Size.of(safe(n)) for n in size_names(graph)}
         for value in graph.inputs:
             name = self.new_array(value.name, self.type(value.type), "input")
             self.scope[value.name] = stored(name, self.type(value.type))
@@ -354,19 +355,6 @@ class Lowering:
         used = set().union(*(s.arrays() for s in self.statements))
         arrays = tuple(a for a in self.arrays.values() if a.name in used or not a.temporary)
         return Nest(safe(graph.name), tuple(params), arrays, tuple(self.statements), sequence(self.items))
-
-
-def free_sizes(graph: Graph) -> set[str]:
-    """Size names in types, bounds, indices and ``size_value`` that are not loop indices: run-time integers."""
-    found = {n for t in graph.types.values() for s in t.shape for n in s.names()}
-    indices = set()
-    for node in walk(graph.nodes):
-        indices.add(node.attr("index"))
-        for _, attr in node.attrs:
-            for item in attr if isinstance(attr, tuple) else (attr,):
-                sizes = [item] if isinstance(item, Size) else [getattr(item, f, None) for f in ("index", "start", "size")]
-                found |= set().union(*(s.names() for s in sizes if isinstance(s, Size)))
-    return found - indices
 
 
 def _aligned(index: Index, name: str) -> Size:

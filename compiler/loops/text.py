@@ -154,7 +154,13 @@ class _Reader:
 
 
 def _number(text: str) -> complex:
-    return float(text) if text.lstrip("-") in ("inf", "nan") else ast.literal_eval(text)
+    if text.lstrip("-") in ("inf", "nan"):
+        return float(text)
+    try:
+        number: complex = ast.literal_eval(text)
+    except SyntaxError:
+        raise ValueError(f"{text!r} is no number") from None
+    return number
 
 
 def _parse_array(line: str) -> ArrayInfo:

@@ -61,7 +61,8 @@ def function(name: str, arrays: Sequence[Array], *body: Tree, integers: Sequence
 
 def build(f: Function, *, strict: bool = False, machine: Machine | None = None) -> BuiltKernel:
     """A kernel ready to run."""
-    return (CTarget(strict, machine) if machine else CTarget(strict)).build(f)
+    target = CTarget(strict, machine) if machine else CTarget(strict)
+    return target.build(f, target.emit(f))
 
 
 def run(f: Function, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor], *, team_size: int = 1, integers: Sequence[int] = (),

@@ -1,4 +1,4 @@
-"""What a target refuses runs in the interpreter, with a warning that says so; the switches reach the driver."""
+"""What a target refuses runs in the interpreter, with a warning that says so; targets by name, by switch and by default."""
 
 from __future__ import annotations
 
@@ -62,19 +62,6 @@ def test_a_schedule_of_the_user_is_never_replaced(monkeypatch: pytest.MonkeyPatc
     refusing(monkeypatch, "ista")
     with pytest.raises(us.CompileError, match="no such loops"):
         fresh().compile(shapes={"m": 4, "n": 5}, target="c", schedule="")
-
-
-def test_stop_after_a_stage_is_no_fallback() -> None:
-    with options.scope(stop="scan"), pytest.raises(us.CompileError, match="stopped after scan"):
-        fresh()(torch.eye(3), torch.ones(3), target="c")
-
-
-def test_dumps(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with options.scope(dump=tmp_path, debug=1):
-        fresh()(torch.eye(3), torch.ones(3), target="c")
-    names = sorted(p.name.split("-", 1)[1] for p in tmp_path.iterdir())
-    assert names == ["01-simplify.graph", "02-lower.nest", "03-schedule.nest", "04-scan.tree", "05-emit.c"]
-    assert "ista: emit" in capfd.readouterr().err
 
 
 def test_default_target_and_switch() -> None:
