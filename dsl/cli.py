@@ -244,6 +244,8 @@ def main(arguments: Sequence[str] | None = None) -> Any:
         return run_app(arguments, prog_name="dsl")
 
 
-def _show_warning(message: Warning | str, *_: Any) -> None:
-    """A warning as a line of its own: where the library gives it is of no interest here."""
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: str | None = None
+) -> None:
+    """A warning as a line of its own: where in the library it arose is of no interest here."""
     print(f"warning: {message}", file=sys.stderr)
