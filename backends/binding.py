@@ -74,7 +74,7 @@ def bind(binding: Binding, arguments: Sequence[tuple[str, Type, Shape]]) -> None
             if size.is_name and str(size) not in binding.sizes:
                 if value < 1:
                     raise DataError(f"{name} is {type}: the size {size} must be at least 1; got shape {shown(shape)}")
-                binding.set(str(size), value, name)
+                binding.sizes[str(size)], binding.origin[str(size)] = value, name  # may be symbolic, inside torch.compile
     for name, type, shape in arguments:
         core = core_of(name, type, shape)
         needed = binding.shape(type)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,12 +15,33 @@ from ..compiler.graph.ops.common import complex_twin, torch_dtype
 from ..compiler.graph.types import Type
 from . import constraints
 from .binding import Binding, bind, check_where, leading
-from .convert import Argument, argument, device_of, is_numpy_call, precision, tensor, to_numpy
+from .convert import Argument, argument, device_of, is_numpy_call, precision, tensor, to_numpy, widened
 from .executor import Executor, Modules, Prepared, Settings
 
+F = TypeVar("F", bound=Callable[..., Any])
 
-class Path(SimpleNamespace):
+
+def constant(function: F) -> F:
+    """Mark a method that ``torch.compile`` calls while it traces, taking what comes back for a constant.
+
+    As ``torch.compiler.assume_constant_result``, which would import the tracer here.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
+class Path:
     """Traced states by name: ``path.x`` has the leading shape, then the iterations, then the axes of ``x``."""
+
+    def __init__(self, **states: Any) -> None:
+        for name, value in states.items():
+            setattr(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{name!r} was not traced; {', '.join(vars(self)) or 'nothing'} was")
+
+    def __repr__(self) -> str:
+        return f"Path({', '.join(f'{n}={v!r}' for n, v in vars(self).items())})"
 
     def __getitem__(self, name: str) -> Any:
         return getattr(self, name)
@@ -115,6 +135,14 @@ class Routine:
         """A plain call: every input (and argument of the objective) in ``values``, parameters where the caller sets them."""
         algorithm = self.algorithm
         executor = self.objective if objective else self.main
+        if torch._C._is_any_autocast_enabled():
+            wide = widened([*values.values(), *params.values()], torch_dtype(torch, dtype) if dtype else None)
+            values, params = dict(zip(values, wide)), dict(zip(params, wide[len(values) :]))
+            with torch.autocast("cpu", enabled=False):
+                return self.call(values, params=params, iterations=iterations, sizes=sizes, modules=modules, trace=trace,
+                                 dtype=dtype, objective=objective)  # fmt: skip
+        if torch.compiler.is_compiling():
+            return self._traced(values, params, iterations, sizes, modules, tuple(trace), dtype, objective)
         binding = self.base(iterations, sizes)
         types = arguments_of(algorithm, executor.graph)
         arguments = self.collect(binding, values, types)
@@ -135,6 +163,65 @@ class Routine:
         lead = leading([(v.name, v.type, s) for v, s in zip(executor.graph.inputs, shapes, strict=True)])
         prepared = executor.prepare(shapes, lead, real, binding.sizes, tuple(trace))
         return run(prepared, ordered, ready, tuple(trace), numpy=is_numpy_call([*arguments, *overrides]))
+
+    def _traced(
+        self,
+        values: Mapping[str, Any],
+        params: Mapping[str, Any],
+        iterations: Mapping[str, int],
+        sizes: Mapping[str, int],
+        modules: Mapping[str, Any],
+        trace: tuple[str, ...],
+        dtype: str | None,
+        objective: bool,
+    ) -> Any:
+        """A plain call in code that ``torch.compile`` traces: see ``Layer._traced``."""
+        from .compiled import call, delivered, untraced
+
+        if modules:
+            return untraced(
+                self.call, values, params=params, iterations=iterations, sizes=sizes, modules=modules, trace=trace, dtype=dtype,
+                objective=objective,
+            )  # fmt: skip
+        types, chosen = self._signature(objective, tuple(params))
+        arguments = [argument(n, t, values[n]) for n, t in types]
+        overrides = [argument(n, t, params[n]) for n, t in chosen]
+        real = precision([*arguments, *overrides], dtype, "dtype=")
+        device = device_of([*arguments, *overrides])
+        given = {a.name: tensor(a, real, device) for a in arguments}
+        found = {a.name: tensor(a, real, device) for a in overrides}
+        number, initial, order, results = self._site(
+            objective, trace, real, tuple(iterations.items()), tuple(sizes.items()), tuple(found)
+        )
+        for name, site in initial:
+            (found[name],) = call(site, list(given.values()))
+        return delivered(call(number, [found[n] if n in found else given[n] for n in order]), results, trace)
+
+    @constant
+    def _signature(self, objective: bool, chosen: tuple[str, ...]) -> Any:
+        """Names and types of what a caller passes, and of the parameters that are set."""
+        executor = self.objective if objective else self.main
+        return arguments_of(self.algorithm, executor.graph), [(p.name, p.type) for p in self.algorithm.params if p.name in chosen]
+
+    @constant
+    def _site(
+        self,
+        objective: bool,
+        trace: tuple[str, ...],
+        real: str,
+        iterations: tuple[tuple[str, int], ...],
+        sizes: tuple[tuple[str, int], ...],
+        chosen: tuple[str, ...],
+    ) -> Any:
+        """The site of a plain call, those of the initial values it needs, the order of operands, the number of results."""
+        from .compiled import initial_site, program_site
+
+        executor = self.objective if objective else self.main
+        binding = self.base(dict(iterations), dict(sizes))
+        types = arguments_of(self.algorithm, executor.graph)
+        initial = [(p.name, initial_site(self, p, types, binding, real)) for p in self.algorithm.params if p.name not in chosen]
+        number = program_site(self.algorithm, executor, binding, real, trace)
+        return number, initial, [v.name for v in executor.graph.inputs], len(executor.graph.results)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Routine:
         return self  # nothing a caller can change is in it; kernels are shared

@@ -15,6 +15,7 @@ from ..compiler.graph.ops.common import complex_twin, real_twin, torch_dtype
 from ..compiler.graph.types import COMPLEXES, INTEGERS, REALS, Type, is_complex, is_floating, is_integer
 
 DTYPE_NAMES: dict[torch.dtype, str] = {torch_dtype(torch, d): d for d in (*REALS, *COMPLEXES, *INTEGERS, "bool")}
+_HALF = (torch.float16, torch.bfloat16)
 _UNSIGNED = (torch.uint8, torch.uint16, torch.uint32, torch.uint64)
 
 
@@ -76,6 +77,18 @@ def _from_numpy(name: str, array: np.ndarray[Any, Any]) -> Tensor:
     if any(s < 0 or s % array.itemsize for s in array.strides) or not array.flags.writeable:
         array = array.copy()  # torch has no such strides, and warns of memory that may not be written
     return torch.from_numpy(array)
+
+
+def widened(values: Iterable[Any], real: torch.dtype | None) -> list[Any]:
+    """Values, of which those that autocast has made half precision are in ``real`` again: None is that of the first other
+    floating tensor, or f32."""
+    found = list(values)
+    if real is None:
+        wide = (x.dtype.to_real() for x in found if isinstance(x, Tensor) and (x.is_floating_point() or x.is_complex()))
+        real = next((d for d in wide if d not in _HALF), torch.float32)
+    if real in _HALF:
+        return found
+    return [x.to(real) if isinstance(x, Tensor) and x.dtype in _HALF else x for x in found]
 
 
 def device_of(arguments: Sequence[Argument]) -> torch.device:

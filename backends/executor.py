@@ -108,7 +108,7 @@ class Executor:
 
     def plan(self, real: str, sizes: Mapping[str, int], trace: tuple[str, ...] = ()) -> Plan:
         """The plan for a precision and sizes, made on first use."""
-        graph, names = self._variant(trace)
+        graph, names = self.variant(trace)
         key = (real, trace, tuple([sizes[n] for n in names]))
         found = self.plans.get(key)
         if found is None:
@@ -117,7 +117,7 @@ class Executor:
             self.plans[key] = found
         return found
 
-    def _variant(self, trace: tuple[str, ...]) -> tuple[Graph, tuple[str, ...]]:
+    def variant(self, trace: tuple[str, ...]) -> tuple[Graph, tuple[str, ...]]:
         """The graph that also returns traces, and the size names it is specialised in."""
         found = self._traced.get(trace)
         if found is None:

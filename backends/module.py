@@ -16,8 +16,8 @@ from ..compiler.graph.ops.common import torch_dtype
 from ..compiler.graph.types import Type
 from . import constraints
 from .binding import check_where, leading
-from .call import Routine, arguments_of, check_device, concrete, match, run
-from .convert import DTYPE_NAMES, Argument, device_of, is_numpy_call, precision, tensor
+from .call import Routine, arguments_of, check_device, concrete, constant, match, run
+from .convert import DTYPE_NAMES, Argument, argument, device_of, is_numpy_call, precision, tensor, widened
 from .executor import Prepared
 from .values import Values, free_name
 
@@ -122,6 +122,12 @@ class Layer(Values):
         return self._call(True, inputs, named, ())
 
     def _call(self, objective: bool, inputs: Sequence[Any], named: Mapping[str, Any], trace: tuple[str, ...]) -> Any:
+        if torch._C._is_any_autocast_enabled():
+            real = self._like.dtype
+            with torch.autocast(self._like.device.type, enabled=False):
+                return self._call(objective, widened(inputs, real), dict(zip(named, widened(named.values(), real))), trace)
+        if torch.compiler.is_compiling():
+            return self._traced(objective, inputs, named, trace)
         key: Any = None
         if not named and all(isinstance(x, Tensor) for x in inputs):
             like = self._like
@@ -182,6 +188,40 @@ class Layer(Values):
             operands.append(x if x.dtype == dtype else x.to(dtype))
         modules = {n: getattr(self, f) if isinstance(f, str) else f for n, f in self._functions.items()}
         return run(call.prepared, operands, modules, call.trace, numpy=call.numpy)
+
+    # -- inside torch.compile --------------------------------------------------------------------------------------
+
+    def _traced(self, objective: bool, inputs: Sequence[Any], named: Mapping[str, Any], trace: tuple[str, ...]) -> Any:
+        """A call in code that ``torch.compile`` traces: an operator that checks and runs when the compiled code does."""
+        from .compiled import call, delivered, untraced
+
+        real = DTYPE_NAMES[self._like.dtype]
+        site = self._site(objective, trace, real)
+        if site is None:
+            return untraced(self._call, objective, inputs, named, trace)
+        number, name, wanted, sources, results = site
+        values = match(name, [n for n, _ in wanted], inputs, named)
+        arguments = [argument(n, t, values[n]) for n, t in wanted]
+        precision(arguments, real, "the layer")
+        given = {a.name: tensor(a, real, self._like.device) for a in arguments}
+        operands = [given[n] if source is None else self._fetch(source) for n, source in sources]
+        return delivered(call(number, operands), results, trace)
+
+    @constant
+    def _site(self, objective: bool, trace: tuple[str, ...], real: str) -> Any:
+        """What traced code needs of a call: its site, the program's name, what the caller passes, where operands come from, the
+        number of results; None if it has learned operators."""
+        from .compiled import program_site
+
+        routine, algorithm = self._routine, self._routine.algorithm
+        executor = routine.objective if objective else routine.main
+        if algorithm.modules:
+            return None
+        wanted = [(n, t) for n, t in arguments_of(algorithm, executor.graph) if n not in self._given]
+        params = {p.name: (path, attribute, p.constraint) for p, path, attribute in self.declared()}
+        sources = [(v.name, params.get(v.name) or self._given.get(v.name)) for v in executor.graph.inputs]
+        number = program_site(algorithm, executor, self._binding, real, trace)
+        return number, algorithm.name, wanted, sources, len(executor.graph.results)
 
     # -- making others ---------------------------------------------------------------------------------------------
 

@@ -167,12 +167,18 @@ class AlgorithmHandle:
 
     def routine(self, chosen: CompileOptions) -> Routine:
         """The routine for some options, one for all uses, so that its kernels are shared."""
+        return self._routines[self._settings(*[getattr(chosen, n) for n in NAMES])]
+
+    def _settings(self, *options: Any) -> Settings:
+        """The settings that options stand for; a routine with them is there from now on."""
         from ..backends.call import Routine
 
-        settings = chosen.settings
+        settings = CompileOptions(*options).settings
         if settings not in self._routines:
             self._routines[settings] = Routine(self.algorithm, settings)
-        return self._routines[settings]
+        return settings
+
+    _settings._dynamo_marked_constant = True  # type: ignore[attr-defined]  # see backends.call.constant, which needs torch
 
     def _call(self, inputs: Sequence[Any], named: Mapping[str, Any], *, objective: bool) -> Any:
         from ..backends.call import arguments_of, match

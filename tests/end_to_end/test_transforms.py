@@ -27,6 +27,7 @@ algorithm smooth(given A: real[m, n], y: real[m]) -> real[n]:
     param step[K]: positive = 0.2
     param lam[K]: nonneg = 0.1
     param share[n]: simplex
+    objective J(z) = sum((A @ z - y)**2)
     x = zeros(n)
     for k in 0..K:
         x = tanh(x - step[k] * (A.T @ (A @ x - y)) + share) * exp(-lam[k])
@@ -288,3 +289,139 @@ def test_no_grad_and_inference_mode() -> None:
     assert found.is_inference()
     same(found, want)
     same(layer(y).sum().backward(), None)
+
+
+def test_autocast_leaves_a_layer_its_precision() -> None:
+    first, layer = nn.Linear(5, 6), LASSO.ista.build(A=randn(6, 9).float(), K=3)
+    x = randn(4, 5).float()
+    found = {}
+    for enabled in (False, True):
+        first.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            y = first(x)
+            assert y.dtype == (torch.bfloat16 if enabled else torch.float32)
+            out = layer(y)
+            assert out.dtype == torch.float32
+            same(LASSO.ista(layer.A, y, K=3), LASSO.ista(layer.A, y.float(), K=3))
+            if enabled:
+                assert LASSO.ista(layer.A.bfloat16(), y, K=3).dtype == torch.float32
+            same(out, layer(y.float()))
+        out.square().sum().backward()
+        found[enabled] = first.weight.grad
+    torch.testing.assert_close(found[True], found[False], rtol=0.1, atol=0.05)
+    with pytest.raises(us.DataError, match="mixed precisions: the layer is f32 and y is bf16"):
+        layer(y)
+    interpreted = LASSO.ista.build(A=layer.A, K=3, target="interpreter")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(interpreted(x @ first.weight.T), layer(x @ first.weight.T))
+
+
+# -- torch.compile -----------------------------------------------------------------------------------------------------
+
+
+def trained(model: Callable[..., Any], parameters: nn.Module, *inputs: Tensor) -> Any:
+    parameters.zero_grad()
+    inputs = tuple(x.clone().requires_grad_(x.is_floating_point()) for x in inputs)
+    found = model(*inputs)
+    torch.utils._pytree.tree_leaves(found)[0].square().sum().backward()
+    return found, [x.grad for x in inputs], {n: p.grad.clone() for n, p in parameters.named_parameters() if p.grad is not None}
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler() -> Any:
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+
+
+@pytest.mark.parametrize(
+    ("backend", "target"), [("eager", "c"), ("aot_eager", "c"), ("inductor", "c"), ("aot_eager", "interpreter")]
+)
+def test_layer_in_a_compiled_model(backend: str, target: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 3), smooth(target), nn.Linear(4, 2)).double()
+    compiled = torch.compile(model, fullgraph=True, backend=backend)
+    for size in (7, 7, 3, 9, 1, 3):
+        same(trained(compiled, model, randn(size, 5)), trained(model, model, randn(size, 5)))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 3  # one size, any size, size 1
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer.step()
+    with torch.no_grad():
+        model[1].get_parameter("lam").sub_(1.0)  # beyond its bound
+        same(compiled(randn(3, 5)), model(randn(3, 5)))
+    assert model[1].lam.min().item() == 0
+    same(trained(compiled, model, randn(7, 5)), trained(model, model, randn(7, 5)))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 5
+
+
+def test_plain_call_in_compiled_code() -> None:
+    def f(A: Tensor, y: Tensor) -> Tensor:
+        return LASSO.ista(A, y, K=3, target="c") + TEXTS.smooth(A, y, step=0.1 * y.abs()).sin()
+
+    compiled = torch.compile(f, fullgraph=True, backend="aot_eager")
+    nothing = nn.Module()
+    for lead in ((), (2,), (3,)):
+        A, y = randn(3, 4), randn(*lead, 3, seed=1)
+        same(trained(compiled, nothing, A, y), trained(f, nothing, A, y))
+
+
+def test_several_results_and_traces_in_compiled_code() -> None:
+    def f(x: Tensor, c: Tensor) -> Any:
+        total, counts, waves = TEXTS.pair(x, c, target="c")
+        return total * waves.sum(-1), counts
+
+    compiled = torch.compile(f, fullgraph=True, backend="aot_eager")
+    c = torch.arange(2)
+    same(trained(compiled, nn.Module(), randn(3, 2), c), trained(f, nn.Module(), randn(3, 2), c))
+    layer = smooth()
+
+    def traced(y: Tensor) -> Any:
+        x, path = layer(y, trace=["x"])
+        return x, path.x
+
+    same(torch.compile(traced, fullgraph=True, backend="aot_eager")(randn(2, 3)), traced(randn(2, 3)))
+
+
+def test_objective_in_compiled_code() -> None:
+    layer = smooth()
+
+    def loss(y: Tensor) -> Tensor:
+        return layer.objective(layer(y), y)
+
+    same(trained(torch.compile(loss, fullgraph=True, backend="aot_eager"), layer, randn(2, 3)), trained(loss, layer, randn(2, 3)))
+
+
+def test_programs_that_run_on_the_host_in_compiled_code() -> None:
+    """A loop with ``until`` and a library call between kernels are one operator, too."""
+    halve = torch.compile(lambda x: TEXTS.halve(x, 0.01, target="c") * 2, fullgraph=True, backend="aot_eager")
+    factor = torch.compile(lambda M, x: TEXTS.factor(M, x, target="c"), fullgraph=True, backend="aot_eager")
+    M = randn(3, 3) + 4 * torch.eye(3, dtype=F64)
+    for size in (2, 4, 5):
+        x = randn(size, 3)
+        same(trained(halve, nn.Module(), x), trained(lambda x: TEXTS.halve(x, 0.01, target="c") * 2, nn.Module(), x))
+        same(trained(factor, nn.Module(), M, x), trained(lambda M, x: TEXTS.factor(M, x, target="c"), nn.Module(), M, x))
+
+
+def test_learned_operators_cut_a_compiled_model() -> None:
+    program = us.load(PROGRAMS / "proxgrad.us")
+    layer = program.plug_and_play.build(A=randn(3, 4).float(), denoise=nn.Linear(4, 4), K=3)
+    y = randn(2, 3).float()
+    torch.testing.assert_close(torch.compile(lambda y: layer(y, 1e-6), backend="eager")(y), layer(y, 1e-6))
+    torch._dynamo.reset()
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="learned operators inside a program run outside of compiled code"):
+        torch.compile(lambda y: layer(y, 1e-6), backend="eager", fullgraph=True)(y)
+
+
+def test_wrong_shapes_in_compiled_code_are_named() -> None:
+    compiled = torch.compile(smooth(), fullgraph=True, backend="eager")
+    with pytest.raises(Exception, match=r"y is real\[m\] and needs shape \(3,\) in its last axis; got shape \(2, 5\)"):
+        compiled(randn(2, 5))
+
+
+def test_the_operator_keeps_torchs_rules() -> None:
+    from unspool.backends.compiled import call, program_site
+
+    routine = TEXTS.smooth.routine({"target": "c"})
+    binding = routine.base({}, {})
+    site = program_site(routine.algorithm, routine.main, binding, "f64", ())
+    operands = [randn(3, 4), randn(2, 3), randn(3).abs(), randn(3).abs(), randn(4)]
+    torch.library.opcheck(call, (site, [x.requires_grad_() for x in operands]))
