@@ -17,6 +17,7 @@ import unspool as us
 from unspool.backends.cpu import CTarget
 from unspool.backends.execute import FallbackWarning
 from unspool.compiler.loops.tree import Function
+from unspool.dsl.compile_options import CompileOptions
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
 LASSO = us.load(PROGRAMS / "lasso.us")
@@ -420,7 +421,7 @@ def test_wrong_shapes_in_compiled_code_are_named() -> None:
 def test_the_operator_keeps_torchs_rules() -> None:
     from unspool.backends.compiled import call, program_site
 
-    routine = TEXTS.smooth.routine({"target": "c"})
+    routine = TEXTS.smooth.routine(CompileOptions(target="c"))
     binding = routine.base({}, {})
     site = program_site(routine.algorithm, routine.main, binding, "f64", ())
     operands = [randn(3, 4), randn(2, 3), randn(3).abs(), randn(3).abs(), randn(4)]
