@@ -77,8 +77,8 @@ class Kernel:
 
     @property
     def loops(self) -> str:
-        """The statements over integer sets, in the order of the schedule."""
-        return self._joined("#", [(n, print_nest(c.nest)) for n, c in self.compiled])
+        """The statements over integer sets, in the order of the schedule; behind them those of a batch tile, if there is one."""
+        return self._joined("#", [(n, print_nest(nest)) for n, c in self.compiled for nest in (c.nest, c.tile) if nest])
 
     @property
     def schedule(self) -> str:
@@ -112,6 +112,8 @@ class Kernel:
             seconds = sum(t for _, t in c.times)
             counts = f"; run-time integers {', '.join(c.integers)}" if c.integers else ""
             yield f"kernel {name}: {len(c.nest.statements)} statements, about {c.work:.3g} additions per problem{counts}"
+            if c.tree.tile is not None:
+                yield f"  a second body runs tiles of {c.tree.tile.size} problems side by side"
             yield f"  compiled in {seconds:.2f} s: " + ", ".join(f"{stage} {1e3 * t:.0f} ms" for stage, t in c.times)
             yield "  schedule: " + (c.schedule.replace("\n", "\n            ") or "program order")
 
