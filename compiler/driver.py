@@ -42,15 +42,16 @@ from .loops.nest import Nest
 from .loops.recipe import recipe
 from .loops.scan import scan
 from .loops.schedule import Schedule, apply, parse_schedule, prove, split_batch
+from .loops.scheduled import Scheduled
 from .loops.text import parse_nest, print_nest
-from .loops.transform import Scheduled
 from .loops.tree import Function, Tile
+from .loops.tree_text import parse_tree, print_tree
 from .stages import Form, StageError, Stages
 from .target import Target
 
 GRAPH: Form[Graph] = Form("graph", print_graph, parse_graph, verify, compare)
 NEST: Form[Nest] = Form("nest", print_nest, parse_nest, check_nest)
-TREE: Form[Function] = Form("tree", repr)
+TREE: Form[Function] = Form("tree", print_tree, parse_tree)
 SOURCE: Form[str] = Form("c", str, str)
 #: Problems in a batch tile.
 TILE = 16

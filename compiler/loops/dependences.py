@@ -121,8 +121,6 @@ def _touches(nest: Nest) -> dict[str, list[_Touch]]:
         for w in writes:
             found.setdefault(w.array, []).append(_Touch(s, w.index, True, s.reduce))
         for r in reads:
-            if s.reduce and r.array == s.write.array and r.index == s.write.index:
-                continue
             found.setdefault(r.array, []).append(_Touch(s, r.index, False, ""))
     return found
 
@@ -167,7 +165,8 @@ def _dependence(
     if relation.is_empty():
         return None
     kind = "output" if a.write and b.write else "flow" if a.write else "anti"
-    reduction = a.statement is b.statement and a.write and b.write and bool(a.reduce)
+    accumulates = bool(a.reduce) and array not in {r.array for r in a.statement.reads()}  # else the order matters
+    reduction = a.statement is b.statement and a.write and b.write and accumulates
     return Dependence(a.statement.name, b.statement.name, array, kind, reduction, relation, tuple(zip(a.index, b.index)))
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from . import transform
 from .batch_tile import reductions_inward
+from .contract import can_contract
+from .fuse import can_fuse
+from .mark import can_parallel, can_vector
 from .nest import LoopOrder, Nest, Order, loops_of
 from .nest import Sequence as SequenceOrder
 from .schedule import Schedule, Step, apply_step, prove
-from .transform import Scheduled
+from .scheduled import Scheduled, extent
 
 
 def recipe(nest: Nest, *, strict: bool = False, tile: bool = False) -> tuple[Scheduled, Schedule]:
@@ -63,7 +65,7 @@ class _Maker:
             kept: list[str] = []
             for name in heads:
                 for head in reversed(kept):
-                    if self._worth_fusing(head, name) and transform.can_fuse(self.scheduled, head, name) is None:
+                    if self._worth_fusing(head, name) and can_fuse(self.scheduled, head, name) is None:
                         self.take("fuse", head, name)
                         changed = True
                         break
@@ -76,7 +78,7 @@ class _Maker:
         first, second = self.scheduled.loop(a), self.scheduled.loop(b)
         if first.name.startswith("t") != second.name.startswith("t") or not self._arrays(first) & self._arrays(second):
             return False
-        x, y = transform.extent(self.scheduled, first), transform.extent(self.scheduled, second)
+        x, y = extent(self.scheduled, first), extent(self.scheduled, second)
         if x is None or y is None:
             return x == y and not first.name.startswith("t")
         overlap = min(x[1], y[1]) - max(x[0], y[0]) + 1
@@ -93,7 +95,7 @@ class _Maker:
 
     def _parallel_lost(self, first: LoopOrder, second: LoopOrder) -> bool:
         """Fusing an independent loop with one that carries a reduction would make both sequential."""
-        a, b = (transform.can_parallel(self.scheduled, loop.name) is None for loop in (first, second))
+        a, b = (can_parallel(self.scheduled, loop.name) is None for loop in (first, second))
         return a != b
 
     # -- contraction ---------------------------------------------------------------------------------------------
@@ -103,7 +105,7 @@ class _Maker:
             if not info.temporary or info.scope.startswith("local"):
                 continue
             for loop in reversed(self._common_loops(info.name)):
-                if self._fits(info.name, loop) and transform.can_contract(self.scheduled, info.name, loop.name) is None:
+                if self._fits(info.name, loop) and can_contract(self.scheduled, info.name, loop.name) is None:
                     self.take("contract", info.name, loop.name)
                     break
 
@@ -123,7 +125,7 @@ class _Maker:
     def mark_all(self) -> None:
         self._parallel(self.scheduled.nest.order)
         for loop in list(self.scheduled.loops.values()):
-            if not any(True for _ in loops_of(loop.body)) and transform.can_vector(self.scheduled, loop.name) is None:
+            if not any(True for _ in loops_of(loop.body)) and can_vector(self.scheduled, loop.name) is None:
                 self.take("vector", loop.name)
 
     def _parallel(self, order: Order) -> None:
@@ -131,7 +133,7 @@ class _Maker:
             for child in order.children:
                 self._parallel(child)
         elif isinstance(order, LoopOrder):
-            if transform.can_parallel(self.scheduled, order.name) is None:
+            if can_parallel(self.scheduled, order.name) is None:
                 self.take("parallel", order.name)
             else:
                 self._parallel(order.body)

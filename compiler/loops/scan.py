@@ -16,7 +16,7 @@ from . import isl
 from .dependences import pair_map, primed
 from .nest import Access, Apply, ArrayInfo, Expr, Leaf, LoopOrder, Nest, Order, SizeValue, Statement, Whole, leaves, loops_of
 from .nest import Sequence as SequenceOrder
-from .transform import Scheduled
+from .scheduled import Scheduled
 from .tree import (
     Array,
     Barrier,

@@ -10,19 +10,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import transform
+from .contract import can_contract, contract
 from .dependences import IllegalSchedule, check_order
+from .fuse import can_distribute, can_fuse, distribute, fuse
+from .mark import can_parallel, can_vector, parallel, vector
 from .nest import Nest
-from .transform import Scheduled
+from .reorder import can_interchange, can_reverse, can_shift, can_skew, interchange, reverse, shift, skew
+from .scheduled import Scheduled
+from .tile import can_tile, tile
 
 #: step name -> (transformation, its can_ twin)
 STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., str | None]]] = {
-    "fuse": (transform.fuse, transform.can_fuse),
-    "interchange": (transform.interchange, transform.can_interchange),
-    "tile": (transform.tile, transform.can_tile),
-    "parallel": (transform.parallel, transform.can_parallel),
-    "vector": (transform.vector, transform.can_vector),
-    "contract": (transform.contract, transform.can_contract),
+    "fuse": (fuse, can_fuse),
+    "distribute": (distribute, can_distribute),
+    "interchange": (interchange, can_interchange),
+    "shift": (shift, can_shift),
+    "reverse": (reverse, can_reverse),
+    "skew": (skew, can_skew),
+    "tile": (tile, can_tile),
+    "parallel": (parallel, can_parallel),
+    "vector": (vector, can_vector),
+    "contract": (contract, can_contract),
 }
 
 
@@ -89,12 +97,23 @@ def apply_step(scheduled: Scheduled, step: Step) -> Scheduled:
 
 
 def apply(nest: Nest, schedule: Schedule, *, strict: bool = False) -> Scheduled:
-    """The scheduled program, its final order proved against every dependence. Raises IllegalSchedule."""
-    scheduled = Scheduled.start(nest)
+    """The scheduled program, its final order proved against every dependence. Raises IllegalSchedule naming the step."""
+    stages = [Scheduled.start(nest)]
     for step in schedule.steps:
-        scheduled = apply_step(scheduled, step)
-    prove(scheduled, strict=strict)
-    return scheduled
+        stages.append(apply_step(stages[-1], step))
+    reason = _illegal(stages[-1], strict)
+    if reason is None:
+        return stages[-1]
+    legal = next(n for n in range(len(stages) - 1, -1, -1) if _illegal(stages[n], strict) is None)
+    raise IllegalSchedule(f"step `{schedule.steps[legal]}` does not apply: {reason}")
+
+
+def _illegal(scheduled: Scheduled, strict: bool) -> str | None:
+    try:
+        prove(scheduled, strict=strict)
+    except IllegalSchedule as error:
+        return str(error)
+    return None
 
 
 def prove(scheduled: Scheduled, *, strict: bool = False) -> None:
@@ -102,7 +121,7 @@ def prove(scheduled: Scheduled, *, strict: bool = False) -> None:
     check_order(scheduled.nest, scheduled.nest.order, scheduled.found, strict=strict)
     for loop in scheduled.loops.values():
         for kind in loop.kind.split():
-            test = {"parallel": transform.can_parallel, "vector": transform.can_vector}.get(kind)
+            test = {"parallel": can_parallel, "vector": can_vector}.get(kind)
             reason = test(scheduled, loop.name) if test else None
             if reason:
                 raise IllegalSchedule(f"loop {loop.name} is marked {kind}, but {reason}")

@@ -16,8 +16,8 @@ from unspool.compiler.loops.batch_tile import can_tile_batch, tile_batch
 from unspool.compiler.loops.nest import Access, ArrayInfo, Dim, Leaf, LoopOrder, Nest, Order, Statement, sequence
 from unspool.compiler.loops.recipe import recipe
 from unspool.compiler.loops.scan import scan
+from unspool.compiler.loops.scheduled import Scheduled
 from unspool.compiler.loops.text import parse_nest, print_nest
-from unspool.compiler.loops.transform import Scheduled
 
 SIZE = 4
 
@@ -57,9 +57,7 @@ def framed(nest: Nest) -> Nest:
     lanes=st.integers(1, SIZE),
     seed=st.integers(0, 10**6),
 )
-def test_a_tile_does_what_its_problems_do(
-    nest: Nest, per_problem: list[bool], shared_output: int, lanes: int, seed: int
-) -> None:
+def test_a_tile_does_what_its_problems_do(nest: Nest, per_problem: list[bool], shared_output: int, lanes: int, seed: int) -> None:
     nest = framed(nest)
     own = [n != shared_output for n in range(5)]
     assert can_tile_batch(nest, per_problem, own) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -17,27 +18,42 @@ from unspool.compiler.loops.dependences import IllegalSchedule
 from unspool.compiler.loops.nest import Access, Apply, ArrayInfo, Dim, Leaf, LoopOrder, Nest, Statement, sequence
 from unspool.compiler.loops.recipe import recipe
 from unspool.compiler.loops.scan import scan
-from unspool.compiler.loops.schedule import Schedule, Step, apply, apply_step, parse_schedule, prove, why_not
+from unspool.compiler.loops.schedule import STEPS, Schedule, Step, apply, apply_step, parse_schedule, prove, why_not
+from unspool.compiler.loops.scheduled import Scheduled
 from unspool.compiler.loops.text import parse_nest, print_nest
-from unspool.compiler.loops.transform import Scheduled
+from unspool.compiler.loops.tree import Literal
+from unspool.compiler.loops.tree_text import parse_tree, print_tree
 
 APPLIED: Counter[str] = Counter()
 
 
 def run(scheduled: Scheduled, seed: int) -> list[np.ndarray]:
     arrays = [a.copy() for a in random_arrays(seed)]
-    Runner(scan(scheduled, "k"), arrays, {"K": 3}, seed)
+    tree = scan(scheduled, "k")
+    assert parse_tree(print_tree(tree)) == tree
+    Runner(tree, arrays, {"K": 3}, seed)
     return arrays
 
 
 def random_step(scheduled: Scheduled, dice: random.Random) -> Step:
     loops = list(scheduled.loops)
-    kind = dice.choice(["fuse", "fuse", "interchange", "tile", "parallel", "vector"])
+    kind = dice.choice(["fuse", "fuse", *STEPS])
     args: tuple[str | int, ...] = (dice.choice(loops),)
-    if kind in ("fuse", "interchange"):
+    if kind == "fuse":
         args = (dice.choice(loops), dice.choice(loops))
+    elif kind in ("interchange", "skew"):
+        nested = [(o.name, o.body.name) for o in scheduled.loops.values() if isinstance(o.body, LoopOrder)]
+        args = dice.choice(nested)[:: 1 if kind == "interchange" else -1] if nested else args
+    elif kind == "contract":
+        args = (dice.choice([a.name for a in scheduled.nest.arrays]), *args)
+    elif kind == "distribute":
+        wide = [o for o in scheduled.loops.values() if not isinstance(o.body, (Leaf, LoopOrder))]
+        if wide:
+            args = (dice.choice(wide).name, dice.choice([s.name for s in scheduled.nest.statements]))
     elif kind == "tile":
-        args = (*args, dice.choice([2, 3, 4]))
+        args = dice.choice([(*args, dice.choice([2, 3, 4])), ("t0", args[0], 2, 3)])
+    if kind in ("skew", "shift"):
+        args = (*args, dice.choice([-2, -1, 1, 2]))
     return Step(kind, args)
 
 
@@ -59,9 +75,9 @@ def test_random_steps_keep_the_result(nest: Nest, seed: int) -> None:
         scheduled = tried
         steps.append(step)
         APPLIED[step.name] += 1
-    for got, want in zip(run(scheduled, seed), expected, strict=True):
-        np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
     text = str(Schedule(tuple(steps)))
+    for got, want in zip(run(scheduled, seed), expected, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12, err_msg=f"{print_nest(nest)}\n{text}")
     assert apply(nest, parse_schedule(text)).nest == scheduled.nest
     assert parse_nest(print_nest(scheduled.nest)) == scheduled.nest
 
@@ -77,7 +93,8 @@ def test_the_recipe_keeps_the_result(nest: Nest, seed: int) -> None:
 
 def test_every_step_was_covered() -> None:
     print(f"\nsteps applied to random nests: {dict(APPLIED)}")
-    assert {"fuse", "interchange", "tile", "parallel", "vector"} <= APPLIED.keys()
+    missing = STEPS.keys() - {"contract"} - APPLIED.keys()  # every array of a random nest is an output
+    assert not missing
 
 
 def chain(offset: int) -> Nest:
@@ -90,6 +107,86 @@ def chain(offset: int) -> Nest:
     order = LoopOrder("t0", (("S0", Size.of("t0")), ("S1", Size.of("t0"))), body)
     arrays = tuple(ArrayInfo(n, "f64", (Size.of(8),), s) for n, s in (("A", "input"), ("B", "output"), ("T", "problem")))
     return Nest("chain", ("K",), arrays, (first, second), order)
+
+
+def sweep(reach: int = 1) -> Nest:
+    """Gauss-Seidel in one dimension: ``A[i] = A[i] + A[i + reach]`` for all ``i``, K times."""
+    i = Size.of("i0")
+    dims = (Dim("t0", Size.of("K")), Dim("i0", Size.of(12 - reach)))
+    value = Apply("add", (Access("A", (i,), "f64"), Access("A", (i + reach,), "f64")), "f64")
+    statement = Statement("S0", dims, Access("A", (i,), "f64"), value)
+    order = LoopOrder("t0", (("S0", Size.of("t0")),), LoopOrder("i0", (("S0", i),), Leaf("S0")))
+    return Nest("sweep", ("K",), (ArrayInfo("A", "f64", (Size.of(12),), "output"),), (statement,), order)
+
+
+def pair() -> Nest:
+    """``A[i] = A[i] + 1; B[i] = A[i] * B[i]`` in one loop over i, K times."""
+    i, t, one = Size.of("i0"), Size.of("t0"), Literal(1.0, "f64")
+    dims = (Dim("t0", Size.of("K")), Dim("i0", Size.of(12)))
+    a, b = Access("A", (i,), "f64"), Access("B", (i,), "f64")
+    made = (Statement("S0", dims, a, Apply("add", (a, one), "f64")), Statement("S1", dims, b, Apply("mul", (a, b), "f64")))
+    body = LoopOrder("i0", (("S0", i), ("S1", i)), sequence([Leaf("S0"), Leaf("S1")]))
+    arrays = tuple(ArrayInfo(n, "f64", (Size.of(12),), "output") for n in "AB")
+    return Nest("pair", ("K",), arrays, made, LoopOrder("t0", (("S0", t), ("S1", t)), body))
+
+
+DRAWN = {
+    "fuse": (chain(0), "fuse i0 i1"),
+    "distribute": (pair(), "distribute i0 S1"),
+    "interchange": (pair(), "interchange t0 i0"),
+    "shift": (chain(1), "shift i1 1; fuse i0 i1"),
+    "reverse": (pair(), "reverse i0"),
+    "skew": (sweep(), "skew i0 t0 1"),
+    "tile": (sweep(), "skew i0 t0 1; tile t0 i0 2 4"),
+    "parallel": (chain(0), "parallel i0"),
+    "vector": (chain(0), "vector i0"),
+    "contract": (chain(0), "fuse i0 i1; contract T i0"),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_drawn(name: str, golden: Callable[[str], None]) -> None:
+    nest, text = DRAWN[name]
+    scheduled = apply(nest, parse_schedule(text))
+    golden(f"{print_nest(nest)}\n{text}\n\n{print_nest(scheduled.nest)}\n{print_tree(scan(scheduled, name))}")
+    arrays = [np.arange(1.0, 1.0 + len(a)) for a in (np.zeros(12),) * len([a for a in nest.arrays if a.scope != "problem"])]
+    size = 8 if nest.name == "chain" else 12
+    found, expected = ([a[:size].copy() for a in arrays] for _ in range(2))
+    Runner(scan(scheduled, name), found, {"K": 5}, 1)
+    Runner(scan(Scheduled.start(nest), name), expected, {"K": 5}, 1)
+    for got, want in zip(found, expected, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+def test_tiling_time_needs_a_skew_and_says_so() -> None:
+    with pytest.raises(
+        IllegalSchedule, match=r"step `tile t0 i0 2 4` does not apply: .* dependence on A is reversed, for instance S0\["
+    ):
+        apply(sweep(), parse_schedule("tile t0 i0 2 4"))
+    apply(sweep(), parse_schedule("skew i0 t0 1; tile t0 i0 2 4"))
+    with pytest.raises(IllegalSchedule, match="step `tile t0 i0 2 4`"):
+        apply(sweep(2), parse_schedule("skew i0 t0 1; tile t0 i0 2 4"))
+    apply(sweep(2), parse_schedule("skew i0 t0 2; tile t0 i0 2 4"))
+
+
+def test_a_wavefront_is_parallel() -> None:
+    scheduled = apply(sweep(), parse_schedule("skew i0 t0 2; interchange t0 i0; parallel t0"))
+    found, expected = (np.arange(12.0) for _ in range(2))
+    Runner(scan(scheduled, "k"), [found], {"K": 5}, 3)
+    Runner(scan(Scheduled.start(sweep()), "k"), [expected], {"K": 5})
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    with pytest.raises(IllegalSchedule, match="joins different iterations"):
+        apply(sweep(), parse_schedule("skew i0 t0 1; interchange t0 i0; parallel t0"))
+
+
+def test_distributing_a_backward_dependence_is_refused() -> None:
+    apply(pair(), parse_schedule("distribute i0 S1"))
+    with pytest.raises(IllegalSchedule, match="does not begin a later part"):
+        apply(pair(), parse_schedule("distribute i0 S0"))
+    with pytest.raises(IllegalSchedule, match="lives in one iteration of i0"):
+        apply(chain(0), parse_schedule("fuse i0 i1; contract T i0; distribute i0 S1"))
+    with pytest.raises(IllegalSchedule, match="goes from S1 back to S0"):
+        apply(chain(0), parse_schedule("distribute t0 S1"))
 
 
 def test_fusing_at_unequal_positions_is_refused_with_the_array() -> None:

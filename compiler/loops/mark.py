@@ -1,0 +1,60 @@
+"""Marks on loops: how their iterations run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .nest import LoopOrder, Order, leaves, loops_of
+from .scheduled import Scheduled, change_loop, conflicts
+
+
+def can_parallel(scheduled: Scheduled, name: str) -> str | None:
+    """Why iterations of a loop are not independent, or None."""
+    if name not in scheduled.loops:
+        return "no such loop"
+    for d in conflicts(scheduled, name, reductions=False):
+        return f"the {d.kind} dependence on {d.array} joins different iterations"
+    return None
+
+
+def parallel(scheduled: Scheduled, name: str) -> Scheduled:
+    """Iterations of a loop are split over the threads.
+
+    for i: S(i)         -->     parallel i: S(i)
+    """
+    reason = can_parallel(scheduled, name)
+    if reason:
+        raise ValueError(f"cannot run {name} in parallel: {reason}")
+    return _mark(scheduled, name, "parallel")
+
+
+def can_vector(scheduled: Scheduled, name: str) -> str | None:
+    """Why iterations of an innermost loop cannot run side by side, or None. Reductions may be re-associated."""
+    if name not in scheduled.loops:
+        return "no such loop"
+    if any(True for _ in loops_of(scheduled.loop(name).body)):
+        return "there are loops inside"
+    if any(scheduled.nest.statement_table[s].routine for s in leaves(scheduled.loop(name))):
+        return "it calls a routine"
+    for d in conflicts(scheduled, name, reductions=True):
+        return f"the {d.kind} dependence on {d.array} joins different iterations"
+    return None
+
+
+def vector(scheduled: Scheduled, name: str) -> Scheduled:
+    """Iterations of an innermost loop run side by side in vector registers.
+
+    for i: S(i)         -->     vector i: S(i)
+    """
+    reason = can_vector(scheduled, name)
+    if reason:
+        raise ValueError(f"cannot vectorise {name}: {reason}")
+    return _mark(scheduled, name, "vector")
+
+
+def _mark(scheduled: Scheduled, name: str, kind: str) -> Scheduled:
+    def change(loop: LoopOrder) -> Order:
+        kinds = [k for k in loop.kind.split() if k != "serial"] + [kind]
+        return replace(loop, kind=" ".join(dict.fromkeys(kinds)))
+
+    return scheduled.with_order(change_loop(scheduled.nest.order, name, change))

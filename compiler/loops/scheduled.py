@@ -1,0 +1,133 @@
+"""A nest on its way through transformations: its order, the dependences of its program order, and questions about loops.
+
+A transformation is a function ``Scheduled -> Scheduled`` with a ``can_`` twin that gives the reason why not. Loops are named;
+names stay unique. Nothing here trusts itself: :func:`~.dependences.check_order` proves the final order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import networkx as nx
+
+from .dependences import Dependence, carried, dependences
+from .isl import NotAffine, bound_values
+from .nest import Leaf, LoopOrder, Nest, Order, leaves, loop_path, loops_of, sequence
+from .nest import Sequence as SequenceOrder
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """A nest under transformation and the dependences of its program order."""
+
+    nest: Nest
+    found: tuple[Dependence, ...]
+    private: frozenset[tuple[str, str]] = frozenset()  # (array, loop whose every iteration has its own copy)
+
+    @staticmethod
+    def start(nest: Nest) -> Scheduled:
+        """The untransformed program."""
+        return Scheduled(nest, dependences(nest))
+
+    def with_order(self, order: Order) -> Scheduled:
+        """The same program in another order."""
+        return replace(self, nest=replace(self.nest, order=order))
+
+    @cached_property
+    def loops(self) -> dict[str, LoopOrder]:
+        """Loops by name."""
+        return {loop.name: loop for loop in loops_of(self.nest.order)}
+
+    def loop(self, name: str) -> LoopOrder:
+        """A loop by name. Raises KeyError."""
+        return self.loops[name]
+
+    def outer(self, name: str) -> tuple[LoopOrder, ...]:
+        """The loops around a loop, outermost first."""
+        path = loop_path(self.nest.order, next(leaves(self.loop(name))))
+        return path[: [p.name for p in path].index(name)]
+
+    def is_private(self, array: str, loop: LoopOrder) -> bool:
+        """Whether every iteration of ``loop`` (or of one inside it) has its own copy of an array."""
+        if not any(a == array for a, _ in self.private):
+            return False
+        inside = {loop.name} | {inner.name for inner in loops_of(loop.body)}
+        return any((array, name) in self.private for name in inside)
+
+
+def change_loop(order: Order, name: str, change: Callable[[LoopOrder], Order]) -> Order:
+    """The order with one loop replaced."""
+    if isinstance(order, Leaf):
+        return order
+    if isinstance(order, SequenceOrder):
+        return sequence([change_loop(c, name, change) for c in order.children])
+    if order.name == name:
+        return change(order)
+    return replace(order, body=change_loop(order.body, name, change))
+
+
+def siblings(order: Order, name: str) -> tuple[Order, ...]:
+    """The children of the sequence that holds a loop (itself included)."""
+    if isinstance(order, LoopOrder):
+        return (order,) if order.name == name else siblings(order.body, name)
+    if isinstance(order, SequenceOrder):
+        if any(isinstance(c, LoopOrder) and c.name == name for c in order.children):
+            return order.children
+        for child in order.children:
+            found = siblings(child, name)
+            if found:
+                return found
+    return ()
+
+
+def extent(scheduled: Scheduled, loop: LoopOrder) -> tuple[int, int] | None:
+    """Least and greatest value of a loop, or None if a run-time argument bounds it."""
+    low, high = None, None
+    for name, value in loop.values:
+        statement = scheduled.nest.statement_table[name]
+        box: dict[str, tuple[int, int]] = {}
+        try:
+            for d in statement.dims:
+                if d.upper.names() <= box.keys():
+                    box[d.name] = (bound_values(d.lower, box)[0], bound_values(d.upper, box)[1] - 1)
+            first, last = bound_values(value, box)
+        except (NotAffine, KeyError):
+            return None
+        low, high = (first if low is None else min(low, first)), (last if high is None else max(high, last))
+    return None if low is None or high is None else (low, high)
+
+
+def conflicts(scheduled: Scheduled, name: str, *, reductions: bool) -> Iterator[Dependence]:
+    """Dependences between different iterations of a loop; private arrays have none."""
+    loop, outer = scheduled.loop(name), scheduled.outer(name)
+    below = {s for s, _ in loop.values}
+    for d in scheduled.found:
+        if d.source not in below or d.sink not in below or (d.reduction and reductions):
+            continue
+        if not scheduled.is_private(d.array, loop) and carried(scheduled.nest, scheduled.nest.order, loop, d, outer):
+            yield d
+
+
+def sibling_graph(scheduled: Scheduled, children: tuple[Order, ...]) -> nx.DiGraph:
+    """Which sibling must stay before which: edges from dependences within one iteration of the loops around."""
+    owner = {s: n for n, child in enumerate(children) for s in leaves(child)}
+    graph = nx.DiGraph()
+    graph.add_nodes_from(range(len(children)))
+    for d in scheduled.found:
+        a, b = owner.get(d.source), owner.get(d.sink)
+        if a is not None and b is not None and a != b:
+            graph.add_edge(min(a, b), max(a, b))
+    return graph
+
+
+def replace_siblings(order: Order, name: str, new: list[Order]) -> Order:
+    """The order with the sequence that holds a loop replaced."""
+    if isinstance(order, LoopOrder):
+        return replace(order, body=replace_siblings(order.body, name, new))
+    if isinstance(order, SequenceOrder):
+        if any(isinstance(c, LoopOrder) and c.name == name for c in order.children):
+            return sequence(new)
+        return sequence([replace_siblings(c, name, new) for c in order.children])
+    return order
