@@ -16,6 +16,7 @@ from ..compiler.graph.types import Type
 from . import constraints
 from .binding import Binding, bind, check_where, leading
 from .convert import Argument, argument, device_of, is_numpy_call, precision, tensor, to_numpy, widened
+from .execute import KernelPlan
 from .executor import Executor, Modules, Prepared, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -57,6 +58,7 @@ class Routine:
         self.shared = frozenset([i.name for i in algorithm.inputs if i.given] + [p.name for p in algorithm.params])
         self.main = Executor(algorithm.graph, tuple(self.iterations), settings, self.shared)
         self._objective: Executor | None = None
+        self.fused: dict[Any, KernelPlan | None] = {}  # by loss and sizes (value_and_grad.py)
         self._initial: dict[str, Executor] = {}
 
     @property

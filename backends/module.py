@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,20 +18,43 @@ from . import constraints
 from .binding import check_where, leading
 from .call import Routine, arguments_of, check_device, concrete, constant, match, run
 from .convert import DTYPE_NAMES, Argument, argument, device_of, is_numpy_call, precision, tensor, widened
-from .executor import Prepared
+from .executor import Executor, Prepared
 from .values import Values, free_name
+
+if TYPE_CHECKING:
+    from .value_and_grad import Loss, ValueAndGrad
+
+
+Sources = list[tuple[int | str | tuple[str, str, Constraint], torch.dtype]]
 
 
 @dataclass(frozen=True)
-class _Call:
-    """What is known of a call once its shapes and dtypes have been checked.
+class Checked:
+    """What is known of the values of a call that fit.
 
     ``sources`` says where each input of the graph comes from: an argument by number, a buffer by name, or a parameter
     (path of the module that holds it, attribute, constraint), each with its dtype.
     """
 
+    executor: Executor
+    sources: Sources
+    shapes: list[tuple[int, ...]]
+    lead: tuple[int, ...]
+    sizes: dict[str, int]
+    real: str
+    numpy: bool
+
+    def prepare(self, trace: tuple[str, ...] = ()) -> Prepared:
+        """The call, compiled."""
+        return self.executor.prepare(self.shapes, self.lead, self.real, self.sizes, trace)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A call whose shapes and dtypes are known."""
+
     prepared: Prepared
-    sources: list[tuple[int | str | tuple[str, str, Constraint], torch.dtype]]
+    sources: Sources
     trace: tuple[str, ...]
     numpy: bool
 
@@ -62,6 +85,7 @@ class Layer(Values):
         device = device_of(arguments)
         self._routine, self._binding, self._sizes = routine, binding, dict(sizes)
         self._known: dict[Any, _Call] = {}
+        self._losses: dict[Any, ValueAndGrad] = {}
         self._given: dict[str, str] = {}  # input to buffer
         self._functions: dict[str, Any] = {}  # learned operator to submodule, or to what is called
         self.register_buffer("_like", torch.empty(0, dtype=torch_dtype(torch, dtype), device=device), persistent=False)
@@ -135,14 +159,13 @@ class Layer(Values):
             known = self._known.get(key)
             if known is not None:  # the same shapes again: they have been checked
                 return self._run(known, inputs)
-        known, tensors = self._check(objective, inputs, named, trace)
+        checked, tensors = self._check(objective, inputs, named)
+        known = _Call(checked.prepare(trace), checked.sources, trace, checked.numpy)
         if key is not None:
             self._known[key] = known
         return self._run(known, tensors)
 
-    def _check(
-        self, objective: bool, inputs: Sequence[Any], named: Mapping[str, Any], trace: tuple[str, ...]
-    ) -> tuple[_Call, list[Tensor]]:
+    def _check(self, objective: bool, inputs: Sequence[Any], named: Mapping[str, Any]) -> tuple[Checked, list[Tensor]]:
         """Check the values of a call and convert them."""
         routine, algorithm = self._routine, self._routine.algorithm
         executor = routine.objective if objective else routine.main
@@ -164,9 +187,8 @@ class Layer(Values):
             sources.append((source, torch_dtype(torch, concrete(v.type.dtype, real))))
             shapes.append(tuple(tensors[source].shape if isinstance(source, int) else self._fetch(source).shape))
         lead = leading([(v.name, v.type, s) for v, s in zip(executor.graph.inputs, shapes, strict=True)])
-        prepared = executor.prepare(shapes, lead, real, binding.sizes, trace)
         numpy = any(a.numpy for a in arguments) and is_numpy_call(arguments)
-        return _Call(prepared, sources, trace, numpy), tensors
+        return Checked(executor, sources, shapes, lead, binding.sizes, real, numpy), tensors
 
     def _fetch(self, source: str | tuple[str, str, Constraint]) -> Tensor:
         """A buffer, or the value of a parameter."""
@@ -181,13 +203,35 @@ class Layer(Values):
             constraints.settle(stored, constraint)
         return constraints.constrain(stored, constraint)
 
-    def _run(self, call: _Call, inputs: Sequence[Tensor]) -> Any:
+    def _operands(self, sources: Sources, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """The inputs of the graph for the inputs of a call."""
         operands = []
-        for source, dtype in call.sources:
+        for source, dtype in sources:
             x = inputs[source] if isinstance(source, int) else self._fetch(source)
             operands.append(x if x.dtype == dtype else x.to(dtype))
-        modules = {n: getattr(self, f) if isinstance(f, str) else f for n, f in self._functions.items()}
-        return run(call.prepared, operands, modules, call.trace, numpy=call.numpy)
+        return operands
+
+    def _learned(self) -> dict[str, Any]:
+        """The learned operators by name."""
+        return {n: getattr(self, f) if isinstance(f, str) else f for n, f in self._functions.items()}
+
+    def _run(self, call: _Call, inputs: Sequence[Tensor]) -> Any:
+        operands = self._operands(call.sources, inputs)
+        return run(call.prepared, operands, self._learned(), call.trace, numpy=call.numpy)
+
+    def value_and_grad(self, loss: Loss, reduction: str = "mean") -> ValueAndGrad:
+        """A function of this layer's inputs, and of what ``loss`` takes behind the layer's results, to the loss and the
+        gradients of the parameters: ``value, grads = layer.value_and_grad(program.mse)(y, x_true)``.
+
+        ``loss`` is a ``fn`` of a program that returns one real number. Where the program is one kernel, its forward pass, the
+        loss and the backward pass run in one kernel. ``reduction="mean"`` or ``"sum"`` is over the leading dimensions.
+        See :class:`ValueAndGrad`. Raises DataError if the loss does not fit.
+        """
+        from .value_and_grad import ValueAndGrad
+
+        if (loss, reduction) not in self._losses:
+            self._losses[loss, reduction] = ValueAndGrad(self, loss, reduction)
+        return self._losses[loss, reduction]
 
     # -- inside torch.compile --------------------------------------------------------------------------------------
 
@@ -262,7 +306,7 @@ class Layer(Values):
         if unknown:
             raise DataError(f"{name} has no iteration count {min(unknown)!r}")
         values = self.values()
-        modules = {n: getattr(self, f) if isinstance(f, str) else f for n, f in self._functions.items()}
+        modules = self._learned()
         new_counts = {**self._counts, **counts}
         for module in self._routine.algorithm.modules:
             if module.count is not None:
@@ -291,7 +335,7 @@ class Layer(Values):
         return ", ".join(parts)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_known": {}}
+        return {**self.__dict__, "_known": {}, "_losses": {}}
 
 
 def _extended(old: Tensor, new: Tensor, extend: str) -> Tensor:

@@ -43,8 +43,16 @@ class FunctionHandle:
         values = match(self.__name__, self.parameters, inputs, named)
         types = tuple(_type(n, values[n]) for n in self.parameters)
         if types not in self._handles:
-            self._handles[types] = AlgorithmHandle(lower_fn(self.fn, self.scope, types))
+            self._handles[types] = AlgorithmHandle(self.lower(types))
         return self._handles[types](*[values[n] for n in self.parameters])
+
+    def lower(self, types: tuple[Type, ...]) -> Algorithm:
+        """The function as an algorithm for arguments of these types. Raises ProgramError, DataError for a wrong number of types."""
+        if len(types) != len(self.parameters):
+            raise DataError(
+                f"{self.__name__}({', '.join(self.parameters)}) takes {len(self.parameters)} arguments, not {len(types)}"
+            )
+        return lower_fn(self.fn, self.scope, types)
 
 
 def described_as(handle: Any) -> dict[str, Any]:

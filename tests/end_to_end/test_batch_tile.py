@@ -53,7 +53,9 @@ def test_gradients_of_shared_and_separate_operands(name: str, count: int) -> Non
     for got, want in zip(*grads, strict=True):
         torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
     backward = next(iter(kernels(ours)[0]._derived.values()))
-    assert (backward.forward.compiled.tile is not None) == (name != "lista")  # a matrix of gradients for every problem is too much
+    assert (backward.forward.compiled.tile is not None) == (
+        name != "lista"
+    )  # a matrix of gradients for every problem is too much
 
 
 def test_strided_expanded_and_grid_batches() -> None:

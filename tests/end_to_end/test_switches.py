@@ -62,7 +62,10 @@ def test_stop(stage: str) -> None:
 
 
 def test_stop_at_a_stage_that_is_not_there() -> None:
-    with options.scope(stop="optimise"), pytest.raises(us.UnspoolError, match="names no stage of ista; there are graph, simplify"):
+    with (
+        options.scope(stop="optimise"),
+        pytest.raises(us.UnspoolError, match="names no stage of ista; there are graph, simplify"),
+    ):
         run()
 
 

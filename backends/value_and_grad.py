@@ -1,0 +1,253 @@
+"""A loss of a layer and the gradients of its parameters from one kernel: the loss joins the algorithm's graph.
+
+    algorithm: (y, theta) -> x                 one kernel: (y, theta, extra) -> loss, d loss / d theta
+    loss:      (x, extra) -> real       -->    problem by problem; gradients of what problems share are summed on the way
+
+A program with library calls or learned operators runs its forward pass as always, then its loss, and torch differentiates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ..compiler.diagnostics import CompileError, DataError
+from ..compiler.driver import Batching, compile_graph, is_one_kernel
+from ..compiler.graph.adjoint import value_and_gradient
+from ..compiler.graph.algorithm import Algorithm
+from ..compiler.graph.graph import Builder, Graph
+from ..compiler.graph.specialize import specialize
+from ..compiler.graph.types import Type, is_complex, is_floating
+from . import registry
+from .autograd import Call
+from .call import arguments_of
+from .convert import DTYPE_NAMES, Argument, argument, device_of, precision, tensor, widened
+from .execute import KernelPlan, fall_back
+from .executor import Executor, Settings
+from .values import Values
+
+if TYPE_CHECKING:
+    from .module import Checked, Layer
+
+
+class Loss(Protocol):
+    """A ``fn`` of a program."""
+
+    __name__: str
+    parameters: tuple[str, ...]
+
+    def lower(self, types: tuple[Type, ...]) -> Algorithm:
+        """The function as an algorithm for arguments of these types. Raises ProgramError."""
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What is known of a call once its shapes and dtypes have been checked. ``call`` is None where torch differentiates."""
+
+    checked: Checked
+    call: Call | None
+    losses: Executor
+
+
+class ValueAndGrad:
+    """``layer.value_and_grad(loss)``: call it on the layer's inputs, then the further arguments of the loss."""
+
+    def __init__(self, layer: Layer, loss: Loss, reduction: str) -> None:
+        if not callable(getattr(loss, "lower", None)):
+            raise DataError(f"the loss is a fn of a program (us.load(...).NAME), not a {type(loss).__name__}")
+        if reduction not in ("mean", "sum"):
+            raise DataError(f'reduction is "mean" or "sum", not {reduction!r}')
+        self.layer, self.loss, self.reduction = layer, loss, reduction
+        algorithm = layer._routine.algorithm
+        self.name = f"{algorithm.name}.value_and_grad({loss.__name__})"
+        results = len(algorithm.results)
+        if len(loss.parameters) < results:
+            raise DataError(
+                f"{loss.__name__}({', '.join(loss.parameters)}) takes the {results} results of {algorithm.name} first"
+            )
+        self.inputs = tuple(n for n, _ in arguments_of(algorithm, algorithm.graph) if n not in layer._given)
+        self.extra = loss.parameters[results:]
+        self._known: dict[Any, _Step] = {}
+
+    def __repr__(self) -> str:
+        return f"<{self.name}, {self.reduction} over problems>"
+
+    def __call__(self, *inputs: Any, **named: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, a number, and its gradient in each ``nn.Parameter`` of the layer that requires one, by name.
+
+        Inputs of the layer come first, then what the loss takes behind the layer's results; by name, too (a name that both
+        have is the layer's). With leading dimensions the loss is the mean (or sum) over all problems; an argument of
+        the loss has these dimensions in front, 1 where problems share it, or is a single number. Gradients are those of
+        the stored tensors, as ``named_parameters()`` lists them and an optimizer moves them. Raises DataError.
+        """
+        if torch._C._is_any_autocast_enabled():
+            real = self.layer._like.dtype
+            inputs, named = tuple(widened(inputs, real)), dict(zip(named, widened(named.values(), real)))
+        with torch.autocast("cpu", enabled=False), torch.inference_mode(False), torch.enable_grad():
+            return self._run(inputs, named)
+
+    def backward(self, *inputs: Any, **named: Any) -> Tensor:
+        """The loss; its gradients are added to ``.grad`` of the parameters, as ``loss.backward()`` does."""
+        value, grads = self(*inputs, **named)
+        parameters = dict(self.layer.named_parameters())
+        for name, grad in grads.items():
+            p = parameters[name]
+            p.grad = grad if p.grad is None else p.grad + grad
+        return value
+
+    def _run(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        wanted = {n: p for n, p in self.layer.named_parameters() if p.requires_grad}
+        key: Any = None
+        if not named and all(isinstance(x, Tensor) for x in inputs):
+            key = (self.layer._like.dtype, tuple(wanted), *[(x.shape, x.dtype, x.device, x.layout) for x in inputs])
+        step = self._known.get(key) if key is not None else None
+        if step is None:
+            step, inputs = self._check(inputs, named, wanted)
+            if key is not None:
+                self._known[key] = step
+        operands = self.layer._operands(step.checked.sources, inputs)
+        extra = inputs[len(self.inputs) :]
+        total, moved = self._fused(step.call, operands, extra) if step.call else self._composed(step, operands, extra)
+        moved = [(x, g) for x, g in moved if x.requires_grad]
+        if not moved:
+            return total, {n: torch.zeros_like(p) for n, p in wanted.items()}
+        values, grads = zip(*moved, strict=True)
+        found = torch.autograd.grad(values, list(wanted.values()), grads, materialize_grads=True)
+        return total, dict(zip(wanted, found, strict=True))
+
+    def _fused(self, call: Call, operands: Sequence[Tensor], extra: Sequence[Tensor]) -> tuple[Tensor, list[tuple[Tensor, Any]]]:
+        """The loss, and values that depend on parameters with their gradients, by the kernel."""
+        with torch.no_grad():
+            losses, *grads = call.run([x.detach() for x in (*operands, *extra)])
+            if self.reduction == "mean":
+                grads = [g / losses.numel() for g in grads]
+            return self._reduced(losses), [(operands[i], g) for i, g in zip(call.likes[1:], grads, strict=True) if i is not None]
+
+    def _composed(
+        self, step: _Step, operands: Sequence[Tensor], extra: Sequence[Tensor]
+    ) -> tuple[Tensor, list[tuple[Tensor, Any]]]:
+        """As :meth:`_fused`, the layer, then the loss, recorded by torch: the loss itself is what depends on parameters."""
+        checked = step.checked
+        results = checked.prepare()(operands, self.layer._learned())
+        (losses,) = step.losses([*results, *extra], checked.lead, checked.real, checked.sizes)
+        total = self._reduced(losses)
+        return total.detach(), [(total, None)]
+
+    def _reduced(self, losses: Tensor) -> Tensor:
+        return losses.mean() if self.reduction == "mean" else losses.sum()
+
+    def _check(
+        self, inputs: Sequence[Any], named: Mapping[str, Any], wanted: Mapping[str, nn.Parameter]
+    ) -> tuple[_Step, list[Tensor]]:
+        """Check the values of a call and convert them."""
+        layer, loss = self.layer, self.loss
+        own = {n: v for n, v in named.items() if n in self.inputs}
+        checked, tensors = layer._check(False, inputs[: len(self.inputs)], own)
+        rest = self._rest(inputs[len(self.inputs) :], {n: v for n, v in named.items() if n not in own})
+        arguments = [_argument(n, v, checked.lead) for n, v in rest.items()]
+        precision(arguments, checked.real, "the layer")
+        device = device_of([Argument("the layer", Type("real"), layer._like, False, False), *arguments])
+        extra = [tensor(a, checked.real, device) for a in arguments]
+        routine = layer._routine
+        graph, names = checked.executor.variant(())
+        results = tuple(Type(t.dtype, tuple(s.substitute(checked.sizes) for s in t.shape)) for t in graph.result_types)
+        types = (*results, *[a.type for a in arguments])
+        lowered = loss.lower(types).graph
+        if [(t.dtype, t.rank) for t in lowered.result_types] != [("real", 0)]:
+            raise DataError(
+                f"{loss.__name__} must return one real number; for {', '.join(map(str, types))} it returns "
+                + ", ".join(map(str, lowered.result_types))
+            )
+        moving = {id(p) for p in wanted.values()}
+        params = {p.name for p, path, attribute in layer.declared() if id(_stored(layer, path, attribute)) in moving}
+        wrt = tuple([i for i, v in enumerate(graph.inputs) if v.name in params])
+        fixed = {n: checked.sizes[n] for n in names}
+        key = (loss, checked.real, types, wrt, tuple(fixed.items()))
+        if key not in routine.fused:
+            routine.fused[key] = fuse(graph, lowered, checked.real, fixed, wrt, routine.settings, routine.shared)
+        plan = routine.fused[key]
+        shapes = [*checked.shapes, *[tuple(x.shape) for x in extra]]
+        call = None if plan is None else Call(plan, checked.sizes, shapes, checked.lead, (None, *wrt))
+        return _Step(checked, call, Executor(lowered, (), routine.settings)), [*tensors, *extra]
+
+    def _rest(self, positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
+        """The further arguments of the loss, in order."""
+        signature = f"{self.name}({', '.join((*self.inputs, *self.extra))})"
+        if len(positional) > len(self.extra):
+            raise DataError(
+                f"{signature} takes {len(self.inputs) + len(self.extra)} inputs; got {len(self.inputs) + len(positional)}"
+            )
+        found = dict(zip(self.extra, positional))
+        for name, value in named.items():
+            if name not in self.extra:
+                raise DataError(f"{signature} has no input {name!r}")
+            if name in found:
+                raise DataError(f"{signature}: {name} is given twice")
+            found[name] = value
+        missing = [n for n in self.extra if n not in found]
+        if missing:
+            raise DataError(f"{signature}: {missing[0]} is missing")
+        return {n: found[n] for n in self.extra}
+
+
+def _stored(layer: Layer, path: str, attribute: str) -> Tensor:
+    holder = layer.get_submodule(path) if path else layer
+    assert isinstance(holder, Values)
+    return holder.stored(attribute)
+
+
+def _argument(name: str, value: Any, lead: tuple[int, ...]) -> Argument:
+    """A further argument of a loss, with the type it has for one problem. Raises DataError if its leading dimensions do not fit."""
+    a = argument(name, Type("real"), value)
+    front = a.shape[: len(lead)]
+    if a.shape and (len(front) < len(lead) or any(n not in (1, m) for n, m in zip(front, lead))):
+        raise DataError(
+            f"{name} needs the leading dimensions {lead} of the call (1 where problems share it), or to be a number; "
+            f"got shape {a.shape}"
+        )
+    dtype = DTYPE_NAMES.get(a.value.dtype, "real")
+    if is_floating(dtype) or (a.weak and dtype not in ("bool", "c128")):
+        dtype = "real"
+    elif is_complex(dtype):
+        dtype = "complex"
+    return Argument(name, Type.of(dtype, *a.shape[len(front) :]), a.value, a.weak, a.numpy)
+
+
+def fuse(
+    graph: Graph,
+    loss: Graph,
+    real: str,
+    sizes: Mapping[str, int],
+    wrt: tuple[int, ...],
+    settings: Settings,
+    shared: frozenset[str],
+) -> KernelPlan | None:
+    """One kernel for the loss of a graph's results and its gradients in inputs ``wrt``; None where that cannot be."""
+    target = registry.target(settings.target, strict=settings.strict)
+    whole = joined(specialize(graph, real, sizes), specialize(loss, real, {}))
+    if target is None or not is_one_kernel(whole) or not all(target.supports(t.dtype) for t in whole.types.values()):
+        return None
+    b = Builder(f"{graph.name}_value_and_grad", whole.inputs)
+    one = b.op("const", value=1.0, dtype=whole.result_types[0].dtype)
+    values, grads = value_and_gradient(b, whole, whole.inputs, wrt, [one])
+    made = b.finish([*values, *grads])
+    mine = tuple([v.name not in shared for v in made.inputs])
+    try:
+        batching = Batching(mine, (True, *[mine[i] for i in wrt]))
+        compiled = compile_graph(made, target, accumulate=True, strict=settings.strict, batching=batching)
+    except CompileError as error:
+        fall_back(f"the value and gradient of {graph.name}", error)
+        return None
+    return KernelPlan(made, compiled, strict=settings.strict, accumulate=True, per_problem=mine)
+
+
+def joined(graph: Graph, loss: Graph) -> Graph:
+    """A graph, then ``loss`` of its results and of further inputs."""
+    b = Builder(graph.name, graph.inputs)
+    results = b.inline(graph, graph.inputs)
+    extra = [b.input(v.name, v.type) for v in loss.inputs[len(results) :]]
+    return b.finish(b.inline(loss, [*results, *extra]))
