@@ -132,11 +132,10 @@ def test_it_is_one_kernel() -> None:
 def test_by_finite_differences() -> None:
     layer, y, x_true = ista(), randn(2, 3), randn(2, 4, seed=2)
     step = layer.value_and_grad(TEXTS.square_error)
-    value, grads = step(y, x_true)
-    for name, p in layer.named_parameters():
-        with torch.no_grad():
+    with torch.no_grad():
+        for p in layer.parameters():
             p.add_(0.2)
-    value, grads = step(y, x_true)
+    _, grads = step(y, x_true)
     for name, p in layer.named_parameters():
         for n in range(p.numel()):
             ends = []
@@ -284,7 +283,7 @@ def test_threads_and_strides() -> None:
 
 def test_errors() -> None:
     layer, y, x_true = ista(), randn(5, 3), randn(5, 4)
-    with pytest.raises(us.DataError, match="the loss is a fn of a program .* not a function"):
+    with pytest.raises(us.DataError, match=r"the loss is a fn of a program .* not a function"):
         layer.value_and_grad(lambda x: x)
     with pytest.raises(us.DataError, match='reduction is "mean" or "sum", not \'none\''):
         layer.value_and_grad(TEXTS.norm1, reduction="none")
@@ -305,7 +304,7 @@ def test_errors() -> None:
         step(y, x_true.float())
     with pytest.raises(us.DataError, match="vector must return one real number"):
         layer.value_and_grad(TEXTS.vector)(y, x_true)
-    with pytest.raises(us.ProgramError, match="square_error|US"):
+    with pytest.raises(us.ProgramError, match="the sizes 4 and 3 differ"):
         step(y, randn(5, 3))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
