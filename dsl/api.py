@@ -109,7 +109,7 @@ class AlgorithmHandle:
 
         Inputs go by position or name; by name also iteration counts, parameters (else they have their initial values),
         learned operators, sizes that no input binds, ``trace``, and the options of
-        :class:`~.compile_options.CompileOptions`. An input with the name of an option goes by position.
+        :class:`~.compile_options.CompileOptions`; where an input has the name of an option, a text is meant for the option.
         Raises DataError for values that do not fit.
         """
         return self._call(inputs, named, objective=False)
@@ -200,7 +200,8 @@ class AlgorithmHandle:
         )
 
     def _sort(self, named: Mapping[str, Any], inputs: Sequence[str]) -> _Named:
-        """Keywords by what they name: what the program declares, ``trace``, then options, then inputs.
+        """Keywords by what they name: what the program declares, ``trace`` and the options, the inputs. Where an input is called
+        like an option (``target``), a text is meant for the option and anything else for the input.
 
         Raises DataError for one that names nothing, and for a value that an option does not take.
         """
@@ -217,6 +218,8 @@ class AlgorithmHandle:
         ]
         for key, value in named.items():
             place = next((place for place, names in places if key in names), None)
+            if place is chosen and key in inputs and value is not None and not isinstance(value, str):
+                place = found.inputs
             if place is None:
                 known = sorted({n for place, names in places if place is not chosen for n in names})
                 raise DataError(
@@ -224,13 +227,7 @@ class AlgorithmHandle:
                 )
             place[key] = value
         found.trace = tuple(chosen.pop("trace", None) or ())
-        try:
-            found.options = CompileOptions(**chosen)
-        except DataError as error:
-            shared = sorted(chosen.keys() & set(inputs))
-            if not shared:
-                raise
-            raise DataError(f"{error}; the input {shared[0]} of {algorithm.name} goes by position") from None
+        found.options = CompileOptions(**chosen)
         return found
 
 

@@ -80,7 +80,8 @@ def test_names_that_the_program_uses_too() -> None:
         "    return tune * target + memory\n"
     )
     one = np.ones(2)
-    assert program.f(one, one, target="interpreter").tolist() == [3, 3]  # the input goes by position
+    assert program.f(one, one, target="interpreter").tolist() == [3, 3]  # a text is meant for the option
+    assert program.f(target=one, memory=one).tolist() == [3, 3]  # and anything else for the input
     assert program.f(one, one, tune=3.0, target="interpreter").tolist() == [4, 4]  # what is declared goes before
-    with pytest.raises(us.DataError, match="the input memory of f goes by position"):
-        program.f(one, memory=one)
+    with pytest.raises(us.DataError, match=r"f\(target, memory\): memory is missing"):
+        program.f(one)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -18,8 +19,12 @@ DIFFERENTIABLE = [c for c in CASES if c.smooth]
 
 
 @cache
+def loaded(program: str) -> Any:
+    return us.load(PROGRAMS / f"{program}.us")
+
+
 def algorithm(case: Case) -> Any:
-    return getattr(us.load(PROGRAMS / f"{case.program}.us"), case.algorithm)
+    return getattr(loaded(case.program), case.algorithm)
 
 
 class Shrink(torch.nn.Module):
@@ -145,23 +150,36 @@ def stages(name: str, **iterations: int) -> Any:
 @pytest.mark.parametrize("name", ONE_KERNEL)
 def test_no_library_call_in_the_loop_and_a_source_without_k(name: str) -> None:
     kernel = stages(name, K=5)
-    assert "us_topk" not in kernel.source
+    assert [part for part, _ in kernel.compiled] == [name]  # all of it is one kernel, nothing is left to the host
+    assert "host program" not in kernel.explain()
+    assert "call " not in kernel.loops  # nor is a routine called in it
     assert kernel.source == stages(name, K=500).source
 
 
 def test_alf_lb_calls_one_routine_in_its_loop() -> None:
     kernel = stages("alf_lb")
-    assert str(kernel.loops).count("call topk_mask") == 1
+    assert [part for part, _ in kernel.compiled] == ["alf_lb"]
+    assert kernel.loops.count("call ") == kernel.loops.count("call topk_mask") == 1
 
 
-def test_other_batch_sizes_and_iteration_counts_compile_nothing() -> None:
+@pytest.mark.parametrize("case", [c for c in CASES if c.iterations and not c.modules], ids=str)
+def test_other_batch_sizes_and_iteration_counts_compile_nothing(case: Case) -> None:
+    """Nothing is built, and nothing is even lowered again; gradients included."""
     from unspool.backends import build
 
-    case = CASES[0]
-    run(case, draw(case, 1, (3,)), torch.float32, "c")
-    before = build.statistics.compiled + build.statistics.hits
-    for batch in ((1,), (5,), (2, 3), ()):
-        run(case, draw(case, 1, batch), torch.float32, "c")
-    longer = Case(case.program, case.algorithm, case.make, {"K": 9}, given=case.given)
-    run(longer, draw(case, 1, (3,)), torch.float32, "c")
-    assert build.statistics.compiled + build.statistics.hits == before
+    def all_of(case: Case, batch: tuple[int, ...]) -> None:
+        inputs = {n: t.requires_grad_() if n in case.smooth else t for n, t in draw(case, 1, batch).items()}
+        found = [y for y in run(case, inputs, torch.float64, "c") if y.requires_grad]
+        if found:
+            torch.autograd.grad([y.sum() for y in found], [inputs[n] for n in case.smooth], allow_unused=True)
+
+    def built() -> int:
+        return build.statistics.compiled + build.statistics.hits + build.statistics.loaded
+
+    all_of(case, (3,))
+    before = built()
+    for batch in ((1,), (5,), (2, 3), (40,), ()):
+        all_of(case, batch)
+    first = next(iter(case.iterations))
+    all_of(replace(case, iterations={**case.iterations, first: case.iterations[first] + 4}), (3,))
+    assert built() == before
