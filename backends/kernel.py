@@ -11,11 +11,13 @@ from typing import Any
 from ..compiler.diagnostics import CompileError, DataError
 from ..compiler.driver import Compiled
 from ..compiler.graph.text import print_graph
+from ..compiler.loops.isl import safe
 from ..compiler.loops.text import print_nest
 from .binding import Binding, check_where
 from .call import Routine, arguments_of, match
 from .execute import KernelPlan
 from .executor import HostPlan
+from .plain_c import plain_c
 
 
 class Kernel:
@@ -89,6 +91,17 @@ class Kernel:
     def source(self) -> str:
         """The generated source."""
         return self._joined("//", [(n, c.source) for n, c in self.compiled])
+
+    @property
+    def plain(self) -> str:
+        """The untransformed program as a C file for other compilers (see :mod:`.plain_c`), iteration counts fixed. Raises
+        CompileError unless compiled with ``schedule=""`` (program order), and for what is not one nest of loops."""
+        name, plan = self._routine.algorithm.name, self._plan
+        if self._routine.settings.schedule != "" or not isinstance(plan, KernelPlan):
+            reason = "compile with schedule='' (program order)" if isinstance(plan, KernelPlan) else "it needs library calls"
+            raise CompileError(f"{name} has no plain C: {reason}")
+        compiled = _compiled(plan)
+        return plain_c(compiled.nest, {safe(n): self._binding.sizes[n] for n in compiled.integers})
 
     @cached_property
     def asm(self) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..compiler.diagnostics import ProgramError, UnspoolError
-from .flags import read, takes_options
+from .flags import PROGRAM_ORDER, read, takes_options
 
 if TYPE_CHECKING:
     from .api import AlgorithmHandle
@@ -143,7 +143,9 @@ def compile_(
         if said:
             print(said, file=sys.stderr)
         for stage in wanted:
-            text = kernel.explain() if stage == "explain" else getattr(kernel, "source" if stage == "c" else stage)
+            plain = stage == "c" and flags["schedule"] == PROGRAM_ORDER
+            name = "plain" if plain else "source" if stage == "c" else stage
+            text = kernel.explain() if stage == "explain" else getattr(kernel, name)
             if out is None:
                 print(text)
                 continue

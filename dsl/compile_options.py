@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..compiler.diagnostics import DataError
@@ -90,7 +89,7 @@ class CompileOptions:
         False, _later("tune", "a schedule chosen by measuring", False), "Choose the schedule by measuring. Not in this version."
     )
     schedule: str | None = _option(
-        None, _text("schedule", "the text of a schedule's steps"), "A file of steps in place of our choice.", kind=Path
+        None, _text("schedule", "the text of a schedule's steps"), "A file of steps in place of our choice; none: program order."
     )
 
     def __post_init__(self) -> None:

@@ -14,6 +14,9 @@ import typer
 from ..compiler.diagnostics import DataError
 from .compile_options import NAMES, CompileOptions
 
+#: The schedule that stands for program order.
+PROGRAM_ORDER = "none"
+
 
 def takes_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command a flag for every option; its parameter ``flags`` gets their values, for :func:`read`."""
@@ -33,18 +36,20 @@ def takes_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _flag(option: Field[Any]) -> inspect.Parameter:
     meta = option.metadata
-    kind: Any = meta.get("kind", bool if option.default is False else str)
+    kind: Any = bool if option.default is False else str
     short = [meta["short"]] if "short" in meta else []
-    info = typer.Option(f"--{option.name}", *short, help=meta["help"], dir_okay=kind is not Path, exists=kind is Path)
+    info = typer.Option(f"--{option.name}", *short, help=meta["help"])
     annotation: Any = Annotated[kind | None if option.default is None else kind, info]
     return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=annotation)
 
 
 def read(flags: dict[str, Any]) -> CompileOptions:
-    """The options that flags ask for; a schedule comes as the path of a file. Raises DataError."""
-    path = flags["schedule"]
+    """The options that flags ask for; a schedule comes as the path of a file, or ``none``. Raises DataError."""
+    place = flags["schedule"]
+    if place is None or place == PROGRAM_ORDER:
+        return CompileOptions(**{**flags, "schedule": None if place is None else ""})
     try:
-        steps = None if path is None else path.read_text(encoding="utf-8")
+        steps = Path(place).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}") from None
+        raise DataError(f"cannot read the schedule {place}: {getattr(error, 'strerror', None) or error}") from None
     return CompileOptions(**{**flags, "schedule": steps})

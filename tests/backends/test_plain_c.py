@@ -1,0 +1,81 @@
+"""The untransformed program as plain C: compiled by the system's compiler, it computes what the interpreter does."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import unspool as us
+from unspool.backends.build import find_compiler
+
+PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
+
+
+def built(text: str, folder: Path, *flags: str) -> Path:
+    (folder / "plain.c").write_text(text)
+    path = folder / ("plain" if "-DUNSPOOL_MAIN" in flags else "plain.so")
+    shared = [] if "-DUNSPOOL_MAIN" in flags else ["-shared", "-fPIC"]
+    command = [find_compiler(), "-O2", "-Wall", "-Wno-unused", *shared, *flags, str(folder / "plain.c"), "-o", str(path), "-lm"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr
+    return path
+
+
+CASES = [
+    ("lasso.us", "ista", {"m": 5, "n": 7}),
+    ("lasso.us", "lista", {"m": 5, "n": 7}),
+    ("tv.us", "tv", {"h": 6, "w": 9}),
+    ("balance.us", "sinkhorn", {"n": 5, "m": 4}),
+    ("em.us", "gmm", {"n": 9, "d": 3, "c": 2}),
+    ("stencils.us", "seidel2d", {"n": 8}),
+    ("triangular.us", "cholesky_lower", {"n": 6}),
+    ("triangular.us", "syrk", {"n": 5, "m": 4}),
+]
+
+
+@pytest.mark.parametrize(("file", "name", "sizes"), CASES, ids=[c[1] for c in CASES])
+def test_plain_c_computes_what_the_interpreter_does(file: str, name: str, sizes: dict[str, int], tmp_path: Path) -> None:
+    handle = us.load(PROGRAMS / file)[name]
+    kernel = handle.compile(sizes, dtype="f64", schedule="", target="c")
+    assert "#pragma scop" in kernel.plain
+    torch.manual_seed(0)
+    algorithm = handle.algorithm
+    count = {n: kernel._binding.sizes[n] for n, _ in algorithm.iterations}
+    graph = algorithm.graph
+    values: list[np.ndarray[Any, Any]] = []
+    for v in graph.inputs:
+        shape = tuple(s.evaluate(kernel._binding.sizes) for s in v.type.shape)
+        x = np.array(0.5 + np.random.default_rng(len(values)).random(shape), order="C")
+        if name == "cholesky_lower" and len(shape) == 2:
+            x = x @ x.T + 9 * np.eye(shape[0])
+        values.append(x)
+    outputs = [np.zeros(tuple(s.evaluate(kernel._binding.sizes) for s in t.shape)) for t in graph.result_types]
+    library = ctypes.CDLL(str(built(kernel.plain, tmp_path)))
+    library[name](*[ctypes.c_void_p(a.ctypes.data) for a in (*values, *outputs)])
+    named = {v.name: x for v, x in zip(graph.inputs, values, strict=True)}
+    want = handle(**named, **count, target="interpreter", dtype="f64")
+    for got, expected in zip(outputs, want if isinstance(want, tuple) else (want,), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_the_timed_main_prints_seconds_and_a_checksum(tmp_path: Path) -> None:
+    kernel = us.load(PROGRAMS / "lasso.us").ista.compile({"m": 5, "n": 7}, K=3, dtype="f64", schedule="", target="c")
+    main = built(kernel.plain, tmp_path, "-DUNSPOOL_MAIN")
+    lines = [subprocess.run([main, "2"], capture_output=True, text=True, check=True).stdout.split() for _ in range(2)]
+    assert all(float(seconds) > 0 for seconds, _ in lines)
+    assert lines[0][1] == lines[1][1]
+
+
+def test_what_is_not_one_nest_of_loops_says_so() -> None:
+    scheduled = us.load(PROGRAMS / "lasso.us").ista.compile({"m": 5, "n": 7}, target="c")
+    with pytest.raises(us.CompileError, match=r"ista has no plain C: compile with schedule=''"):
+        _ = scheduled.plain
+    routine = us.load(PROGRAMS / "balance.us").alf_lb.compile({"T": 4, "E": 3}, schedule="", target="c")
+    with pytest.raises(us.CompileError, match="plain C has no routine topk_mask"):
+        _ = routine.plain
