@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LINKS := unspool/backends unspool/compiler unspool/dsl unspool/stdlib
 
+PROGRAMS := tests/programs stdlib examples
+
 .DEFAULT_GOAL := help
 .PHONY: help setup links demo test check bench experiments golden clean
 
@@ -34,9 +36,10 @@ demo: $(INSTALLED) ## learn to denoise one photograph, apply it to another; writ
 test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest --quiet --numprocesses auto --dist worksteal $(PYTEST_ARGS)
 
-check: $(INSTALLED) links ## ruff, mypy --strict on the library, import floors
+check: $(INSTALLED) links ## ruff, mypy --strict on the library, formatted programs, import floors
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m unspool fmt --check $(PROGRAMS)
 	$(BIN)/python -m pytest --quiet tests/test_floors.py
 
 bench: $(INSTALLED) ## time the unrolled suite against torch eager; writes benchmarks/results/

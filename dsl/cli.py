@@ -155,6 +155,24 @@ def compile_(
 
 
 @app.command()
+def fmt(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILES", help="Programs, folders of programs, or - for standard input.")
+    ],
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 1 if a file would change.")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Write nothing; show what would change.")] = False,
+) -> None:
+    """Format programs in place: one layout, every comment kept, the program unchanged."""
+    from .format_files import format_files
+
+    for file in files:
+        if not file.exists() and str(file) != "-":
+            raise typer.BadParameter(f"there is no file or folder {str(file)!r}", param_hint="FILES")
+    if not format_files(files, check=check, diff=diff):
+        raise typer.Exit(1)
+
+
+@app.command()
 def targets() -> None:
     """List the targets, and whether they can be used here."""
     from rich.console import Console

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from lark import Lark
+from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from ..compiler import options
@@ -28,12 +28,20 @@ _LOCK = Lock()
 @lru_cache(maxsize=1)
 def _parser() -> tuple[Lark, TreeBuilder, Indenter]:
     builder, indenter = TreeBuilder(), Indenter()
+    return _lark(indenter, builder), builder, indenter
+
+
+@lru_cache(maxsize=1)
+def _token_parser() -> Lark:
+    return _lark(Indenter(), None)
+
+
+def _lark(indenter: Indenter, builder: TreeBuilder | None) -> Lark:
     grammar = (Path(__file__).parent / "grammar.lark").read_text(encoding="utf-8")
-    parser = Lark(
+    return Lark(
         grammar, parser="lalr", postlex=indenter, transformer=builder, keep_all_tokens=True, maybe_placeholders=True,
         cache=_table_file(),
     )  # fmt: skip
-    return parser, builder, indenter
 
 
 def _table_file() -> str | bool:
@@ -61,6 +69,13 @@ def parse(source: Source) -> s.Program:
         except _Fault as fault:
             found.append(fault.diagnostic)
     raise ProgramError(sorted(dict.fromkeys(found or [first]), key=_place))
+
+
+def token_tree(text: str) -> Tree[Token]:
+    """Every token of a text that :func:`parse` accepts, in the grammar's rules. Token ``start_pos`` count from -1, as
+    the text is read after a newline; comments and blanks are what lies between two tokens."""
+    with _LOCK:
+        return _token_parser().parse("\n" + text + "\n")
 
 
 class _Fault(Exception):

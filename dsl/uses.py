@@ -37,21 +37,30 @@ class FileScope:
 
 def read_source(path: Path, shown: str | None = None) -> Source:
     """The text of a file. Raises ProgramError if it cannot be read or is not UTF-8."""
+    return source_of(shown or str(path), read_bytes(path, shown))
+
+
+def read_bytes(path: Path, shown: str | None = None) -> bytes:
+    """The bytes of a program's file. Raises ProgramError if it cannot be read."""
     source = Source(shown or str(path), "")
     try:
-        raw = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ProgramError(
             [Diagnostic("US0601", f"cannot read {source.name}: {error.strerror}", Span(source, 1, 1, 1, 1))]
         ) from None
+
+
+def source_of(name: str, raw: bytes) -> Source:
+    """The text that some bytes are. Raises ProgramError if they are not UTF-8."""
     try:
-        return Source(source.name, raw.decode("utf-8-sig"))
+        return Source(name, raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         before = raw[: error.start]
         line = before.count(b"\n") + 1
         column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8-sig", "replace")) + 1
         text = raw.decode("utf-8", "replace")
-        span = Span(Source(source.name, text), line, column, line, column + 1)
+        span = Span(Source(name, text), line, column, line, column + 1)
         raise ProgramError([Diagnostic("US0605", "the file is not UTF-8 text", span, suggestion="save it as UTF-8")]) from None
 
 
