@@ -37,6 +37,7 @@ def _substitute(text: str, dtype: str, lanes: int) -> str:
     single = real == "f32"
     table = {
         "t": dtype, "T": C_TYPES.get(dtype, ""), "R": C_TYPES.get(real, ""), "U": "uint64_t" if dtype == "i64" else "uint32_t",
+        "K": "int64_t" if BITS.get(dtype) == 64 else "int32_t",
         "f": "f" if single else "", "F": "F" if single else "", "b": str(BITS.get(dtype, 0)), "n": str(lanes), "h": str(lanes // 2),
         "s": "s" if single else "d", "i": "" if single else "d", "xs": ", ".join(["x"] * lanes),
     }  # fmt: skip

@@ -1,57 +1,103 @@
 // Selection on rows of contiguous arrays. Order as PyTorch: NaN is the largest, -0 equals 0, ties go to the lowest index.
 
-//= us_rank : f32
-static inline uint64_t us_rank_f32(float v) {  // an unsigned integer in the order of the values
-  uint32_t u;
-  v = v == 0 ? 0.0f : v;
-  memcpy(&u, &v, 4);
-  u = u >> 31 ? ~u : u | 0x80000000u;
-  return v != v ? 0xffffffffu : u;
+//= us_key : f32 f64
+static inline $K us_key_$t($T v) {  // a signed integer in the order of the values
+  const $K most = ($K)(~(uint64_t)0 >> (65 - $b));
+  $T infinity = INFINITY;
+  $K u, i;
+  v += 0;  // -0 to 0
+  memcpy(&u, &v, sizeof u);
+  memcpy(&i, &infinity, sizeof i);
+  u = (u & most) > i ? most : u;
+  return u ^ (u >> ($b - 1) & most);  // of numbers below 0, those with larger bits are smaller
 }
-//= us_rank : f64
-static inline uint64_t us_rank_f64(double v) {
-  uint64_t u;
-  v = v == 0 ? 0.0 : v;
-  memcpy(&u, &v, 8);
-  u = u >> 63 ? ~u : u | 0x8000000000000000u;
-  return v != v ? ~(uint64_t)0 : u;
-}
-//= us_rank : i8 i16 i32 i64 bool
-static inline uint64_t us_rank_$t($T v) { return ((uint64_t)(int64_t)v + ((uint64_t)1 << ($b - 1))) & (~(uint64_t)0 >> (64 - $b)); }
+//= us_key : i8 i16 i32 i64
+static inline $K us_key_$t($T v) { return v; }
 
+//= us_keys : f32 f64 i8 i16 i32 i64
+#if defined(__AVX512F__)  // longer than the machine's, compilers take vectors apart
+typedef $K us_keys_$t __attribute__((vector_size(64)));
+#elif defined(__AVX2__)
+typedef $K us_keys_$t __attribute__((vector_size(32)));
+#else
+typedef $K us_keys_$t __attribute__((vector_size(16)));
+#endif
+//= us_few_threshold : f32 f64 i8 i16 i32 i64
+// In best[j], the j-th largest key of each row, for as many rows at once as vectors have lanes: four keys of every row at a time are
+// inserted into sorted lists, which takes a maximum and a minimum per place and no branch.
+static void us_few_threshold_$t(us_keys_$t *restrict best, const $T *restrict values, int64_t count, int64_t rows, int64_t n) {
+  enum { lanes = sizeof(us_keys_$t) / sizeof($K) };
+  const $T *row[lanes];
+  $K low = ($K)(~(uint64_t)0 << (8 * sizeof($K) - 1));
+  for (int l = 0; l < lanes; l++) row[l] = values + (l < rows ? l : 0) * n;
+  for (int64_t j = 0; j < count; j++) for (int l = 0; l < lanes; l++) best[j][l] = low;
+  for (int64_t i = 0; i < n; i += 4) {
+    us_keys_$t v[4];
+    $T part[lanes][4];
+    $K key[4][lanes];
+    int full = i + 4 <= n;
+    for (int l = 0; l < lanes; l++) {
+      if (full) memcpy(part[l], row[l] + i, sizeof part[l]);
+      else for (int q = 0; q < 4; q++) part[l][q] = row[l][i + q < n ? i + q : n - 1];
+    }
+    for (int q = 0; q < 4; q++) for (int l = 0; l < lanes; l++) key[q][l] = us_key_$t(part[l][q]);
+    for (int q = 0; q < 4; q++) for (int l = 0; l < lanes; l++) key[q][l] = i + q < n ? key[q][l] : low;
+    memcpy(v, key, sizeof v);
+    for (int64_t j = 0; j < count; j++) {
+      us_keys_$t s = best[j];
+      for (int q = 0; q < 4; q++) {
+        us_keys_$t larger = s > v[q], high = (s & larger) | (v[q] & ~larger);
+        v[q] = (v[q] & larger) | (s & ~larger);
+        s = high;
+      }
+      best[j] = s;
+    }
+  }
+}
+//= us_threshold : f32 f64 i8 i16 i32 i64
+// The `count`-th largest key of a row, bit by bit: the largest number that `count` keys are not below.
+static $K us_threshold_$t(const $T *restrict values, int64_t count, int64_t n) {
+  $K found = ($K)(~(uint64_t)0 << ($b - 1));
+  for (int bit = $b - 1; bit >= 0; bit--) {
+    $K tried = ($K)((uint64_t)found + ((uint64_t)1 << bit));
+    int64_t above = 0;
+    for (int64_t i = 0; i < n; i++) above += us_key_$t(values[i]) >= tried;
+    found = above >= count ? tried : found;
+  }
+  return found;
+}
 //= us_topk_mask : f32 f64 i8 i16 i32 i64
-// mask[r, i] = whether values[r, i] is among the `count` largest of its row. Radix selection: no scratch, no branches on data order.
+// mask[r, i] = whether values[r, i] is among the `count` largest of its row.
 static void us_topk_mask_$t(uint8_t *restrict mask, const $T *restrict values, int64_t count, int64_t rows, int64_t n, int *failed, int number) {
+  enum { lanes = sizeof(us_keys_$t) / sizeof($K), few = 64 };
+  us_keys_$t best[few];
   if (count < 0 || count > n) {
     if (*failed == 0) *failed = number;
     count = count < 0 ? 0 : n;
   }
-  for (int64_t r = 0; r < rows; r++, values += n, mask += n) {
-    uint64_t prefix = 0, wanted = 0;  // ranks that agree with `prefix` in the bits of `wanted` are still candidates
-    int64_t left = count;
-    for (int shift = $b - 8; shift >= 0 && count > 0; shift -= 8) {
-      int64_t histogram[256] = {0};
-      for (int64_t i = 0; i < n; i++) {
-        uint64_t u = us_rank_$t(values[i]);
-        histogram[u >> shift & 255] += (u & wanted) == prefix;
-      }
-      int digit = 255;
-      while (histogram[digit] < left) left -= histogram[digit--];
-      prefix |= (uint64_t)digit << shift;
-      wanted |= (uint64_t)255 << shift;
+  if (count == 0) memset(mask, 0, rows * n);
+  int together = 0;
+  for (int64_t r = 0; r < rows && count > 0; r++, values += n, mask += n) {
+    int lane = r % lanes;
+    if (lane == 0) {  // the measured cost of a row bit by bit against that of lists for all lanes
+      int64_t group = rows - r < lanes ? rows - r : lanes;
+      together = count <= few && group * (n + 24) * (4 * $b / lanes) > n * (lanes + 10 + count);
+      if (together) us_few_threshold_$t(best, values, count, group, n);
     }
-    for (int64_t i = 0; i < n; i++) {
-      uint64_t u = us_rank_$t(values[i]);
-      int tie = u == prefix && left > 0;
-      mask[i] = count > 0 && (u > prefix || tie);
-      left -= tie;
+    $K limit = together ? best[count - 1][lane] : us_threshold_$t(values, count, n);
+    int64_t left = count;
+    for (int64_t i = 0; i < n; i++) left -= mask[i] = us_key_$t(values[i]) >= limit;
+    for (int64_t i = n; left < 0;) {  // more equal the limit than wanted: drop the last ones
+      int drop = us_key_$t(values[--i]) == limit;
+      mask[i] = mask[i] & !drop;
+      left += drop;
     }
   }
 }
 
 //= us_before : f32 f64 i8 i16 i32 i64
 static inline int us_before_$t(const $T *values, int64_t i, int64_t j, int descending) {
-  uint64_t a = us_rank_$t(values[i]), b = us_rank_$t(values[j]);
+  $K a = us_key_$t(values[i]), b = us_key_$t(values[j]);
   return a == b ? i < j : descending ? a > b : a < b;
 }
 //= us_order : f32 f64 i8 i16 i32 i64

@@ -39,10 +39,20 @@ class Integer:
     bits: int
 
 
+@dataclass(frozen=True)
+class Complex:
+    """A complex dtype: its NumPy type and the dtype of its parts."""
+
+    name: str
+    number: Any
+    part: Real
+
+
 REALS = {"f32": Real("f32", np.float32, np.int32, 23, 127), "f64": Real("f64", np.float64, np.int64, 52, 1023)}
 INTEGERS = {f"i{b}": Integer(f"i{b}", t, b) for b, t in ((8, np.int8), (16, np.int16), (32, np.int32), (64, np.int64))}
 BOOL = Integer("bool", np.bool_, 8)
-KINDS: dict[str, Real | Integer] = {**REALS, **INTEGERS, "bool": BOOL}
+COMPLEXES = {"c64": Complex("c64", np.complex64, REALS["f32"]), "c128": Complex("c128", np.complex128, REALS["f64"])}
+KINDS: dict[str, Real | Integer | Complex] = {**REALS, **INTEGERS, **COMPLEXES, "bool": BOOL}
 
 _plain: Any = types.unliteral
 
@@ -68,7 +78,7 @@ def helper(name: str, dtypes: str = "") -> Callable[[Callable[..., Any]], Callab
     def enter(maker: Callable[..., Any]) -> Callable[..., Any]:
         cached = lru_cache(maxsize=None)(maker)
         for dtype in dtypes.split():
-            FUNCTIONS[f"us_{name}_{dtype}"] = lambda dtype=dtype: cached(KINDS.get(dtype, dtype))  # type: ignore[misc]
+            FUNCTIONS[f"us_{name}_{dtype}"] = lambda dtype=dtype: cached(KINDS[dtype])  # type: ignore[misc]
         if not dtypes:
             FUNCTIONS[f"us_{name}"] = cached
         return cached

@@ -12,9 +12,20 @@ from typing import Any
 
 @lru_cache(maxsize=1)
 def _functions() -> dict[str, Any]:
-    from . import numba_bits, numba_integer, numba_math, numba_random, numba_real
+    from . import (
+        numba_bits,
+        numba_complex,
+        numba_integer,
+        numba_math,
+        numba_random,
+        numba_real,
+        numba_select,
+        numba_special,
+        numba_trig,
+    )
 
-    del numba_integer, numba_math, numba_random, numba_real  # importing them filled the table
+    families = numba_complex, numba_integer, numba_math, numba_random, numba_real, numba_select, numba_special, numba_trig
+    del families  # importing them filled the table
     return numba_bits.FUNCTIONS
 
 

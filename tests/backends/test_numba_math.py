@@ -36,6 +36,7 @@ class Row:
     low: float = -np.inf
     high: float = np.inf
     points: int = 20000
+    vector: tuple[str, ...] = ("f32", "f64")
 
 
 def sigmoid(x: Any) -> Any:
@@ -55,6 +56,9 @@ ROWS = [
     Row("sigmoid", lambda x: 1 / (1 + mp.exp(-x)), sigmoid, 2),
     Row("softplus", lambda x: mp.log1p(mp.exp(x)), softplus, 2),
     Row("erf", mp.erf, scipy.special.erf, 2, points=4000),
+    Row("sin", mp.sin, np.sin, 2, vector=("f32",)),
+    Row("cos", mp.cos, np.cos, 2, vector=("f32",)),
+    Row("tan", mp.tan, np.tan, 1, vector=("f32",)),
     Row("sqrt", mp.sqrt, np.sqrt, 0.5, low=0),
 ]
 BY_NAME = {r.name: r for r in ROWS}
@@ -117,12 +121,11 @@ has_avx2 = bool(llvmlite.binding.get_host_cpu_features().get("avx2", False))
 
 
 @pytest.mark.skipif(not has_avx2, reason="needs AVX2")
-@pytest.mark.parametrize("dtype", ["f32", "f64"])
-@pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.parametrize(("name", "dtype"), [(r.name, d) for r in ROWS for d in r.vector])
 def test_loops_are_vector_loops(name: str, dtype: str) -> None:
-    """Arithmetic on wide registers, and no call of a function of the C library."""
+    """Arithmetic on wide registers (f32 in part in double), and no call of a function of the C library."""
     text = assembly(f"us_{name}_{dtype}", [dtype, dtype])
-    assert re.search(rf"v(?:mul|fm\w+|sqrt)p{'s' if dtype == 'f32' else 'd'}\b.*%[yz]mm", text)
+    assert re.search(r"v(?:mul|fm\w+|sqrt)p[sd]\b.*%[yz]mm", text)
     assert not calls_library(text)
 
 
@@ -141,6 +144,36 @@ def test_a_call_of_the_library_is_seen() -> None:
 def scalar_loop(x, out):  # type: ignore[no-untyped-def]
     for i in range(out.size):
         out[i] = math.exp(x[i])
+
+
+def test_powers() -> None:
+    """Single precision goes through double, double to the C library; all pairs of special values as NumPy's."""
+    generator = np.random.default_rng(3)
+    for dtype in ("f32", "f64"):
+        some = np.concatenate([special(dtype), np.array([-1, 5, -5, 1e8], NUMPY[dtype])])
+        x, y = np.repeat(some, some.size), np.tile(some, some.size)
+        found = apply(f"us_pow_{dtype}", x, y)
+        with np.errstate(all="ignore"):
+            wanted = np.power(x, y)
+            near = np.abs(found - wanted) <= np.spacing(np.abs(wanted))
+        good = same(found, wanted) | near
+        assert good.all(), (x[~good], y[~good], found[~good], wanted[~good])
+    x = np.exp(generator.normal(size=2**20) * 3).astype(np.float32)
+    y = (generator.normal(size=2**20) * 8).astype(np.float32)
+    found = apply("us_pow_f32", x, y)
+    with np.errstate(over="ignore", under="ignore"):
+        wanted = x.astype(np.float64) ** y.astype(np.float64)
+        finite = np.isfinite(wanted.astype(np.float32))
+    assert np.array_equal(np.isfinite(found), finite)
+    assert ulps(found[finite], wanted[finite]).max() <= 1
+
+
+@pytest.mark.skipif(not has_avx2, reason="needs AVX2")
+def test_powers_are_vector_loops() -> None:
+    """No call of the C library's."""
+    text = assembly("us_pow_f32", ["f32", "f32", "f32"])
+    assert not calls_library(text)
+    assert re.search(r"vfm\w+pd\b.*%[yz]mm", text)
 
 
 def test_unknown_names() -> None:

@@ -51,6 +51,27 @@ def test_topk_mask(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_topk_mask_of_many_rows_and_long_rows(dtype: str) -> None:
+    """Lists for many rows at once with a rest of rows, and one row bit by bit."""
+    numerics = lookup("topk_mask").numerics
+    assert numerics is not None
+    for count_of_rows, n, counts in [(37, 70, (1, 6, 64, 65, 70)), (2, 301, (3, 64, 200))]:
+        x = rows(dtype, count_of_rows, n)
+        call = LibraryCall("topk_mask", (whole("mask", "bool"),), (whole("x", dtype), whole("count", "i32")),
+                           (index(count_of_rows), index(n)))  # fmt: skip
+        arrays = [
+            array("x", dtype, count_of_rows, n),
+            array("count", "i32"),
+            array("mask", "bool", count_of_rows, n, scope="output"),
+        ]
+        f = function("mask_of_rows", arrays, call)
+        for count in counts:
+            number, found = torch.tensor(count, dtype=torch.int32), torch.empty(count_of_rows, n, dtype=torch.bool)
+            run(f, [x, number], [found])
+            assert torch.equal(found, numerics(torch, {"axis": -1}, x, number.expand(count_of_rows))), (n, count)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("count", [0, 1, 5, 40])
 def test_topk(dtype: str, count: int) -> None:
     """Values, positions and mask."""
