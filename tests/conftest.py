@@ -1,10 +1,14 @@
-"""What every test may use: the two markers, golden files, a seeded generator, the programs of the language page."""
+"""What every test may use: the two markers, golden files, the programs of the language page. At the end of a run: what the random
+programs covered."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # Before anything imports torch or the library. Passive waiting: the test processes share the cores.
 os.environ.setdefault("UNSPOOL_VERIFY", "1")
@@ -40,6 +44,42 @@ def _has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+# -- what the random programs covered: each process counts, the one that reports adds up ------------------------------
+
+_COVERED: dict[str, Counter[str]] = {"ops": Counter(), "transformations": Counter()}
+
+
+def _count() -> dict[str, dict[str, int]]:
+    helpers = sys.modules.get("tests.helpers")
+    return {} if helpers is None else {"ops": dict(helpers.USED), "transformations": dict(helpers.STEPS)}
+
+
+def _add(counts: dict[str, dict[str, int]]) -> None:
+    for name, found in counts.items():
+        _COVERED[name].update(found)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output = getattr(session.config, "workeroutput", None)
+    if output is None:
+        _add(_count())
+    else:
+        output["covered"] = _count()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    _add(getattr(node, "workeroutput", {}).get("covered", {}))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    programs = _COVERED["transformations"].pop("programs", 0)
+    if programs:
+        terminalreporter.write_line(f"{programs} random programs compiled and compared with the interpreter")
+        for name, found in _COVERED.items():
+            terminalreporter.write_line(f"  {name}: " + ", ".join(f"{n} {c}" for n, c in sorted(found.items())))
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """Random graphs for property tests: elementwise with broadcasting, views, updates, reductions, contractions, scans,
 branches and loops with indices, descending and triangular ones too.
 
-Values stay bounded, so that float32 and reordering show only rounding. ``USED`` counts the ops drawn.
+Values stay bounded, so that float32 and reordering show only rounding. ``USED`` counts the ops drawn, ``STEPS`` programs compiled
+and the transformations applied to them; conftest.py prints both at the end of a run.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from unspool.compiler.graph.graph import Builder, Graph, LoopBody, Value, walk
 from unspool.compiler.graph.types import At, Range, Size, Type
 
 USED: Counter[str] = Counter()
+STEPS: Counter[str] = Counter()
 SIZES = {"n": 5, "m": 4, "K": 3}
 _SHAPES = [(), ("n",), ("m",), ("m", "n"), ("n", "n"), ("K",)]
 _SMOOTH = ["tanh", "sin", "cos", "sigmoid", "softplus", "neg"]
