@@ -306,7 +306,7 @@ class BlockReader(ExpressionReader):
                     return s.ConstraintExpr(span, s.Name(span, text), ())
                 case ast.Call(func=ast.Name(id=text) as function, args=args, keywords=[]):
                     return s.ConstraintExpr(span, s.Name(self.span(function), text), tuple(map(self.expr, args)))
-            self.fault("US0503", f"{ast.unparse(written)} is no constraint", written, '"interval(0, 1)"')
+            self.fault("US0503", f"{self.shown(written)} is no constraint", written, '"interval(0, 1)"')
 
         if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
             self.fault("US0404", "a constraint is a string", node, 'constraint="positive"')

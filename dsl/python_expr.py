@@ -123,25 +123,35 @@ class ExpressionReader:
 
     def resolve(self, node: ast.expr) -> Any:
         """The Python object that a name or path means, MISSING for a name that is not bound, None for what the program binds."""
-        if self._place is not None:
+        attributes: list[ast.Attribute] = []
+        while isinstance(node, ast.Attribute):
+            attributes.append(node)
+            node = node.value
+        if self._place is not None or not isinstance(node, ast.Name) or node.id in self.bound or node.id == self.own:
             return None
-        if isinstance(node, ast.Name):
-            return None if node.id in self.bound or node.id == self.own else self.names.find(node.id)
-        if not isinstance(node, ast.Attribute):
-            return None
-        base = self.resolve(node.value)
-        if not is_namespace(base):
-            return None
+        found = self.names.find(node.id)
+        for attribute in reversed(attributes):
+            if not is_namespace(found):
+                return None
+            found = self._member(found, attribute)
+        return found
+
+    def _member(self, base: Any, node: ast.Attribute) -> Any:
         try:
             found = member(base, node.attr)
         except Exception as error:  # what a module or an import in it raises is told, at its place
             self.fault("US0701", f"{path_of(node)} cannot be had from Python: {type(error).__name__}: {error}", node)
         if found is MISSING:
-            known = dir(base)
-            close = get_close_matches(node.attr, known, 1, 0.6)
+            close = get_close_matches(node.attr, dir(base), 1, 0.6)
             code = "US0602" if isinstance(base, Program) else "US0201"
             self.fault(code, f"{path_of(node.value)} has no {node.attr}", self._attribute(node), close[0] if close else None)
         return found
+
+    def shown(self, node: ast.AST) -> str:
+        """The text of a node, of its first line at most."""
+        span = self.span(node)
+        line = span.source.line(span.line)
+        return line[span.column - 1 : span.end_column - 1] if span.line == span.end_line else line[span.column - 1 :]
 
     def _attribute(self, node: ast.Attribute) -> Span:
         whole = self.span(node)
@@ -361,7 +371,7 @@ class ExpressionReader:
         if isinstance(node, ast.Attribute) and self._place is not None:  # us.real in a string
             return self.name(node.attr, self._attribute(node))
         hint = {int: "us.i64", float: "us.real"}.get(value) if isinstance(value, type) else None
-        self.fault("US0509", f"{ast.unparse(node)} is no type", node, hint or 'for example us.real["m", "n"]')
+        self.fault("US0509", f"{self.shown(node)} is no type", node, hint or 'for example us.real["m", "n"]')
 
     def _note(self, note: words.TypeNote, span: Span) -> s.TypeExpr:
         sizes: list[s.Expr] = []

@@ -155,6 +155,8 @@ def _hint(value: Callable[..., Any], last: str) -> str:
 
 def path_of(node: ast.expr) -> str:
     """``np.linalg.norm`` as text."""
-    if isinstance(node, ast.Attribute):
-        return f"{path_of(node.value)}.{node.attr}"
-    return node.id if isinstance(node, ast.Name) else "this"
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id if isinstance(node, ast.Name) else "this", *reversed(parts)])

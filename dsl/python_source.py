@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import linecache
 import re
 import warnings
 from dataclasses import dataclass
@@ -50,10 +51,13 @@ class PythonSource:
 def read_function(function: FunctionType) -> PythonSource:
     """The source of a function, from its file or from where a notebook keeps it. Raises ProgramError if there is none."""
     code = function.__code__
-    try:
-        lines, _ = inspect.findsource(function)
-    except (OSError, TypeError, IndexError):
-        lines = []
+    linecache.checkcache(code.co_filename)
+    lines = linecache.getlines(code.co_filename, function.__globals__)
+    if not lines:
+        try:
+            lines, _ = inspect.findsource(function)  # where Python itself keeps it, as for the text of `python -c`
+        except (OSError, TypeError):
+            lines = []
     source = Source(code.co_filename, "".join(lines))
     node = _definition(lines, code.co_firstlineno) if lines else None
     if isinstance(node, ast.AsyncFunctionDef):

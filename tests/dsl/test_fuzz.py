@@ -166,18 +166,29 @@ def outcome(text: str) -> str:
     return "ok"
 
 
-def test_mutated_programs() -> None:
-    rng = random.Random(2024)
+def fuzz(count: int, seed: int) -> Counter[str]:
+    """Outcomes of mutated programs. Fails for an exception that is no diagnostic, and for a program that takes long."""
+    rng = random.Random(seed)
     seen: Counter[str] = Counter()
     slowest = 0.0
-    for _ in range(2000):
+    for _ in range(count):
         text = rng.choice((mutate, retype))(rng.choice(CORPUS), rng)
         start = time.process_time()
         seen[outcome(text)] += 1
         slowest = max(slowest, time.process_time() - start)
-    print(f"2000 mutated programs: {dict(sorted(seen.items()))}; slowest {slowest:.2f} s")
+    print(f"\n{count} mutated programs: {dict(sorted(seen.items()))}; slowest {slowest:.2f} s")
     assert slowest < 5
-    assert len(seen) > 30
+    return seen
+
+
+def test_mutated_programs() -> None:
+    assert len(fuzz(2000, 2024)) > 30
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(10))
+def test_many_mutated_programs(part: int) -> None:
+    assert len(fuzz(5_000, part)) > 30
 
 
 def test_random_bytes(tmp_path: Path) -> None:
