@@ -136,6 +136,38 @@ def build(source: str, name: str) -> Built:
         return made
 
 
+def object_code(source: str, name: str) -> bytes:
+    """The bytes of the shared object of a source, built unless the cache has it; they are what the cache wrote."""
+    for _ in range(2):
+        path = build(source, name).path
+        try:
+            binary = path.read_bytes()
+        except OSError:
+            binary = b""
+        if path.stem.endswith(f"-{_digest(binary)}"):
+            return binary
+        forget()  # the file was removed or damaged while its code is loaded: once more
+    raise CompileError(f"the compiled kernel {name} cannot be read back from {path}")
+
+
+def load_object(binary: bytes, name: str) -> Built:
+    """The functions of a shared object that was built before. Raises CompileError if it does not load here."""
+    reason = "it has not the functions of a kernel"
+    for place in (_private_folder(), options.current.cache):
+        if place is None:
+            continue
+        try:
+            path = _write(binary, place, "stored")
+            ctypes.CDLL(str(path))
+        except OSError as error:  # nothing may be executed there, or a library is missing
+            reason = str(error)
+            continue
+        found = _load(path, name)
+        if found is not None:
+            return found
+    raise CompileError(f"its shared object does not load: {reason}")
+
+
 def forget() -> None:
     """Drop the kernels held in memory, so that the next build looks on disk."""
     with _lock:

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from os import PathLike
 from typing import Any
 
 from ..compiler.diagnostics import CompileError, DataError
@@ -59,6 +60,28 @@ class Kernel:
             sizes=self._sizes,
             modules={**self._modules, **{n: named[n] for n in modules}},
             dtype=self._dtype,
+        )
+
+    def save(self, path: str | PathLike[str], *, backward: bool = False) -> None:
+        """Write a kernel file that ``us.load_kernel`` reads: it runs without a compiler, on processors that have this one's instructions.
+
+        With ``backward`` the file also has the backward kernels: in the parameters, in the inputs of a call, and in all inputs.
+        Values of parameters that ``compile`` was given are stored, learned operators are not. Raises CompileError for
+        what is no native code (target interpreter) and DataError if the file cannot be written; there is no partial file then.
+        """
+        from .artifact import save_kernel
+
+        save_kernel(
+            path,
+            self._routine,
+            self._plan,
+            real=self._dtype,
+            sizes=self._binding.sizes,
+            fixed=self._sizes,
+            iterations=self._iterations,
+            lead=self.lead,
+            params=self._params,
+            backward=backward,
         )
 
     @property
@@ -127,7 +150,8 @@ class Kernel:
             yield f"kernel {name}: {len(c.nest.statements)} statements, about {c.work:.3g} additions per problem{counts}"
             if c.tree.tile is not None:
                 yield f"  a second body runs tiles of {c.tree.tile.size} problems side by side"
-            yield f"  compiled in {seconds:.2f} s: " + ", ".join(f"{stage} {1e3 * t:.0f} ms" for stage, t in c.times)
+            spent = ", ".join(f"{stage} {1e3 * t:.0f} ms" for stage, t in c.times)
+            yield f"  compiled in {seconds:.2f} s: {spent}" if spent else "  from a kernel file"
             yield "  schedule: " + (c.schedule.replace("\n", "\n            ") or "program order")
 
     def _joined(self, comment: str, parts: list[tuple[str, str]]) -> str:

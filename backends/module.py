@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -325,6 +326,38 @@ class Layer(Values):
         )
         made.assign(**{n: _extended(values[n], v.clone(), extend) for n, v in made.values().items()})
         return made.train(self.training)
+
+    def parameters_by_name(self) -> dict[str, nn.Parameter]:
+        """The stored parameters by the names that the program gives them."""
+        return {p.name: self.get_parameter(f"{path}.{attribute}" if path else attribute) for p, path, attribute in self.declared()}
+
+    def save(self, path: str | PathLike[str], *, shapes: Mapping[str, int] | None = None, backward: bool = False) -> None:
+        """Write a kernel file with this layer: its kernels, given inputs and parameters. ``us.load_kernel`` reads it.
+
+        ``shapes`` has the sizes that no given input binds. With ``backward`` the loaded layer can be trained, too. Learned
+        operators are not stored. Raises as :meth:`.kernel.Kernel.save`, and DataError naming a size that is missing.
+        """
+        from .artifact import save_layer
+        from .kernel import complete
+
+        real = DTYPE_NAMES[self._like.dtype]
+        known = {n: s for n, s in self._binding.sizes.items() if n not in self._counts}
+        binding = complete(self._routine, self._counts, {**known, **(shapes or {})})
+        check_where(self._routine.algorithm.name, self._routine.algorithm.where, binding)
+        stored = self.parameters_by_name()
+        save_layer(
+            path,
+            self._routine,
+            self._routine.main.plan(real, binding.sizes),
+            real=real,
+            sizes=binding.sizes,
+            counts=self._counts,
+            given={n: self._fetch(b) for n, b in self._given.items()},
+            stored=dict(stored),
+            frozen=[n for n, p in stored.items() if not p.requires_grad],
+            training=self.training,
+            backward=backward,
+        )
 
     def extra_repr(self) -> str:
         """The algorithm, what is fixed, and how it runs."""

@@ -118,9 +118,15 @@ def run(
 def compile_(
     program: Program,
     emit: Annotated[
-        str, typer.Option("--emit", help="What to show: graph, loops, schedule, c, asm, explain; several by commas.")
-    ] = "c",
-    out: Annotated[Path | None, typer.Option("--out", "-o", file_okay=False, help="A folder to write files to.")] = None,
+        str | None,
+        typer.Option(
+            "--emit", help="What to show: graph, loops, schedule, c, asm, explain; several by commas.", show_default="c"
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="A folder to write these to, or a kernel file, x.usk, for us.load_kernel.")
+    ] = None,
+    gradients: Annotated[bool, typer.Option("--gradients", help="The kernel file has the backward kernels, too.")] = False,
     size: Sizes = None,
     batch: Batch = "",
     counts: Counts = None,
@@ -128,12 +134,18 @@ def compile_(
     *,
     flags: dict[str, Any],
 ) -> None:
-    """Compile an algorithm and show the stages: the graph, the loops, the schedule, the source."""
+    """Compile an algorithm: show the stages (the graph, the loops, the schedule, the source), or write a kernel file."""
     stages = {"graph": ".graph", "loops": ".loops", "schedule": ".schedule", "c": ".c", "asm": ".s", "explain": ".txt"}
-    wanted = [w.strip() for w in emit.split(",")]
+    saved = out if out is not None and out.suffix == ".usk" else None
+    folder = None if saved else out
+    wanted = [w.strip() for w in (emit or ("" if saved else "c")).split(",") if w.strip()]
     unknown = [w for w in wanted if w not in stages]
     if unknown:
         raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(stages)}", param_hint="--emit")
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise typer.BadParameter(f"{folder} is no folder, and no kernel file (x.usk)", param_hint="--out")
+    if gradients and not saved:
+        raise typer.BadParameter("they go into a kernel file: -o x.usk", param_hint="--gradients")
     from .session import compile_kernel
 
     with _reported():
@@ -146,12 +158,15 @@ def compile_(
             plain = stage == "c" and flags["schedule"] == PROGRAM_ORDER
             name = "plain" if plain else "source" if stage == "c" else stage
             text = kernel.explain() if stage == "explain" else getattr(kernel, name)
-            if out is None:
+            if folder is None:
                 print(text)
                 continue
-            path = out / (handle.algorithm.name + stages[stage])
+            path = folder / (handle.algorithm.name + stages[stage])
             _write(path, text.rstrip("\n") + "\n")
             print(f"wrote {path}")
+        if saved:
+            kernel.save(saved, backward=gradients)
+            print(f"wrote {saved}")
 
 
 @app.command()

@@ -24,6 +24,7 @@ FOLDERS = ("unspool", "stdlib", "dsl", "backends", "compiler")
 FLOORS = {
     "compiler/diagnostics.py": 0,
     "compiler/options.py": 0,
+    "compiler/version.py": 0,
     "compiler/target.py": 1,
     "compiler/stages.py": 1,
     "compiler/graph/": 2,

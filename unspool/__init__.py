@@ -10,12 +10,13 @@ from importlib import import_module as _import_module  # noqa: E402
 from typing import TYPE_CHECKING  # noqa: E402
 from typing import Any as _Any  # noqa: E402
 
-__version__ = "0.1.0"
+from .compiler.version import VERSION as __version__  # noqa: E402
 
 #: Public names and the modules they come from, loaded on first use: `import unspool` is cheap.
 _PUBLIC = {
     "load": "dsl.api",
     "loads": "dsl.api",
+    "load_kernel": "backends.artifact",
     "Program": "dsl.api",
     "algorithm": "dsl.decorator",
     "fn": "dsl.decorator",
@@ -33,6 +34,7 @@ __all__ = [*sorted(_PUBLIC), "__version__"]
 
 if TYPE_CHECKING:
     from . import stdlib as stdlib
+    from .backends.artifact import load_kernel as load_kernel
     from .backends.module import Layer as Layer
     from .compiler import options as options
     from .compiler.diagnostics import CompileError as CompileError

@@ -1,0 +1,162 @@
+"""Plans of kernels that come from a file: they run what is stored, and say so where something else is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..compiler.diagnostics import CompileError, DataError
+from ..compiler.driver import Compiled
+from ..compiler.graph.algorithm import Algorithm
+from ..compiler.graph.graph import Graph, Node, Value
+from ..compiler.graph.ops.common import torch_dtype
+from ..compiler.graph.types import Type
+from ..compiler.target import Capabilities
+from .call import Routine
+from .execute import KernelPlan
+from .executor import Executor, Plan, Settings
+
+
+@dataclass(frozen=True)
+class StoredTarget:
+    """The target of kernels from a file: it makes no others."""
+
+    name: str
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Nothing can be made."""
+        return Capabilities(0, frozenset())
+
+    def supports(self, dtype: str) -> bool:
+        """No dtype: nothing is compiled."""
+        return False
+
+    def emit(self, function: Any) -> str:
+        """Raises CompileError."""
+        raise CompileError("a kernel file holds finished kernels; others are compiled from the program")
+
+    def build(self, function: Any) -> Any:
+        """Raises CompileError."""
+        self.emit(function)
+
+
+def interface(name: str, inputs: Sequence[Value], results: Sequence[Type]) -> Graph:
+    """A graph that only has types: inputs, and one node that makes the results."""
+    outputs = tuple(Value(f"result_{n}", t) for n, t in enumerate(results))
+    return Graph(name, tuple(inputs), (Node("stored", (), outputs),), tuple(v.name for v in outputs))
+
+
+class StoredPlan(KernelPlan):
+    """A kernel from a file, with the gradients that are stored: for each, the inputs it is in, and its plan.
+
+    A stored gradient takes a cotangent for every differentiable result.
+    """
+
+    def __init__(
+        self, graph: Graph, compiled: Compiled | None, gradients: Sequence[tuple[tuple[int, ...], StoredPlan]] = (), *,
+        strict: bool, accumulate: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(graph, compiled, strict=strict, accumulate=accumulate)
+        self.gradients = sorted(gradients, key=lambda g: len(g[0]))
+        self._derived_one = accumulate  # itself a gradient
+
+    def adjoint(self, wrt: tuple[int, ...], given: tuple[bool, ...]) -> KernelPlan:
+        """The smallest stored gradient that has inputs ``wrt``. Raises DataError if there is none."""
+        found = self._derived.get((wrt, given))
+        if found is None:
+            stored = next(((w, p) for w, p in self.gradients if set(wrt) <= set(w)), None)
+            if stored is None:
+                names = ", ".join(self.graph.inputs[i].name for i in wrt)
+                if self._derived_one:
+                    raise DataError("a kernel file holds no derivatives of gradients: compile the program for them")
+                raise DataError(f"the kernel file of {self.graph.name} holds no gradient in {names}: save it with backward=True")
+            passed = [True] * len(self.graph.inputs) + [g for g, d in zip(given, self.differentiable, strict=True) if d]
+            found = _Part(stored[1], passed, [stored[0].index(i) for i in wrt])
+            self._derived[wrt, given] = found
+        return found
+
+    def tangent(self, wrt: tuple[int, ...]) -> KernelPlan:
+        """Raises DataError: forward derivatives are not stored."""
+        raise DataError(f"the kernel file of {self.graph.name} holds no forward-mode derivative: compile the program instead")
+
+
+class _Part(StoredPlan):
+    """A stored kernel, called without some of its inputs, which are zero, for some of its results."""
+
+    def __init__(self, whole: StoredPlan, passed: Sequence[bool], results: Sequence[int]) -> None:
+        inputs = [v for v, use in zip(whole.graph.inputs, passed, strict=True) if use]
+        types = whole.graph.result_types
+        super().__init__(
+            interface(whole.graph.name, inputs, [types[i] for i in results]), None, strict=whole.strict, accumulate=True
+        )
+        self.names = whole.names
+        self._whole, self._passed, self._results = whole, list(passed), list(results)
+
+    def run(
+        self, tensors: Sequence[Tensor], batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], own: Sequence[bool]
+    ) -> list[Tensor]:
+        """The chosen results; the others are summed over the problems, and dropped."""
+        whole = self._whole
+        operands, flags = [], []
+        came = iter(zip(tensors, batched, strict=True))
+        for v, use in zip(whole.graph.inputs, self._passed, strict=True):
+            if use:
+                x, flag = next(came)
+            else:
+                x, flag = torch.zeros([s.evaluate(sizes) for s in v.type.shape], dtype=torch_dtype(torch, v.type.dtype)), False
+            operands.append(x)
+            flags.append(flag)
+        wanted = [False] * len(whole.dtypes)
+        for i, mine in zip(self._results, own, strict=True):
+            wanted[i] = mine
+        found = whole.run(operands, flags, batch, sizes, wanted)
+        return [found[i] for i in self._results]
+
+
+class StoredExecutor(Executor):
+    """The executor of an algorithm from a file: it has one plan, for one precision and one set of sizes."""
+
+    def __init__(self, graph: Graph, iterations: Sequence[str], settings: Settings, real: str, sizes: Mapping[str, int], plan: Plan) -> None:  # fmt: skip
+        super().__init__(graph, iterations, settings)
+        self._real, self._sizes, self._plan = real, dict(sizes), plan
+
+    def plan(self, real: str, sizes: Mapping[str, int], trace: tuple[str, ...] = ()) -> Plan:
+        """The stored plan. Raises DataError where it was compiled for something else."""
+        name = self.graph.name
+        if trace:
+            raise DataError(
+                f"the kernel file of {name} holds no kernel that traces {', '.join(trace)}: build the program instead"
+            )
+        if real != self._real:
+            raise DataError(f"the kernel file of {name} was compiled for {self._real}, not for {real}: compile the program again")
+        _, names = self._variant(())
+        for n in names:
+            if sizes[n] != self._sizes[n]:
+                raise DataError(
+                    f"the kernel file of {name} was compiled for {n} = {self._sizes[n]}, not {sizes[n]}: compile the program again"
+                )
+        return self._plan
+
+
+class StoredRoutine(Routine):
+    """An algorithm from a file. Its objective, if it has one, is run by the interpreter. ``data`` are the bytes of the file."""
+
+    def __init__(
+        self, algorithm: Algorithm, settings: Settings, real: str, sizes: Mapping[str, int], plan: Plan, data: bytes
+    ) -> None:
+        super().__init__(algorithm, settings)
+        counts = tuple(self.iterations)
+        self.main = StoredExecutor(algorithm.graph, counts, settings, real, sizes, plan)
+        if algorithm.objective is not None:
+            self._objective = Executor(algorithm.objective, counts, Settings("interpreter"))
+        self._data = data
+
+    def __reduce__(self) -> Any:
+        from .artifact import routine
+
+        return routine, (self._data,)
