@@ -23,7 +23,7 @@ from ..compiler.graph.graph import walk
 from ..compiler.graph.ops.common import torch_dtype
 from ..compiler.graph.text import print_graph
 from ..compiler.loops.text import parse_nest, print_nest
-from ..compiler.loops.tree import Block, Function
+from ..compiler.loops.tree_text import parse_tree, print_tree
 from ..compiler.version import VERSION
 from . import artifact_machine, constraints
 from .artifact_file import pack, read, unpack, write
@@ -103,7 +103,6 @@ class _Writer:
         self.entries[f"{base}.so"] = object_code(compiled.source, compiled.tree.name)
         return {
             "name": name,
-            "function": compiled.tree.name,
             "integers": list(compiled.integers),
             "checks": list(compiled.kernel.checks),
             "work": compiled.work,
@@ -115,6 +114,7 @@ class _Writer:
             "graph": self.text(f"{base}.graph", print_graph(compiled.graph)),
             "loops": self.text(f"{base}.loops", print_nest(compiled.nest)),
             "tile": None if compiled.tile is None else self.text(f"{base}_tile.loops", print_nest(compiled.tile)),
+            "tree": self.text(f"{base}.tree", print_tree(compiled.tree)),
             "schedule": self.text(f"{base}.schedule", compiled.schedule),
             "gradients": [],
         }
@@ -274,11 +274,14 @@ class _File:
         results = [read_type(t) for t in found["results"]]
         checks = [str(c) for c in found["checks"]]
         integers = tuple(str(i) for i in found["integers"])
+        tree = parse_tree(self.text(found["tree"]))
+        if len(tree.integers) != len(integers):
+            raise ValueError(f"the kernel {found['name']} and its loop tree differ in integers")
         compiled = Compiled(
             graph=read_graph(self.text(found["graph"])),
             nest=parse_nest(self.text(found["loops"])),
             schedule=self.text(found["schedule"]),
-            tree=Function(found["function"], integers, (), Block(())),
+            tree=tree,
             source=self.text(found["source"]),
             target=StoredTarget("c"),
             work=float(found["work"]),
@@ -289,7 +292,7 @@ class _File:
             raise ValueError(f"the kernel {found['name']} and its graph differ in types")
         compiled.integers = integers
         try:
-            built = load_object(self.entries[found["object"]], found["function"])
+            built = load_object(self.entries[found["object"]], tree.name)
         except CompileError as error:
             raise DataError(f"{self.name} cannot be used here: {error}") from None
         compiled.kernel = BuiltKernel(built, len(inputs) + len(results), len(integers), checks)

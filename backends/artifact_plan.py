@@ -40,7 +40,7 @@ class StoredTarget:
         """Raises CompileError."""
         raise CompileError("a kernel file holds finished kernels; others are compiled from the program")
 
-    def build(self, function: Any) -> Any:
+    def build(self, function: Any, source: str) -> Any:
         """Raises CompileError."""
         self.emit(function)
 
@@ -134,7 +134,7 @@ class StoredExecutor(Executor):
             )
         if real != self._real:
             raise DataError(f"the kernel file of {name} was compiled for {self._real}, not for {real}: compile the program again")
-        _, names = self._variant(())
+        _, names = self.variant(())
         for n in names:
             if sizes[n] != self._sizes[n]:
                 raise DataError(
