@@ -142,11 +142,19 @@ def _math(name: str, arity: int) -> Any:
 
         return unary
 
-    @operation
-    def binary(_context: Any, x: Any, y: Any) -> Any:
-        return x(x, x), codegen
+    if arity == 2:
 
-    return binary
+        @operation
+        def binary(_context: Any, x: Any, y: Any) -> Any:
+            return x(x, x), codegen
+
+        return binary
+
+    @operation
+    def ternary(_context: Any, x: Any, y: Any, z: Any) -> Any:
+        return x(x, x, x), codegen
+
+    return ternary
 
 
 absolute = _math("llvm.fabs", 1)
@@ -155,6 +163,7 @@ round_down = _math("llvm.floor", 1)
 round_up = _math("llvm.ceil", 1)
 round_even = _math("llvm.rint", 1)
 with_sign = _math("llvm.copysign", 2)
+exact_fma = _math("llvm.fma", 3)  # rounded once on every machine, if by a slow call
 
 
 def _multiply_add(context: Any, builder: Any, a: Any, b: Any, c: Any) -> Any:
