@@ -171,9 +171,7 @@ def compile_(
 
 @app.command()
 def fmt(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILES", help="Programs, folders of programs, or - for standard input.")
-    ],
+    files: Annotated[list[Path], typer.Argument(metavar="FILES", help="Programs, folders of programs, or - for standard input.")],
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 1 if a file would change.")] = False,
     diff: Annotated[bool, typer.Option("--diff", help="Write nothing; show what would change.")] = False,
 ) -> None:

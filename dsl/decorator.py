@@ -6,10 +6,11 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import FunctionType
 from typing import Any, TypeVar, overload
 
-from ..compiler.diagnostics import DataError, ProgramError
+from ..compiler.diagnostics import DataError, Diagnostic, ProgramError
 from . import syntax as s
 from .api import AlgorithmHandle
 from .check import check_file
@@ -68,7 +69,7 @@ def _algorithm(function: Callable[..., Any], where: str, around: Mapping[str, An
     scope = _scope(python, reader, read)
     lowered, found = lower_algorithm(scope, read)
     if found or lowered is None:
-        raise ProgramError(in_order(python.source, found))
+        raise ProgramError(in_order(python.source, [_hinted(d, python) for d in found]))
     return _dressed(AlgorithmHandle(lowered, (read, scope)), plain)
 
 
@@ -96,6 +97,14 @@ def _scope(python: PythonSource, reader: BlockReader, read: s.Fn | s.AlgorithmDe
     if found:
         raise ProgramError(in_order(python.source, found))
     return scope
+
+
+def _hinted(diagnostic: Diagnostic, python: PythonSource) -> Diagnostic:
+    """An unknown name of the function itself may stand further down in its file."""
+    span = diagnostic.span
+    if diagnostic.code != "US0201" or diagnostic.suggestion or span is None or span.source != python.source:
+        return diagnostic
+    return replace(diagnostic, suggestion="what a function uses stands above it, a fn with @us.fn")
 
 
 def _dressed(handle: Handle, function: FunctionType) -> Handle:

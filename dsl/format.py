@@ -78,7 +78,13 @@ def _between(above: Line | None, gap: Gap, line: Line | None, columns: dict[int,
         items.append((low, gap.blank, ""))
     if items and (above is None or above.block):
         items[0] = (items[0][0], 0, items[0][2])
-    elif above is not None and line is not None and low == 0 and _set_apart(above, line) and not any(blank for _, blank, _ in items):
+    elif (
+        above is not None
+        and line is not None
+        and low == 0
+        and _set_apart(above, line)
+        and not any(blank for _, blank, _ in items)
+    ):
         first = next(n for n, item in enumerate(items) if item[0] == 0)
         items[first] = (0, 1, items[first][2])
     for at, blank, shown in items:

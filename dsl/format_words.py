@@ -24,7 +24,14 @@ _ATOMS = frozenset(
 )  # fmt: skip
 _OWN_BRACKETS = frozenset(["parenthesis", "parenthesis_tuple", "empty_tuple", "array", "list_display", "result"])
 #: Where a tuple needs no parentheses, and what may be put in parentheses to break it: rule -> positions in it.
-_BARE_TUPLES = {"assign": (0, 2), "typed_assign": (4,), "augment": (2,), "return_line": (1,), "fn_expression": (1,), "expression": (0,)}
+_BARE_TUPLES = {
+    "assign": (0, 2),
+    "typed_assign": (4,),
+    "augment": (2,),
+    "return_line": (1,),
+    "fn_expression": (1,),
+    "expression": (0,),
+}
 _VALUES = {
     "assign": (2,), "typed_assign": (4,), "augment": (2,), "return_line": (1,), "fn_expression": (1,), "iterations": (3,),
     "param": (8,), "assert_line": (1,), "if_block": (1,), "elif_branch": (1,), "until": (1,),

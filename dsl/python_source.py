@@ -6,6 +6,7 @@ import ast
 import inspect
 import linecache
 import re
+import sys
 import warnings
 from dataclasses import dataclass
 from types import FunctionType
@@ -58,7 +59,7 @@ def read_function(function: FunctionType) -> PythonSource:
             lines, _ = inspect.findsource(function)  # where Python itself keeps it, as for the text of `python -c`
         except (OSError, TypeError):
             lines = []
-    source = Source(code.co_filename, "".join(lines))
+    source = Source(code.co_filename, sys.intern("".join(lines)))  # one text for all functions of a file, pickled once
     node = _definition(lines, code.co_firstlineno) if lines else None
     if isinstance(node, ast.AsyncFunctionDef):
         at = Span(source, node.lineno, node.col_offset + 1, node.lineno, node.col_offset + 6)

@@ -30,7 +30,10 @@ _PUBLIC = {
 }
 _MODULES = ("options", "stdlib")
 
-__all__ = [*sorted(_PUBLIC), "__version__"]
+#: Words of the language that a star import brings; the others would hide functions of Python, such as ``sum``.
+_WORDS = ("given", "iterations", "key", "module", "objective", "param")
+
+__all__ = [*sorted((*_PUBLIC, *_WORDS)), "__version__"]
 
 if TYPE_CHECKING:
     from . import stdlib as stdlib

@@ -166,7 +166,9 @@ def _fn_block(rng: Random) -> str:
 def _algorithm(rng: Random) -> str:
     inputs = ", ".join(f"{rng.choice(['', 'given '])}{_name(rng)}: real[{_size(rng)}]" for _ in range(rng.randint(0, 7)))
     where = rng.choice(["", f" where ({expression(rng, 1)}), n >= 2"])
-    return f"algorithm {_name(rng)}({inputs}) -> {rng.choice(['real', '(real[n])', '(real, i32[n, m],)'])}{where}:{_block(rng, 3)}"
+    return (
+        f"algorithm {_name(rng)}({inputs}) -> {rng.choice(['real', '(real[n])', '(real, i32[n, m],)'])}{where}:{_block(rng, 3)}"
+    )
 
 
 def _block(rng: Random, depth: int) -> str:

@@ -22,14 +22,19 @@ import torch
 import unspool as renamed
 import unspool as us
 from tests.dsl import embedded_programs
+from tests.dsl.python_text import execute
 from unspool import norm2, real
 from unspool import zeros as nothing
 from unspool.compiler.diagnostics import UnspoolError
 from unspool.compiler.graph.algorithm import Algorithm
 from unspool.compiler.graph.text import print_graph
+from unspool.dsl import syntax as s
 from unspool.dsl import words
 from unspool.dsl.api import AlgorithmHandle
 from unspool.dsl.builtins.all import BUILTINS
+from unspool.dsl.python_block import BlockReader
+from unspool.dsl.python_names import Names
+from unspool.dsl.python_source import read_function
 from unspool.dsl.syntax import TYPE_NAMES
 
 ROOT = Path(__file__).parents[2]
@@ -192,6 +197,20 @@ def test_annotations_by_other_names_and_as_strings() -> None:
         "algorithm f(given A: real[m, n - 1], x: real[n], given b: real[m, 3], c: real[2 * n], d: real[4, m], e: bool, "
         "g: complex, h: f64) -> (real[n], real):\n    return x, sum(A)\n",
     )
+
+
+def test_the_weights_of_a_module_as_a_type() -> None:
+    def head(result: s.TypeExpr) -> tuple[str, str]:
+        assert result.of is not None
+        return result.name.text, result.of.text
+
+    for written in ('us.weights("g")', "us.weights(g)", "'weights(g)'"):
+        text = f"from __future__ import annotations\ndef f(x: us.real) -> {written}:\n    return x\n"
+        function = execute(text)["f"]
+        reader = BlockReader(read_function(function), Names(function, {}))
+        assert [head(t) for t in reader.algorithm("").results] == [("weights", "g")]
+        assert reader.found == []
+    assert repr(us.weights("g")) == "us.weights('g')"
 
 
 def test_annotations_are_objects() -> None:
@@ -502,6 +521,7 @@ def test_every_word_of_the_language_is_public() -> None:
         assert name in dir(us)
     assert us.softmax.__doc__.startswith("softmax(x, axis=")
     assert not {"sum", "max", "bool"} & set(us.__all__)
+    assert {"algorithm", "fn", "key", "param", "objective"} <= set(us.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'no_such_thing'"):
         us.no_such_thing  # noqa: B018
 

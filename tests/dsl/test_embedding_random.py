@@ -182,9 +182,9 @@ def python_outcome(text: str) -> str:
 
 
 def _is_pythons(trace: TracebackType | None, name: str) -> bool:
-    """Was the error raised by the text itself, outside the library?"""
-    files = [frame.filename for frame in traceback.extract_tb(trace)]
-    return files[-1] == name
+    """Was the error raised by the text itself, or by its asking a module or program for what it has not?"""
+    frames = traceback.extract_tb(trace)
+    return frames[-1].filename == name or (frames[-1].name == "__getattr__" and frames[-2].filename == name)
 
 
 def fuzz_python(count: int, seed: int) -> Counter[str]:

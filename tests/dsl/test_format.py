@@ -283,7 +283,12 @@ def test_a_long_header_is_broken_between_its_inputs() -> None:
 
 @pytest.mark.parametrize(
     ("text", "code"),
-    [("fn f(a) = a +\n", "US0101"), ("fn f(a):\n\treturn a\n", "US0103"), ("fn f(a) = (a\n", "US0105"), ("fn f(a) = 'x\n", "US0102")],
+    [
+        ("fn f(a) = a +\n", "US0101"),
+        ("fn f(a):\n\treturn a\n", "US0103"),
+        ("fn f(a) = (a\n", "US0105"),
+        ("fn f(a) = 'x\n", "US0102"),
+    ],
 )
 def test_syntax_errors_are_diagnostics(text: str, code: str) -> None:
     with pytest.raises(ProgramError) as caught:

@@ -140,7 +140,12 @@ def test_line_ends_marks_and_tabs(fmt: Fmt, tmp_path: Path, before: bytes, after
 
 @pytest.mark.parametrize(
     ("data", "words"),
-    [(b"fn f(a) =\n", "error US0101"), (b"fn f(a):\n\treturn a\n", "error US0103"), (b"\xff\xfe", "error US0605"), (b"\0", "error US0102")],
+    [
+        (b"fn f(a) =\n", "error US0101"),
+        (b"fn f(a):\n\treturn a\n", "error US0103"),
+        (b"\xff\xfe", "error US0605"),
+        (b"\0", "error US0102"),
+    ],
 )
 def test_a_file_with_errors_is_left_alone(fmt: Fmt, tmp_path: Path, data: bytes, words: str) -> None:
     wrong, ugly = write(tmp_path / "a.us", data), write(tmp_path / "b.us")
