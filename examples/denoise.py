@@ -25,8 +25,9 @@ from sklearn.datasets import load_sample_image
 from torch import Tensor
 
 import unspool as us
-from benchmarks import eager
-from benchmarks.timing import caution, interleaved, machine
+from benchmarks.peers import torch_compiled
+from benchmarks.peers import torch_eager as eager
+from unspool.dsl.timing import caution, interleaved, machine
 
 HERE = Path(__file__).parent
 NOISE = 0.1  # standard deviation; the photographs are in 0..1
@@ -108,7 +109,7 @@ def timings(
             "torch eager, in place": lambda: eager.tv_in_place(image, *constants),
         }
         if shutil.which("g++"):
-            compiled = eager.tv_compiled_step()
+            compiled = torch_compiled.by_step("tv")
             forward["torch.compile, one iteration"] = lambda: compiled(image, strength, tau, sigma)
         expected = forward["torch eager"]()
         for name, run in forward.items():
@@ -125,7 +126,7 @@ def timings(
         on_round=advance,
     )
     progress.update(task, completed=2 * 9)
-    return {name: {"forward": first[name], **({"both": both[name]} if name in both else {})} for name in first}
+    return {name: {"forward": t.median, **({"both": both[name].median} if name in both else {})} for name, t in first.items()}
 
 
 def save(image: Tensor, path: Path) -> None:
