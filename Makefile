@@ -5,9 +5,11 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PEERS := $(VENV)/.peers
 LINKS := unspool/backends unspool/compiler unspool/dsl unspool/stdlib
 
 PROGRAMS := tests/programs stdlib examples
@@ -30,6 +32,10 @@ links: $(LINKS) ## link the four folders below unspool/, for type checkers only
 $(LINKS): unspool/%:
 	@ln -sfn ../$* $@
 
+$(PEERS): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[bench]'
+	@touch $@
+
 demo: $(INSTALLED) ## learn to denoise one photograph, apply it to another; writes demo-out/
 	$(BIN)/python -m examples.denoise
 
@@ -42,12 +48,12 @@ check: $(INSTALLED) links ## ruff, mypy --strict on the library, formatted progr
 	$(BIN)/python -m unspool fmt --check $(PROGRAMS)
 	$(BIN)/python -m pytest --quiet tests/test_floors.py
 
-bench: $(INSTALLED) ## time the unrolled suite against torch eager; writes benchmarks/results/
-	$(BIN)/python -m benchmarks.unrolled
+bench: $(PEERS) ## time the unrolled suite against its peers, about 10 minutes; writes benchmarks/results/
+	$(BIN)/python -m benchmarks.unrolled $(BENCH_ARGS)
 
-experiments: $(INSTALLED) ## the long runs: slow tests, and the benchmarks at full size
+experiments: $(PEERS) ## the long runs: slow tests, and the benchmarks at full size
 	$(BIN)/python -m pytest --quiet --slow -m slow $(PYTEST_ARGS)
-	$(BIN)/python -m benchmarks.unrolled --full
+	$(BIN)/python -m benchmarks.unrolled --full $(BENCH_ARGS)
 
 golden: $(INSTALLED) ## write the golden files anew (then read the diff)
 	$(BIN)/python -m pytest --quiet --update-golden $(PYTEST_ARGS)

@@ -82,12 +82,11 @@ def measure_compile(target: str, path: str, name: str) -> dict[str, float]:
     import torch
 
     import unspool as us
-    from unspool.dsl.sizes import needed_sizes
 
     torch.zeros(2).add_(1)
     handle = us.load(path)[name]
     counts = {n for n, _ in handle.algorithm.iterations}
-    sizes = {n: SIZES[n] for n in needed_sizes(handle.algorithm) if n not in counts}
+    sizes = {n: SIZES[n] for n in handle.algorithm.size_names if n not in counts}
     start = time.perf_counter()
     handle.compile({**sizes, "batch": 8}, target=target)
     return {"seconds": time.perf_counter() - start}

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+import unspool as us
 from unspool.backends.registry import availability, canonical
 from unspool.dsl.api import AlgorithmHandle
 
@@ -20,6 +22,7 @@ Compare = Callable[[Any], Arrays]
 #: The operands of a peer in a row, from what is given by name, the inputs, and the parameters in the order of ``values``.
 Order = Callable[[Mapping[str, Any], Sequence[Any], Sequence[Any]], tuple[Any, ...]]
 
+LOSSES = Path(__file__).parent / "programs" / "losses.us"
 CPU_TARGETS = ("c", "numba")
 
 
@@ -50,6 +53,7 @@ class Problem:
     wanted: tuple[int, ...] = ()  # inputs whose gradient is asked for, besides the parameters
     jax_loss: Callable[..., Any] | None = None  # the same in JAX
     order: Order = lambda given, inputs, params: (*inputs, *params)
+    inside: str = ""  # the loss as a fn of programs/losses.us, for the loss inside the kernel
     variant: str = ""
 
     def layer(self, target: str, dtype: str = "f32") -> torch.nn.Module:
@@ -88,13 +92,27 @@ class Problem:
         return self._ours(lambda target: quiet(self.layer(target), *self.inputs))
 
     def gradient(self) -> list[Contestant]:
-        """``loss(layer(...)).backward()`` of our layers, one per target."""
-        return self._ours(lambda target: self._gradient(self.layer(target), torch.float32))
+        """``loss(layer(...)).backward()`` of our layers, one per target; with the loss inside the kernel where it is a ``fn``."""
+        found = self._ours(lambda target: self._gradient(self.layer(target), torch.float32))
+        if self.inside:
+            found.insert(1, Contestant(_named("unspool, loss inside", self.variant), "inside", self._inside))
+        return found
+
+    def _inside(self) -> Callable[[], Any]:
+        layer = self.layer(targets()[0])
+        step = layer.value_and_grad(getattr(us.load(LOSSES), self.inside))  # type: ignore[operator]
+        names = [name for name, _ in layer.named_parameters()]
+
+        def run() -> list[Tensor]:
+            _, grads = step(*self.inputs, *self.extra)
+            return [grads[name] for name in names]
+
+        return run
 
     def _ours(self, make: Callable[[str], Callable[[], Any]]) -> list[Contestant]:
         found = []
         for number, target in enumerate(targets()):
-            name = ", ".join(["unspool" if not number else f"unspool, target {target}", *[self.variant] * bool(self.variant)])
+            name = _named(f"unspool, target {target}" if number else "unspool", self.variant)
             found.append(Contestant(name, "other" if number else "unspool", partial(make, target)))
         return found
 
@@ -176,6 +194,10 @@ def _to_jax(value: Any) -> Any:
     import jax.numpy as jnp
 
     return jnp.asarray(value.numpy()) if isinstance(value, Tensor) else value
+
+
+def _named(name: str, variant: str) -> str:
+    return f"{name}, {variant}" if variant else name
 
 
 def lift(value: Any, dtype: torch.dtype) -> Any:

@@ -186,6 +186,46 @@ def fmt(
 
 
 @app.command()
+@takes_options
+def bench(
+    program: Annotated[
+        list[str] | None, typer.Argument(metavar="FILE:ALG", help="As for run; after --suite NAME --, what the suite takes.")
+    ] = None,
+    inputs: Inputs = None,
+    size: Sizes = None,
+    batch: Batch = "",
+    counts: Counts = None,
+    compiled: Annotated[
+        bool, typer.Option("--torch-compile", help="Also torch.compile, loops unrolled: may take minutes.")
+    ] = False,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads for everyone; default: torch's.")] = None,
+    seconds: Annotated[float, typer.Option("--seconds", min=0, help="Time for sampling each mode.")] = 20.0,
+    json_: Annotated[Path | None, typer.Option("--json", dir_okay=False, help="Write everything measured here, too.")] = None,
+    suite: Annotated[str | None, typer.Option("--suite", help="Run a suite of a checkout instead: unrolled.")] = None,
+    *,
+    flags: dict[str, Any],
+) -> None:
+    """Time an algorithm's kernels against torch eager, forward and backward, interleaved."""
+    from . import bench as benchmark
+
+    with _reported():
+        if suite is not None:
+            raise typer.Exit(benchmark.suite(suite, program or []))
+        if len(program or []) != 1:
+            raise typer.BadParameter("name one algorithm", param_hint="FILE:ALG")
+        from .session import prepare
+
+        handle = _algorithm((program or [])[0])
+        call = prepare(handle, inputs or [], _pairs(size, "--size"), _shape(batch), _counts(handle, counts), read(flags))
+        if call.said:
+            print(call.said, file=sys.stderr)
+        content = benchmark.run(call, compiled=compiled, threads=threads, seconds=seconds)
+        if json_ is not None:
+            _write(json_, content)
+            print(f"wrote {json_}")
+
+
+@app.command()
 def targets() -> None:
     """List the targets, and whether they can be used here."""
     from rich.console import Console

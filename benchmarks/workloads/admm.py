@@ -41,6 +41,7 @@ def _at(plan: Plan, m: int, n: int, batch: int) -> Iterator[Contest]:
         counts={"K": K},
         loss=mean_squares,
         jax_loss=mean_squares,
+        inside="mean_squares",
         extra=(d["truth"],),
         order=lambda given, inputs, params: (given["Q"], *inputs, *params),
     )

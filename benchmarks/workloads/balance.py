@@ -70,7 +70,7 @@ def sinkhorn(plan: Plan) -> Iterator[Contest]:
         C = torch.from_numpy(random.random((batch, n, n)).astype(np.float32))
         even = torch.full((n,), 1 / n)
         eps = torch.from_numpy((0.05 * (1 + 0.5 * random.random(K))).astype(np.float32))
-        target = torch.eye(n) / n
+        target = torch.eye(n)[None] / n
         ours = Problem(
             us.load(TEST_PROGRAMS / "balance.us").sinkhorn,
             (C, even, even.clone()),
@@ -78,6 +78,7 @@ def sinkhorn(plan: Plan) -> Iterator[Contest]:
             counts={"K": K},
             loss=mean_squares,
             jax_loss=mean_squares,
+            inside="mean_squares",
             extra=(target,),
         )
         size = f"{batch}x{n}x{n}, log domain, K={K}"

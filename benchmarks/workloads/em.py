@@ -58,6 +58,7 @@ def problems(d: dict[str, Tensor]) -> tuple[Problem, Problem]:
         counts={"K": K},
         loss=likelihood,
         jax_loss=jax_likelihood,
+        inside="likelihood",
         extra=(d["truth"],),
     )
     return written, replace(written, handle=us.load(PROGRAMS / "em.us").em_gram, variant="Gram")

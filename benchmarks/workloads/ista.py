@@ -49,6 +49,7 @@ def problem(d: dict[str, Tensor]) -> Problem:
         counts={"K": K},
         loss=mean_squares,
         jax_loss=mean_squares,
+        inside="mean_squares",
         extra=(d["truth"],),
         order=lambda given, inputs, params: (given["A"], *inputs, *params),
     )

@@ -47,6 +47,7 @@ def _at(plan: Plan, n: int) -> Iterator[Contest]:
         counts={"K": K},
         loss=mean_squares,
         jax_loss=mean_squares,
+        inside="mean_squares",
         extra=(d["clean"],),
     )
     size, numbers = f"{n}x{n}, K={K}", (STRENGTH, d["tau"].tolist(), d["sigma"].tolist())
