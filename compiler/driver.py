@@ -32,10 +32,10 @@ from .graph.specialize import size_names
 from .graph.text import parse_graph, print_graph
 from .graph.types import Pick
 from .graph.verify import verify
-from .loops import expand
 from .loops.batch_tile import BatchTile, can_tile_batch, pays, tile_batch
 from .loops.check import check_nest
 from .loops.dependences import IllegalSchedule
+from .loops.expand import rule_for
 from .loops.isl import safe
 from .loops.lower import CannotExpand, lower
 from .loops.nest import Nest
@@ -43,6 +43,7 @@ from .loops.recipe import recipe
 from .loops.scan import scan
 from .loops.schedule import Schedule, apply, parse_schedule, prove, split_batch
 from .loops.scheduled import Scheduled
+from .loops.storing import elements
 from .loops.text import parse_nest, print_nest
 from .loops.tree import Function, Tile
 from .loops.tree_text import parse_tree, print_tree
@@ -216,7 +217,7 @@ def is_one_kernel(graph: Graph) -> bool:
 def expands(node: Node) -> bool:
     """Whether a node, with all inside it, can be part of a kernel."""
     for inner in walk([node]):
-        if inner.attr("until") or expand.rule_for(inner.op) is None:
+        if inner.attr("until") or rule_for(inner.op) is None:
             return False
         if any(isinstance(i, Pick) for i in inner.attr("items", ())):
             return False
@@ -241,8 +242,8 @@ def work_of(graph: Graph) -> float:
                 )
                 trips *= max(1, trip.evaluate(dict.fromkeys(trip.names(), 16)))
             elif node.outputs:
-                widths = [expand.elements(v.type) for v in node.outputs]
-                widths += [expand.elements(graph.types[n]) for n in node.inputs]
+                widths = [elements(v.type) for v in node.outputs]
+                widths += [elements(graph.types[n]) for n in node.inputs]
                 total += times * max(widths)
             for region in node.regions:
                 visit(region.nodes, trips)

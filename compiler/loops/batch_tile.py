@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from itertools import count, pairwise
 
 from ..graph.types import Size, size_fn
-from .expand import nominal
 from .nest import (
     Access,
     Apply,
@@ -32,6 +31,7 @@ from .nest import (
     sequence,
 )
 from .nest import Sequence as SequenceOrder
+from .storing import nominal
 
 #: A tile's own arrays may take this much memory; beyond, problems run one at a time.
 STATE_BYTES = 16 << 20

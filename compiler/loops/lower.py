@@ -15,7 +15,7 @@ from ..diagnostics import CompileError, Span
 from ..graph.graph import Graph, Node, Region, Value, free_names, region_captures
 from ..graph.specialize import size_names
 from ..graph.types import Size, Type, range_length, size_fn
-from . import expand
+from .expand import rule_for
 from .isl import NotAffine, safe
 from .lazy import Index, Lazy, stored
 from .nest import (
@@ -34,6 +34,7 @@ from .nest import (
     leaves,
     sequence,
 )
+from .storing import note_uses, worth_storing
 from .tree import Literal
 
 
@@ -59,7 +60,7 @@ class Frame:
 
 @dataclass
 class Lowering:
-    """The state of lowering one graph. ``expand.EXPANSIONS`` holds what is done per op."""
+    """The state of lowering one graph. The table in :mod:`.expansion` holds what is done per op."""
 
     graph: Graph
     accumulate: bool
@@ -196,7 +197,7 @@ class Lowering:
         names = set(defined).union(*({v.name for v in n.outputs} for n in nodes))
         self.frames.append(Frame(names, last, loop))
         outer_span = self.span
-        expand.note_uses(self, nodes, results, loop)
+        note_uses(self, nodes, results, loop)
         for position, node in enumerate(nodes):
             self.frames[-1].position = position
             self.span = node.span or outer_span
@@ -213,7 +214,7 @@ class Lowering:
 
     def expand(self, node: Node) -> None:
         """Lower one node."""
-        rule = expand.rule_for(node.op)
+        rule = rule_for(node.op)
         if rule is None:
             raise CannotExpand(f"{node.op} has no expansion into loops")
         try:
@@ -223,7 +224,7 @@ class Lowering:
 
     def define(self, out: Value, value: Lazy) -> None:
         """Bind an output: store it if that pays, else keep the expression."""
-        if value.array is None and expand.worth_storing(self, out.name, value):
+        if value.array is None and worth_storing(self, out.name, value):
             target = self.targets.get(out.name)
             if target is not None and not self._can_take(target, value):
                 target = None
