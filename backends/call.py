@@ -48,6 +48,11 @@ class Path:
         return getattr(self, name)
 
 
+def trace_names(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The names that ``trace=`` asks for; a single one may be given alone."""
+    return (names,) if isinstance(names, str) else tuple(names or ())
+
+
 class Routine:
     """An algorithm with the graphs it runs: itself, its objective, the initial values of its parameters."""
 

@@ -14,90 +14,16 @@ from .c_runtime import C_TYPES
 from .printer import COMPARE, COMPLEXES, INFIX, INTEGERS, RANDOM, REALS, strip
 from .printer import Printer as BasePrinter
 
-_KEYWORDS = [
-    "auto",
-    "bool",
-    "break",
-    "case",
-    "char",
-    "complex",
-    "const",
-    "continue",
-    "default",
-    "do",
-    "double",
-    "else",
-    "enum",
-    "extern",
-    "false",
-    "float",
-    "for",
-    "goto",
-    "if",
-    "imaginary",
-    "inline",
-    "int",
-    "long",
-    "main",
-    "register",
-    "restrict",
-    "return",
-    "short",
-    "signed",
-    "sizeof",
-    "static",
-    "struct",
-    "switch",
-    "true",
-    "typedef",
-    "union",
-    "unsigned",
-    "void",
-    "volatile",
-    "while",
-    "asm",
-    "typeof",
-    "linux",
-    "unix",
-    "errno",
-    "assert",
-    "memcpy",
-    "exp",
-    "log",
-    "log1p",
-    "expm1",
-    "sin",
-    "cos",
-    "tan",
-    "tanh",
-    "erf",
-    "pow",
-    "sqrt",
-    "floor",
-    "ceil",
-    "rint",
-    "fabs",
-    "fmod",
-    "copysign",
-    "hypot",
-    "atan2",
-    "batch",
-    "teams",
-    "team_size",
-    "pointers",
-    "batch_strides",
-    "team_strides",
-    "integers",
-    "workspace",
-    "member",
-    "team",
-    "problem",
-    "first",
-    "last",
-    "failed",
-    "I",
-]
-_RESERVED = frozenset(_KEYWORDS) | {k + "f" for k in _KEYWORDS}
+#: Words that no variable may have: of C, of its library and compilers, of the code around a kernel.
+_WORDS = """
+    auto bool break case char complex const continue default do double else enum extern false float for goto if
+    imaginary inline int long main register restrict return short signed sizeof static struct switch true typedef union
+    unsigned void volatile while
+    asm typeof linux unix errno assert memcpy exp log log1p expm1 sin cos tan tanh erf pow sqrt floor ceil rint fabs
+    fmod copysign hypot atan2
+    batch teams team_size pointers batch_strides team_strides integers workspace member team problem first last failed I
+""".split()
+_RESERVED = frozenset(_WORDS) | {word + "f" for word in _WORDS}
 
 #: Real ops that are functions of the C library of the same or another name.
 _LIBRARY = {

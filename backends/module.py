@@ -17,7 +17,7 @@ from ..compiler.graph.ops.common import torch_dtype
 from ..compiler.graph.types import Type
 from . import constraints
 from .binding import check_where, leading
-from .call import Routine, arguments_of, check_device, concrete, constant, match, run
+from .call import Routine, arguments_of, check_device, concrete, constant, match, run, trace_names
 from .convert import DTYPE_NAMES, Argument, argument, device_of, is_numpy_call, precision, tensor, widened
 from .executor import Executor, Prepared
 from .values import Values, free_name
@@ -133,14 +133,14 @@ class Layer(Values):
 
     # -- running ---------------------------------------------------------------------------------------------------
 
-    def forward(self, *inputs: Any, trace: Sequence[str] | None = None, **named: Any) -> Any:
+    def forward(self, *inputs: Any, trace: str | Sequence[str] | None = None, **named: Any) -> Any:
         """Run on the inputs that are not given, by position or name, with any leading dimensions.
 
         ``trace=["x"]`` also returns the states after every iteration: ``x, path = layer(y, trace=["x"])``, where
         ``path.x`` has the leading shape, then the iterations, then the axes of ``x``. Raises DataError for values that
         do not fit.
         """
-        return self._call(False, inputs, named, tuple(trace) if trace else ())
+        return self._call(False, inputs, named, trace_names(trace))
 
     def objective(self, *inputs: Any, **named: Any) -> Any:
         """The declared objective: its own arguments first, then the inputs of a call. Differentiable."""

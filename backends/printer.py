@@ -20,6 +20,10 @@ COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 RANDOM = {"random_uniform", "random_normal", "random_rademacher", "random_randint"}
 
 
+#: What headers and our run-time functions may define: ``us_...``, ``__x``, ``_X``, macros (``M_PI``), types (``int64_t``).
+_FOREIGN = re.compile(r"us_|__|_[A-Z]|[A-Z][A-Z0-9_]+$|\w+_t$")
+
+
 class Names:
     """Identifiers for names of the tree: unique, ASCII, none of the ``reserved`` words."""
 
@@ -33,8 +37,8 @@ class Names:
         if key not in self._given:
             text = "".join(c if c.isascii() and (c.isalnum() or c == "_") else f"u{ord(c):x}" for c in name) or "v"
             text = "_" + text if text[0].isdigit() else text
-            while text in self._used or text.startswith(("us_", "__")) or re.match(r"_[A-Z]", text):
-                text = "v_" + text if text.startswith(("us_", "_")) else text + "_"
+            while text in self._used or _FOREIGN.match(text):
+                text = "v_" + text if text.startswith(("us_", "_")) or text.isupper() else text + "_"
             self._given[key] = text
             self._used.add(text)
         return self._given[key]

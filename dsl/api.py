@@ -205,6 +205,8 @@ class AlgorithmHandle:
 
         Raises DataError for one that names nothing, and for a value that an option does not take.
         """
+        from ..backends.call import trace_names
+
         algorithm = self.algorithm
         found = _Named()
         chosen: dict[str, Any] = {}
@@ -226,7 +228,7 @@ class AlgorithmHandle:
                     f"{algorithm.name} takes no {key!r}; by name it takes {', '.join(known)}, and {', '.join([*NAMES, 'trace'])}"
                 )
             place[key] = value
-        found.trace = tuple(chosen.pop("trace", None) or ())
+        found.trace = trace_names(chosen.pop("trace", None))
         found.options = CompileOptions(**chosen)
         return found
 

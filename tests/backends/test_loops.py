@@ -347,7 +347,7 @@ def test_steps_and_lower_bounds() -> None:
 
 def test_awkward_names() -> None:
     """Names that are C keywords, macros, functions of the library, Unicode or the same as a variable's."""
-    names = ["double", "exp", "λ", "us_add_i64", "i", "I", "x'", "2"]
+    names = ["double", "exp", "λ", "us_add_i64", "i", "I", "x'", "2", "M_PI", "NAN", "NULL", "INT64_MAX", "int64_t", "_T", "AB", "v_AB"]
     arrays = [array(n, "f32", 4) for n in names] + [array("out", "f32", 4, scope="output")]
     value: Expr = load(names[0], "i")
     for n in names[1:]:

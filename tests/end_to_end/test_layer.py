@@ -247,6 +247,8 @@ def test_trace(target: str) -> None:
     assert path.x.shape == (4, 5, 9)
     assert torch.equal(path.x[:, -1], x)
     assert path["x"] is path.x
+    assert torch.equal(layer(y, trace="x")[1].x, path.x)
+    assert torch.equal(LASSO.ista(layer.A, y, step=layer.step, lam=layer.lam, K=5, trace="x", target=target)[1].x, path.x)
     for k in range(1, 5):
         shorter = layer.with_iterations(k)(y)
         assert torch.allclose(path.x[:, k - 1], shorter)
