@@ -69,7 +69,7 @@ def _algorithm(function: Callable[..., Any], where: str, around: Mapping[str, An
     scope = _scope(python, reader, read)
     lowered, found = lower_algorithm(scope, read)
     if found or lowered is None:
-        raise ProgramError(in_order(python.source, [_hinted(d, python) for d in found]))
+        raise ProgramError(in_order(python.source, [_hinted(d, reader) for d in found]))
     return _dressed(AlgorithmHandle(lowered, (read, scope)), plain)
 
 
@@ -99,10 +99,12 @@ def _scope(python: PythonSource, reader: BlockReader, read: s.Fn | s.AlgorithmDe
     return scope
 
 
-def _hinted(diagnostic: Diagnostic, python: PythonSource) -> Diagnostic:
-    """An unknown name of the function itself may stand further down in its file."""
+def _hinted(diagnostic: Diagnostic, reader: BlockReader) -> Diagnostic:
+    """A name that the function does not bind may stand further down in its file."""
     span = diagnostic.span
-    if diagnostic.code != "US0201" or diagnostic.suggestion or span is None or span.source != python.source:
+    if diagnostic.code != "US0201" or diagnostic.suggestion or span is None or span.source != reader.python.source:
+        return diagnostic
+    if span.source.line(span.line)[span.column - 1 : span.end_column - 1] in reader.bound:
         return diagnostic
     return replace(diagnostic, suggestion="what a function uses stands above it, a fn with @us.fn")
 

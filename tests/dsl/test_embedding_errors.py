@@ -222,6 +222,7 @@ def test_suggestions() -> None:
     assert said("x + tensor").startswith("make it an input")
     assert said("model(x)").startswith("declare it with us.module")
     assert said("below_it(x)") == "what a function uses stands above it, a fn with @us.fn"
+    assert said("v + x\n    v = x") == "None"  # bound too late
     assert said("us.sofmax(x)") == "softmax"
     assert said("pow(x, 2)") == "a power is x ** y"
     assert "us.cast" in said("float(t)")
