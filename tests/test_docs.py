@@ -28,6 +28,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EVERY_PAGE = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FOLDERS = ("backends", "benchmarks", "compiler", "dsl", "examples", "stdlib", "tests", "unspool")
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -119,6 +120,18 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
     targets += re.findall(r'<img [^>]*src="([^"]+)"', prose)
     missing = [t for t in targets if t and "://" not in t and not (page.parent / t).exists()]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in EVERY_PAGE if p.name != "CHANGELOG.md"], ids=lambda page: page.relative_to(ROOT).as_posix()
+)
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    blocks_of_page = {b.file for b in blocks(page)} if page in PAGES else set()
+    named = set(re.findall(r"(?<![\w/.*-])(?:\w+/)*\w+\.(?:py|lark|h|toml)\b", text)) - blocks_of_page
+    known = {f"/{p.relative_to(ROOT).as_posix()}" for folder in FOLDERS for p in (ROOT / folder).rglob("*") if p.is_file()}
+    known |= {f"/{p.name}" for p in ROOT.iterdir()}
+    assert sorted(n for n in named if not any(k.endswith(f"/{n}") for k in known)) == []
 
 
 def test_ci_runs_the_two_commands_of_the_readme() -> None:

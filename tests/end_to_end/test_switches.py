@@ -114,6 +114,7 @@ def edit(folder: Path, stage: str, old: str, new: str) -> None:
         ("simplify", "0.0}", "0.25}"),
         ("lower", "0.0:f32)", "0.25:f32)"),
         ("schedule", "0.0:f32)", "0.25:f32)"),
+        ("scan", "literal.f32(0.0)))", "literal.f32(0.25)))"),
         ("emit", "0.0f)", "0.25f)"),
     ],
 )
@@ -136,6 +137,7 @@ def test_an_edited_dump_takes_the_place_of_a_stage(tmp_path: Path, stage: str, o
         ("lower", "array A:", "array B:", NestError, "there is no array A"),
         ("schedule", "order\n", "order\n  S99\n", NestError, "there is no statement S99"),
         ("lower", "nest ista", "nets ista", StageError, "a nest starts with"),
+        ("scan", "literal.f32(0.0)", "literal.f32(", StageError, "the edited dump .* cannot be read"),
     ],
 )
 def test_an_edited_dump_that_is_wrong(tmp_path: Path, stage: str, old: str, new: str, error: type, message: str) -> None:
