@@ -115,3 +115,14 @@ def substitute(e: Int, env: Mapping[str, Int]) -> Int:
     if e.op == "name":
         return env.get(e.name, e)
     return Int(e.op, tuple(substitute(a, env) for a in e.args), e.value, e.name) if e.args else e
+
+
+def evaluate(e: Int, values: Mapping[str, int]) -> int:
+    """The value of an expression in ``+ - * // % min max`` for given variables."""
+    if e.op == "const":
+        return e.value
+    if e.op == "name":
+        return values[e.name]
+    x, y = (evaluate(a, values) for a in e.args)
+    made = {"+": x + y, "-": x - y, "*": x * y, "min": min(x, y), "max": max(x, y)}.get(e.op)
+    return made if made is not None else x // y if e.op == "//" else x % y

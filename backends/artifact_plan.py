@@ -17,6 +17,7 @@ from ..compiler.graph.ops.common import torch_dtype
 from ..compiler.graph.types import Type
 from ..compiler.target import Capabilities
 from .call import Routine
+from .build import assembly
 from .execute import KernelPlan
 from .executor import Executor, Plan, Settings
 
@@ -26,6 +27,7 @@ class StoredTarget:
     """The target of kernels from a file: it makes no others."""
 
     name: str
+    suffix: str = "c"
 
     @property
     def capabilities(self) -> Capabilities:
@@ -39,6 +41,10 @@ class StoredTarget:
     def emit(self, function: Any) -> str:
         """Raises CompileError."""
         raise CompileError("a kernel file holds finished kernels; others are compiled from the program")
+
+    def assembly(self, function: Any, source: str) -> str:
+        """What the C compiler makes of a source. Raises CompileError if it fails."""
+        return assembly(source)
 
     def build(self, function: Any, source: str) -> Any:
         """Raises CompileError."""

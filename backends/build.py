@@ -1,6 +1,6 @@
 """C source to loaded functions: find the compiler, compile, cache on disk, load.
 
-A cached kernel is one file, ``KEY-DIGEST.so``: KEY stands for the source, the flags, the compiler and the processor, DIGEST
+A cached kernel is one file, ``KEY-DIGEST.so`` (``.o`` from numba): KEY stands for the source, the flags, the compiler and the processor, DIGEST
 for the file's own bytes. Files appear by renaming, so that other processes see a whole one or none; a file whose
 bytes do not match its name, or that does not load, is removed and built again.
 """
@@ -18,14 +18,17 @@ import subprocess
 import tempfile
 import threading
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..compiler import options
 from ..compiler.diagnostics import CompileError
 from .tiles import Machine
+
+T = TypeVar("T")
 
 FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared", "-w")
 
@@ -126,12 +129,9 @@ def build(source: str, name: str) -> Built:
         if key in _memory:
             statistics.loaded += 1
             return _memory[key]
-        made = _load_cached(_cache_folder(key), key, name)
-        if made is not None:
-            statistics.hits += 1
-        else:
-            made = _install(_compile(source, compiler, options_used), key, name)
-            statistics.compiled += 1
+        made = fetch(key, ".so", lambda path: _load(path, name))
+        if made is None:
+            made = install(_compile(source, compiler, options_used), key, ".so", lambda path: _load(path, name))
         _memory[key] = made
         return made
 
@@ -157,7 +157,7 @@ def load_object(binary: bytes, name: str) -> Built:
         if place is None:
             continue
         try:
-            path = _write(binary, place, "stored")
+            path = _write(binary, place, "stored", ".so")
             ctypes.CDLL(str(path))
         except OSError as error:  # nothing may be executed there, or a library is missing
             reason = str(error)
@@ -182,14 +182,17 @@ def _cache_folder(key: str) -> Path | None:
     return None if cache is None else cache / "kernels" / key[:2]
 
 
-def _load_cached(folder: Path | None, key: str, name: str) -> Built | None:
-    for path in sorted(folder.glob(f"{key}-*.so")) if folder else ():
+def fetch(key: str, suffix: str, load: Callable[[Path], T | None]) -> T | None:
+    """A kernel from the cache; None if it is not there. A damaged file is removed. ``load`` gives None for what is no kernel."""
+    folder = _cache_folder(key)
+    for path in sorted(folder.glob(f"{key}-*{suffix}")) if folder else ():
         try:
             sound = path.stem.removeprefix(f"{key}-") == _digest(path.read_bytes())
         except OSError:
             continue  # gone, or not readable: build
-        found = _load(path, name) if sound else None
+        found = load(path) if sound else None
         if found is not None:
+            statistics.hits += 1
             return found
         statistics.corrupted += 1
         path.unlink(missing_ok=True)
@@ -215,12 +218,13 @@ def _load(path: Path, name: str) -> Built | None:
     return Built(kernel, workspace, path)
 
 
-def _install(binary: bytes, key: str, name: str) -> Built:
+def install(binary: bytes, key: str, suffix: str, load: Callable[[Path], T | None]) -> T:
     """Put a compiled kernel into the cache, or into a temporary folder where that fails, and load it."""
+    statistics.compiled += 1
     folder = _cache_folder(key)
     for place in ([folder] if folder else []) + [_private_folder()]:
         try:
-            path = _write(binary, place, key)
+            path = _write(binary, place, key, suffix)
         except OSError as error:
             if place is not folder:
                 raise CompileError(f"cannot write a compiled kernel: {error}") from None
@@ -228,19 +232,19 @@ def _install(binary: bytes, key: str, name: str) -> Built:
                 f"the kernel cache {options.current.cache} cannot be written ({error.strerror}); kernels of this process are kept in a temporary folder"
             )
             continue
-        found = _load(path, name)
+        found = load(path)
         if found is not None:
             return found
-    raise CompileError(f"the compiled kernel {name} does not load")
+    raise CompileError("the compiled kernel does not load")
 
 
-def _write(binary: bytes, folder: Path, key: str) -> Path:
+def _write(binary: bytes, folder: Path, key: str, suffix: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=".new-", dir=folder)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(binary)
-        path = folder / f"{key}-{_digest(binary)}.so"
+        path = folder / f"{key}-{_digest(binary)}{suffix}"
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -280,3 +284,13 @@ def _compile(source: str, compiler: str, options_used: tuple[str, ...]) -> bytes
                 break
         said = "\n".join(done.stderr.strip().splitlines()[:20])
         raise CompileError(f"the C compiler failed ({shlex.join(command)}):\n{said}")
+
+
+def assembly(source: str) -> str:
+    """What the C compiler makes of a source. Raises CompileError if it fails."""
+    used = [f for f in flags(machine().vector_bytes) if f != "-shared"]
+    command = [*shlex.split(find_compiler()), *used, "-fopenmp", "-S", "-x", "c", "-", "-o", "-"]
+    done = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CompileError(f"the C compiler failed: {done.stderr.strip()}")
+    return done.stdout

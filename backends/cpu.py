@@ -21,7 +21,7 @@ from typing import Any
 from ..compiler.diagnostics import DataError
 from ..compiler.loops.tree import Function
 from ..compiler.target import Capabilities
-from .build import Built, build, machine
+from .build import Built, assembly, build, machine
 from .c_runtime import C_TYPES
 from .emit import emit
 from .tiles import Machine
@@ -29,7 +29,7 @@ from .workspace import workspace
 from .writer import Source
 
 
-class _Arguments(threading.local):
+class Arguments(threading.local):
     """The argument arrays of one kernel in one thread: filled anew by each call, never allocated again."""
 
     def __init__(self, operands: int, integers: int) -> None:
@@ -38,6 +38,17 @@ class _Arguments(threading.local):
         self.team_strides = (ctypes.c_int64 * max(1, operands))()
         self.integers = (ctypes.c_int64 * max(1, integers))()
         self.at = tuple(ctypes.addressof(a) for a in (self.pointers, self.batch_strides, self.team_strides, self.integers))
+
+    def fill(
+        self, operands: Sequence[Any], batch_strides: Sequence[int], team_strides: Sequence[int], integers: Sequence[int]
+    ) -> None:
+        """Set them for a call."""
+        count = len(operands)
+        self.pointers[:count] = [t.data_ptr() for t in operands]
+        self.batch_strides[:count] = list(batch_strides)
+        self.team_strides[:count] = list(team_strides)
+        if integers:
+            self.integers[: len(integers)] = list(integers)
 
 
 class BuiltKernel:
@@ -48,9 +59,7 @@ class BuiltKernel:
         self.checks = tuple(checks)
         self._kernel = built.kernel
         self._workspace = built.workspace
-        self._operands = operands
-        self._integers = integers
-        self._arguments = _Arguments(operands, integers)
+        self._arguments = Arguments(operands, integers)
 
     def __call__(
         self,
@@ -64,14 +73,8 @@ class BuiltKernel:
         team_size: int,
     ) -> None:
         """Run. Raises DataError when a run-time check fails."""
-        count = self._operands
-        arguments = self._arguments
-        arguments.pointers[:count] = [t.data_ptr() for t in (*inputs, *outputs)]
-        arguments.batch_strides[:count] = list(batch_strides)
-        arguments.team_strides[:count] = list(team_strides)
-        if self._integers:
-            arguments.integers[: self._integers] = list(integers)
-        pointers, strides, steps, numbers = arguments.at
+        self._arguments.fill((*inputs, *outputs), batch_strides, team_strides, integers)
+        pointers, strides, steps, numbers = self._arguments.at
         scratch = workspace.get(self._workspace(teams, team_size, numbers))
         failed = self._kernel(batch, teams, team_size, pointers, strides, steps, numbers, scratch.data_ptr())
         if failed:
@@ -90,6 +93,7 @@ class CTarget:
     strict: bool = False
     machine: Machine = field(default_factory=machine)
     name: str = "c"
+    suffix: str = "c"
 
     @property
     def capabilities(self) -> Capabilities:
@@ -103,6 +107,10 @@ class CTarget:
     def emit(self, function: Function) -> str:
         """The C source of a kernel. Raises CompileError with a reason for what it cannot express."""
         return _emit(function, self.machine, self.strict).text
+
+    def assembly(self, function: Function, source: str) -> str:
+        """The assembly that the C compiler makes of a source. Raises CompileError if it fails."""
+        return assembly(source)
 
     def build(self, function: Function, source: str) -> BuiltKernel:
         """The callable kernel."""

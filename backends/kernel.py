@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import subprocess
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from os import PathLike
@@ -113,7 +111,13 @@ class Kernel:
     @property
     def source(self) -> str:
         """The generated source."""
-        return self._joined("//", [(n, c.source) for n, c in self.compiled])
+        comment = "//" if self.suffix == "c" else "#"
+        return self._joined(comment, [(n, c.source) for n, c in self.compiled])
+
+    @property
+    def suffix(self) -> str:
+        """What files of the source end in, without a dot: ``c`` or ``py``; ``c`` where the interpreter runs everything."""
+        return next((c.target.suffix for _, c in self.compiled), "c")
 
     @property
     def plain(self) -> str:
@@ -128,8 +132,8 @@ class Kernel:
 
     @cached_property
     def asm(self) -> str:
-        """The assembly that the C compiler makes of the source."""
-        return self._joined("#", [(n, assembly(c.source)) for n, c in self.compiled])
+        """The assembly of the kernels."""
+        return self._joined("#", [(n, c.target.assembly(c.tree, c.source)) for n, c in self.compiled])
 
     def explain(self) -> str:
         """What runs where, and the schedule chosen."""
@@ -179,15 +183,3 @@ def complete(routine: Routine, iterations: Mapping[str, int], sizes: Mapping[str
     if unknown:
         raise DataError(f"{algorithm.name} has no size {unknown[0]!r}; it has {', '.join(needed) or 'none'}")
     return binding
-
-
-def assembly(source: str) -> str:
-    """What the C compiler makes of a source. Raises CompileError if it fails."""
-    from .build import find_compiler, flags, machine
-
-    used = [f for f in flags(machine().vector_bytes) if f != "-shared"]
-    command = [*shlex.split(find_compiler()), *used, "-fopenmp", "-S", "-x", "c", "-", "-o", "-"]
-    done = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise CompileError(f"the C compiler failed: {done.stderr.strip()}")
-    return done.stdout

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..compiler.loops.tree import Array, Function, Int
+from ..compiler.loops.tree import Array, Function, Int, Tile
 from .affine import const, simple
 from .c_runtime import BITS, C_TYPES
-from .expressions import Printer
+from .printer import Printer
 
 #: A tile with fewer problems than its size over this runs them one at a time.
 SPARSE = 4
@@ -60,6 +60,11 @@ class Body:
         for extent in a.shape:
             total = Int("*", (total, extent))
         return f"us_room({self.printer.int(simple(total))})"
+
+
+def least(tile: Tile) -> int:
+    """How many problems it takes to be run side by side."""
+    return max(2, tile.size // SPARSE)
 
 
 def kernel_text(main: Body, tile: Body | None = None) -> str:
@@ -138,7 +143,7 @@ class _Frame:
             out.append(f"    + (team_number * team_size + member) * {self.name}_thread_bytes(integers);")
         grain = "1"
         if self.tile is not None and self.main.function.tile is not None:
-            out.append(f"  const int tiled = batch >= {self._least()}{self._condition()};")
+            out.append(f"  const int tiled = batch >= {least(self.main.function.tile)}{self._condition()};")
             grain = f"tiled ? {self.main.function.tile.size} : 1"
         out += [
             "  int64_t first, last;",
@@ -147,16 +152,17 @@ class _Frame:
         ]
         if self.meets:
             out.append("    if (problem > first) us_barrier(meeting, team_size);")
-        if self.tile is not None:
-            out += [f"    if (tiled && last - problem >= {self._least()}) {{", *self._tile_call(self.tile), "    }", "    else {"]
+        if self.tile is not None and self.main.function.tile is not None:
+            out += [
+                f"    if (tiled && last - problem >= {least(self.main.function.tile)}) {{",
+                *self._tile_call(self.tile),
+                "    }",
+                "    else {",
+            ]
             out += [*self._call(self.main), "      problem++;", "    }"]
         else:
             out += ["    {", *self._call(self.main), "    }", "    problem++;"]
         return [*out, "  }", "  return failed;", "}", ""]
-
-    def _least(self) -> int:
-        assert self.main.function.tile is not None
-        return max(2, self.main.function.tile.size // SPARSE)
 
     def _condition(self) -> str:
         """Whether operands are shared as the tile takes them to be, and every problem has its own results."""

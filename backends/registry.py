@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
+import logging
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -12,9 +15,12 @@ from ..compiler.diagnostics import CompileError, DataError
 if TYPE_CHECKING:
     from ..compiler.target import Target
 
-#: Other names of targets.
-ALIASES = {"cpu": "c", "interp": "interpreter"}
-NAMES = ("c", "interpreter")
+#: Other names of targets; ``cpu`` is the best one for the processor that can be used here.
+ALIASES = {"interp": "interpreter"}
+NAMES = ("c", "numba", "interpreter")
+CPU_TARGETS = ("c", "numba")
+
+logger = logging.getLogger("unspool")
 
 
 @dataclass(frozen=True)
@@ -32,12 +38,22 @@ def canonical(name: str | None) -> str:
     Raises DataError for an unknown name.
     """
     wanted = name or options.current.target
-    if not wanted:
-        return "c" if availability("c").usable else "interpreter"
+    if wanted in ("", "cpu"):
+        best = _best(options.current.compiler)
+        return best or ("interpreter" if not wanted else CPU_TARGETS[0])
     wanted = ALIASES.get(wanted, wanted)
     if wanted not in NAMES:
-        raise DataError(f"no target is called {wanted!r}; there are {', '.join(NAMES)}")
+        raise DataError(f"no target is called {wanted!r}; there are cpu, {', '.join(NAMES)}")
     return wanted
+
+
+@cache
+def _best(compiler: str) -> str | None:
+    """The target that ``cpu`` stands for with this setting of the C compiler, or None; said once."""
+    found = next((name for name in CPU_TARGETS if availability(name).usable), None)
+    if found == "numba":
+        logger.warning("target cpu is numba here: %s", availability("c").reason)
+    return found
 
 
 def target(name: str, *, strict: bool = False) -> Target | None:
@@ -47,6 +63,10 @@ def target(name: str, *, strict: bool = False) -> Target | None:
     found = availability(name)
     if not found.usable:
         raise CompileError(f"target {name} cannot be used here: {found.reason}")
+    if name == "numba":
+        from .numba_target import NumbaTarget
+
+        return NumbaTarget(strict=strict)
     from .cpu import CTarget
 
     return CTarget(strict=strict)
@@ -56,7 +76,15 @@ def availability(name: str) -> Availability:
     """Whether a target can be used on this machine."""
     if name == "interpreter":
         return Availability(name, True, "PyTorch, op by op; every dtype and device")
-    return _compiler(options.current.compiler)
+    return _numba() if name == "numba" else _compiler(options.current.compiler)
+
+
+@cache
+def _numba() -> Availability:
+    """Target ``numba``; the package is looked for, not imported."""
+    if importlib.util.find_spec("numba") is None:
+        return Availability("numba", False, "numba is not installed: pip install numba")
+    return Availability("numba", True, f"numba {importlib.metadata.version('numba')}")
 
 
 @cache

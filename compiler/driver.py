@@ -53,7 +53,6 @@ from .target import Target
 GRAPH: Form[Graph] = Form("graph", print_graph, parse_graph, verify, compare)
 NEST: Form[Nest] = Form("nest", print_nest, parse_nest, check_nest)
 TREE: Form[Function] = Form("tree", print_tree, parse_tree)
-SOURCE: Form[str] = Form("c", str, str)
 #: Problems in a batch tile.
 TILE = 16
 
@@ -138,7 +137,8 @@ def compile_graph(
         function = stages.run("tile-scan", TREE, lambda: scan(tiled, f"us_{nest.name}_tile"))
         tree = replace(tree, tile=Tile(made.size, made.lanes, made.strides, function))
         text = f"{steps}\nbatch {made.size}\n{tile_steps}"
-    source = stages.run("emit", SOURCE, lambda: target.emit(tree))
+    form: Form[str] = Form(target.suffix, str, str)
+    source = stages.run("emit", form, lambda: target.emit(tree))
     return Compiled(
         simple,
         scheduled.nest,

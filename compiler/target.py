@@ -44,6 +44,10 @@ class Target(Protocol):
     def capabilities(self) -> Capabilities:
         """What it can express."""
 
+    @property
+    def suffix(self) -> str:
+        """What files of its source end in, without a dot: ``c``, ``py``."""
+
     def supports(self, dtype: str) -> bool:
         """Whether kernels may hold elements of ``dtype``."""
 
@@ -52,3 +56,6 @@ class Target(Protocol):
 
     def build(self, function: Any, source: str) -> Kernel:
         """The callable kernel of a function, from its source: what :meth:`emit` gave, or that edited by hand."""
+
+    def assembly(self, function: Any, source: str) -> str:
+        """What such a source becomes. Raises CompileError if it does not compile."""

@@ -120,7 +120,7 @@ def compile_(
     emit: Annotated[
         str | None,
         typer.Option(
-            "--emit", help="What to show: graph, loops, schedule, c, asm, explain; several by commas.", show_default="c"
+            "--emit", help="What to show: graph, loops, schedule, source, asm, explain; several by commas.", show_default="source"
         ),
     ] = None,
     out: Annotated[
@@ -135,10 +135,18 @@ def compile_(
     flags: dict[str, Any],
 ) -> None:
     """Compile an algorithm: show the stages (the graph, the loops, the schedule, the source), or write a kernel file."""
-    stages = {"graph": ".graph", "loops": ".loops", "schedule": ".schedule", "c": ".c", "asm": ".s", "explain": ".txt"}
+    stages = {
+        "graph": ".graph",
+        "loops": ".loops",
+        "schedule": ".schedule",
+        "source": "",
+        "c": ".c",
+        "asm": ".s",
+        "explain": ".txt",
+    }
     saved = out if out is not None and out.suffix == ".usk" else None
     folder = None if saved else out
-    wanted = [w.strip() for w in (emit or ("" if saved else "c")).split(",") if w.strip()]
+    wanted = [w.strip() for w in (emit or ("" if saved else "source")).split(",") if w.strip()]
     unknown = [w for w in wanted if w not in stages]
     if unknown:
         raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(stages)}", param_hint="--emit")
@@ -154,9 +162,15 @@ def compile_(
         kernel, said = compile_kernel(handle, inputs or [], sizes, _shape(batch), _counts(handle, counts), chosen)
         if said:
             print(said, file=sys.stderr)
+        if "c" in wanted and kernel.suffix != "c":
+            raise typer.BadParameter(
+                f"the target prints no C but .{kernel.suffix}: use --emit source, or --target c", param_hint="--emit"
+            )
+        stages["source"] = f".{kernel.suffix}"
         for stage in wanted:
-            plain = stage == "c" and flags["schedule"] == PROGRAM_ORDER
-            name = "plain" if plain else "source" if stage == "c" else stage
+            printed = stage in ("source", "c")
+            plain = printed and kernel.suffix == "c" and flags["schedule"] == PROGRAM_ORDER
+            name = "plain" if plain else "source" if printed else stage
             text = kernel.explain() if stage == "explain" else getattr(kernel, name)
             if folder is None:
                 print(text)

@@ -1,4 +1,4 @@
-"""The compiler and its cache: hits, corruption, folders that cannot be written, several processes at once."""
+"""Compilers and the cache of what they made: hits, corruption, folders that cannot be written, several processes at once."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import pytest
 import torch
 
 from unspool.backends import build as builder
+from unspool.backends import numba_build
 from unspool.backends.cpu import CTarget
 from unspool.compiler import options
 from unspool.compiler.diagnostics import CompileError
 from unspool.compiler.loops.tree import Call, Function, Literal
 
-from .trees import array, function, load, loop, run, store
+from .trees import CURRENT, array, function, load, loop, run, store
 
 
 def kernel(factor: float, name: str = "cached") -> Function:
@@ -38,28 +39,35 @@ def check(factor: float) -> None:
     assert torch.equal(o, x * factor)
 
 
+def forget() -> None:
+    """Nothing stays in memory."""
+    builder.forget()
+    numba_build.forget()
+
+
 @pytest.fixture
 def cache(tmp_path: Path) -> Iterator[Path]:
     """A fresh cache, nothing in memory, counters at zero."""
-    builder.forget()
+    forget()
     before = builder.statistics
     builder.statistics = builder.Statistics()
     with options.scope(cache=tmp_path):
         yield tmp_path
     builder.statistics = before
-    builder.forget()
+    forget()
 
 
 def files(cache: Path) -> list[Path]:
     return sorted(p for p in cache.rglob("*") if p.is_file())
 
 
+@pytest.mark.usefixtures("backend")
 def test_second_build_compiles_nothing(cache: Path) -> None:
     """In memory, and from disk."""
     check(2.0)
     check(2.0)
     assert (builder.statistics.compiled, builder.statistics.hits, builder.statistics.loaded) == (1, 0, 1)
-    builder.forget()
+    forget()
     check(2.0)
     assert (builder.statistics.compiled, builder.statistics.hits) == (1, 1)
     check(3.0)
@@ -71,12 +79,13 @@ def test_another_compiler_or_processor_is_another_kernel(cache: Path, monkeypatc
     """Cached files are not shared between machines that differ."""
     check(2.0)
     for what in ("processor", "identity"):
-        builder.forget()
+        forget()
         monkeypatch.setattr(builder, what, lambda *a: "another one")
         check(2.0)
     assert builder.statistics.compiled == 3
 
 
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "garbage"])
 def test_damaged_files_are_rebuilt(cache: Path, damage: str) -> None:
     """A file that is not what its name says is never loaded."""
@@ -93,36 +102,39 @@ def test_damaged_files_are_rebuilt(cache: Path, damage: str) -> None:
             "garbage": b"x",
         }[damage]
     )
-    builder.forget()
+    forget()
     check(2.0)
     assert (builder.statistics.compiled, builder.statistics.corrupted) == (2, 1)
     assert files(cache) == [path]
     assert path.read_bytes() == data
 
 
+@pytest.mark.usefixtures("backend")
 def test_a_file_with_a_right_name_that_is_no_kernel(cache: Path) -> None:
     """The digest is sound but the file does not load."""
     check(2.0)
     (path,) = files(cache)
     path.unlink()
-    bad = path.with_name(f"{path.name.split('-')[0]}-{builder._digest(b'no library')}.so")
+    bad = path.with_name(f"{path.name.split('-')[0]}-{builder._digest(b'no library')}{path.suffix}")
     bad.write_bytes(b"no library")
-    builder.forget()
+    forget()
     check(2.0)
     assert builder.statistics.corrupted == 1
     assert not bad.exists()
 
 
+@pytest.mark.usefixtures("backend")
 def test_leftovers_of_interrupted_builds_do_no_harm(cache: Path) -> None:
     """Temporary files are not taken for kernels."""
     check(2.0)
     (path,) = files(cache)
     (path.parent / ".new-abc").write_bytes(b"half")
-    builder.forget()
+    forget()
     check(2.0)
     assert builder.statistics.compiled == 1
 
 
+@pytest.mark.usefixtures("backend")
 def test_a_cache_that_cannot_be_written(cache: Path) -> None:
     """One warning, then kernels live in a temporary folder."""
     builder._warned.clear()
@@ -135,6 +147,7 @@ def test_a_cache_that_cannot_be_written(cache: Path) -> None:
     assert ["cannot be written" in str(w.message) for w in caught] == [True]
 
 
+@pytest.mark.usefixtures("backend")
 def test_a_full_disk(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The half-written file goes away and the kernel still runs."""
     builder._warned.clear()
@@ -151,6 +164,7 @@ def test_a_full_disk(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert files(cache) == []
 
 
+@pytest.mark.usefixtures("backend")
 def test_no_cache(cache: Path) -> None:
     """UNSPOOL_CACHE=off leaves the cache folder alone."""
     with options.scope(cache=None):
@@ -178,14 +192,18 @@ def test_a_compiler_that_fails(cache: Path) -> None:
 
 PROGRAM = """
 import sys, torch
+from tests.backends import trees
 from tests.backends.test_build import check
 from unspool.backends import build as builder
+trees.CURRENT[0] = sys.argv[1]
+from unspool.backends import numba_build
 for factor in (2.0, 3.0, 4.0):
     check(factor)
 print(builder.statistics.compiled + builder.statistics.hits)
 """
 
 
+@pytest.mark.usefixtures("backend")
 def test_two_processes_at_once(cache: Path) -> None:
     """Both build into an empty cache at the same time; a third finds everything."""
     root = Path(__file__).resolve().parents[2]
@@ -193,7 +211,12 @@ def test_two_processes_at_once(cache: Path) -> None:
 
     def start() -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-c", PROGRAM], cwd=root, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [sys.executable, "-c", PROGRAM, CURRENT[0]],
+            cwd=root,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
 
     for process in [start(), start()]:
@@ -202,9 +225,10 @@ def test_two_processes_at_once(cache: Path) -> None:
         assert out.strip() == "3"
     check(2.0), check(3.0), check(4.0)
     assert builder.statistics.compiled == 0
-    assert all(p.suffix == ".so" for p in files(cache))
+    assert {p.suffix for p in files(cache)} == {".so" if CURRENT[0] == "c" else ".o"}
 
 
+@pytest.mark.usefixtures("backend")
 def test_subnormal_numbers_survive(cache: Path) -> None:
     """No kernel may switch the process to flushing small numbers to zero."""
     check(2.0)

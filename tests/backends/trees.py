@@ -1,4 +1,4 @@
-"""Small helpers to write loop trees by hand and run them through target c."""
+"""Small helpers to write loop trees by hand and run them through a target."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from unspool.backends.cpu import BuiltKernel, CTarget
+from unspool.backends.numba_target import NumbaKernel, NumbaTarget
 from unspool.backends.tiles import Machine
 from unspool.compiler.loops.tree import Array, Block, Expr, Function, Int, Literal, Load, Loop, Store, Tree
 
@@ -15,6 +16,9 @@ TORCH = {
     "i32": torch.int32, "i64": torch.int64, "bool": torch.bool, "key": torch.int64,
 }  # fmt: skip
 Index = Int | str | int
+TARGETS = {"c": CTarget, "numba": NumbaTarget}
+#: The name of the target that ``build`` and ``run`` use where none is given; set by the fixture ``backend``.
+CURRENT = ["c"]
 
 
 def index(value: Index) -> Int:
@@ -59,17 +63,23 @@ def function(name: str, arrays: Sequence[Array], *body: Tree, integers: Sequence
     return Function(name, tuple(integers), tuple(arrays), Block(body))
 
 
-def build(f: Function, *, strict: bool = False, machine: Machine | None = None) -> BuiltKernel:
+def target_of(name: str = "", *, strict: bool = False, machine: Machine | None = None) -> CTarget | NumbaTarget:
+    """A target by name."""
+    made = TARGETS[name or CURRENT[0]]
+    return made(strict, machine) if machine else made(strict)
+
+
+def build(f: Function, *, strict: bool = False, machine: Machine | None = None, target: str = "") -> BuiltKernel | NumbaKernel:
     """A kernel ready to run."""
-    target = CTarget(strict, machine) if machine else CTarget(strict)
-    return target.build(f, target.emit(f))
+    made = target_of(target, strict=strict, machine=machine)
+    return made.build(f, made.emit(f))
 
 
 def run(f: Function, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor], *, team_size: int = 1, integers: Sequence[int] = (),
-        strict: bool = False, machine: Machine | None = None) -> None:  # fmt: skip
+        strict: bool = False, machine: Machine | None = None, target: str = "") -> None:  # fmt: skip
     """Run a kernel on one problem."""
     none = [0] * (len(inputs) + len(outputs))
-    build(f, strict=strict, machine=machine)(inputs, outputs, 1, none, none, integers, 1, team_size)
+    build(f, strict=strict, machine=machine, target=target)(inputs, outputs, 1, none, none, integers, 1, team_size)
 
 
 def random(dtype: str, *shape: int, seed: int = 0) -> torch.Tensor:

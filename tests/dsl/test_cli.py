@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import pickle
 import re
@@ -88,7 +89,7 @@ def test_check_of_a_file_that_is_no_text(dsl: Dsl, tmp_path: Path) -> None:
         (["run", f"{LASSO}:ista", "-K", "J=3"], "ista has no iteration count 'J'; it has K"),
         (["run", f"{PROGRAMS / 'triangular.us'}:syrk", "-K", "3"], "it has none"),
         (["run", f"{PROGRAMS / 'em.us'}:gmm", "--size", "n=5,d=2,c=2", "-o", "a.npy", "-o", "b.npy"], "gmm has 3 results"),
-        (["compile", f"{LASSO}:ista", "--emit", "ptx"], "'ptx' is none of graph, loops, schedule, c"),
+        (["compile", f"{LASSO}:ista", "--emit", "ptx"], "'ptx' is none of graph, loops, schedule, source, c"),
     ],
 )
 def test_wrong_use(dsl: Dsl, arguments: list[object], message: str) -> None:
@@ -206,7 +207,7 @@ def test_data_errors(dsl: Dsl, tmp_path: Path) -> None:
     assert done.code == 1
     assert "cannot write /nowhere/x.npy" in done.err
     done = dsl("run", TV, "--target", "abacus")
-    assert (done.code, done.err.splitlines()[-1]) == (1, "error: no target is called 'abacus'; there are c, interpreter")
+    assert (done.code, done.err.splitlines()[-1]) == (1, "error: no target is called 'abacus'; there are cpu, c, numba, interpreter")
     done = dsl("run", TV, "--dtype", "f31")
     assert done.code == 1
     assert "dtype is one of" in done.err
@@ -235,10 +236,25 @@ def test_compile(dsl: Dsl, tmp_path: Path) -> None:
     assert done.err == "ista: sizes m=256, n=256\n"
 
 
+def test_the_source_of_each_target(dsl: Dsl, tmp_path: Path) -> None:
+    for target, suffix, begin in (("c", ".c", "#include"), ("numba", ".py", "from unspool")):
+        done = dsl("compile", f"{LASSO}:ista", "--size", "m=5,n=6", "--target", target, "--emit", "source,asm", "-o", tmp_path / target)
+        assert (done.code, done.err) == (0, "")
+        texts = {p.suffix: p.read_text() for p in (tmp_path / target).iterdir()}
+        assert sorted(texts) == sorted([suffix, ".s"])
+        assert texts[suffix].startswith(begin)
+        assert "us_ista" in texts[".s"]
+    done = dsl("compile", f"{LASSO}:ista", "--size", "m=5,n=6", "--target", "numba", "--emit", "c")
+    assert done.code == 2
+    assert "use --emit source, or --target c" in re.sub(r"[│\s]+", " ", done.err)
+
+
 def test_targets(dsl: Dsl) -> None:
     done = dsl("targets")
     assert done.code == 0
-    assert "interpreter" in done.out
+    for name in ("c", "numba", "interpreter"):
+        assert re.search(rf"^{name} ", done.out, re.M)
+    assert f"numba {importlib.metadata.version('numba')}" in done.out
     assert "(default)" in done.out
 
 

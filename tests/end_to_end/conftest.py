@@ -1,4 +1,4 @@
-"""Nothing in these tests may fall back to the interpreter unnoticed."""
+"""Which targets the tests run on; nothing in these tests may fall back to the interpreter unnoticed."""
 
 from __future__ import annotations
 
@@ -15,3 +15,9 @@ def no_silent_fallback() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("error", FallbackWarning)
         yield
+
+
+@pytest.fixture(params=["c", "numba"])
+def target(request: pytest.FixtureRequest) -> str:
+    """Each target that makes native code."""
+    return str(request.param)

@@ -17,7 +17,7 @@ import unspool as us
 PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
 LASSO = us.load(PROGRAMS / "lasso.us")
 PROXGRAD = us.load(PROGRAMS / "proxgrad.us")
-TARGETS = ["c", "interpreter"]
+TARGETS = ["c", "numba", "interpreter"]
 
 TEXTS = us.loads(
     """

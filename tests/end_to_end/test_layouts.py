@@ -15,7 +15,7 @@ PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
 LASSO = us.load(PROGRAMS / "lasso.us")
 TV = us.load(PROGRAMS / "tv.us")
 STENCILS = us.load(PROGRAMS / "stencils.us")
-TARGETS = ["c", "interpreter"]
+TARGETS = ["c", "numba", "interpreter"]
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Every program of the language page: both targets, both precisions, single and batched, gradients, one kernel."""
+"""Every program of the language page: every target, both precisions, single and batched, gradients, one kernel."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ def error(got: torch.Tensor, want: torch.Tensor) -> float:
 @pytest.mark.parametrize("batch", [(), (3,), (2, 2)], ids=["single", "batch", "grid"])
 @pytest.mark.parametrize("precision", ["f64", "f32"])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_both_targets_agree(case: Case, precision: str, batch: tuple[int, ...]) -> None:
+def test_targets_agree(case: Case, precision: str, batch: tuple[int, ...], target: str) -> None:
     inputs = draw(case, 1, batch)
     want = run(case, inputs, torch.float64, "interpreter")
-    got = run(case, inputs, DTYPES[precision], "c")
+    got = run(case, inputs, DTYPES[precision], target)
     limit = 1e-10 if precision == "f64" else case.tolerance32
     for g, w in zip(got, want, strict=True):
         assert g.dtype == DTYPES[precision] or not g.is_floating_point()
@@ -110,8 +110,8 @@ def gradients(case: Case, target: str) -> tuple[Callable[[], torch.Tensor], list
 
 
 @pytest.mark.parametrize("case", DIFFERENTIABLE, ids=str)
-def test_gradients_of_both_targets_agree(case: Case) -> None:
-    _, _, compiled = gradients(case, "c")
+def test_gradients_of_targets_agree(case: Case, target: str) -> None:
+    _, _, compiled = gradients(case, target)
     _, _, interpreted = gradients(case, "interpreter")
     scale = max(float(g.abs().max()) for g in interpreted)
     for a, b in zip(compiled, interpreted, strict=True):
@@ -119,8 +119,8 @@ def test_gradients_of_both_targets_agree(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", DIFFERENTIABLE, ids=str)
-def test_gradients_agree_with_finite_differences(case: Case) -> None:
-    loss, wrt, grads = gradients(case, "c")
+def test_gradients_agree_with_finite_differences(case: Case, target: str) -> None:
+    loss, wrt, grads = gradients(case, target)
     g = torch.Generator().manual_seed(5)
     h = 1e-6  # central differences in float64: truncation about h^2, rounding about 1e-16 / h
     for w, grad in zip(wrt, grads, strict=True):
@@ -135,7 +135,7 @@ def test_gradients_agree_with_finite_differences(case: Case) -> None:
         assert float((grad * direction).sum()) == pytest.approx(slope, rel=2e-4, abs=2e-5)
 
 
-def stages(name: str, **iterations: int) -> Any:
+def stages(name: str, target: str, **iterations: int) -> Any:
     case = next(c for c in CASES if c.algorithm == name)
     more = extras(case, torch.float32)
     more.pop("rng", None)
@@ -144,32 +144,32 @@ def stages(name: str, **iterations: int) -> Any:
     for declared in algorithm(case).algorithm.inputs:
         if declared.name in inputs:
             shapes |= {str(s): extent for s, extent in zip(declared.type.shape, inputs[declared.name].shape, strict=True)}
-    return algorithm(case).compile(target="c", shapes=shapes, **{**more, **iterations})
+    return algorithm(case).compile(target=target, shapes=shapes, **{**more, **iterations})
 
 
 @pytest.mark.parametrize("name", ONE_KERNEL)
-def test_no_library_call_in_the_loop_and_a_source_without_k(name: str) -> None:
-    kernel = stages(name, K=5)
+def test_no_library_call_in_the_loop_and_a_source_without_k(name: str, target: str) -> None:
+    kernel = stages(name, target, K=5)
     assert [part for part, _ in kernel.compiled] == [name]  # all of it is one kernel, nothing is left to the host
     assert "host program" not in kernel.explain()
     assert "call " not in kernel.loops  # nor is a routine called in it
-    assert kernel.source == stages(name, K=500).source
+    assert kernel.source == stages(name, target, K=500).source
 
 
-def test_alf_lb_calls_one_routine_in_its_loop() -> None:
-    kernel = stages("alf_lb")
+def test_alf_lb_calls_one_routine_in_its_loop(target: str) -> None:
+    kernel = stages("alf_lb", target)
     assert [part for part, _ in kernel.compiled] == ["alf_lb"]
     assert kernel.loops.count("call ") == kernel.loops.count("call topk_mask") == 1
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.iterations and not c.modules], ids=str)
-def test_other_batch_sizes_and_iteration_counts_compile_nothing(case: Case) -> None:
+def test_other_batch_sizes_and_iteration_counts_compile_nothing(case: Case, target: str) -> None:
     """Nothing is built, and nothing is even lowered again; gradients included."""
     from unspool.backends import build
 
     def all_of(case: Case, batch: tuple[int, ...]) -> None:
         inputs = {n: t.requires_grad_() if n in case.smooth else t for n, t in draw(case, 1, batch).items()}
-        found = [y for y in run(case, inputs, torch.float64, "c") if y.requires_grad]
+        found = [y for y in run(case, inputs, torch.float64, target) if y.requires_grad]
         if found:
             torch.autograd.grad([y.sum() for y in found], [inputs[n] for n in case.smooth], allow_unused=True)
 

@@ -1,0 +1,67 @@
+"""What generated modules import: dtypes, intrinsics, the work that threads share, and the run-time library, by name.
+
+The functions of the run-time library are made when they are first asked for.
+"""
+
+from __future__ import annotations
+
+from math import inf, nan
+from typing import Any
+
+import numba
+import numpy as np
+
+from .numba_intrinsics import INTRINSICS, atomic_add, atomic_load, atomic_store, call_integer, give_way, pause
+from .numba_runtime import lookup
+
+__all__ = ["c64", "c128", "compiled", "f32", "f64", "i8", "i16", "i32", "i64", "inf", "nan", "u8"]
+
+f32, f64, c64, c128 = np.float32, np.float64, np.complex64, np.complex128
+i8, i16, i32, i64, u8 = np.int8, np.int16, np.int32, np.int64, np.uint8
+
+#: How generated functions are compiled.
+compiled: Any = numba.njit(
+    error_model="numpy", nogil=True, boundscheck=False, fastmath=False, no_cpython_wrapper=True, no_cfunc_wrapper=True
+)
+
+
+@compiled  # type: ignore[untyped-decorator]
+def us_share(trips: Any, grain: Any, member: Any, size: Any) -> Any:
+    """The part of ``trips`` iterations that thread ``member`` of ``size`` takes, in whole multiples of ``grain``."""
+    grains = (trips + grain - 1) // grain
+    return min(grains * member // size * grain, trips), min(grains * (member + 1) // size * grain, trips)
+
+
+@compiled  # type: ignore[untyped-decorator]
+def us_barrier(team: Any, size: Any) -> None:
+    """Wait for the team. ``team[0]`` counts who has arrived, ``team[16]`` the meetings. Spins for a moment, then gives way."""
+    if size > 1:
+        phase = atomic_load(team, 16)
+        if atomic_add(team, 0, 1) == size - 1:
+            atomic_store(team, 0, 0)
+            atomic_store(team, 16, i32(phase + 1))
+        else:
+            spin = 0
+            while atomic_load(team, 16) == phase:
+                if spin < 2000:
+                    pause()
+                    spin += 1
+                else:
+                    give_way()
+
+
+@compiled  # type: ignore[untyped-decorator]
+def us_threads(get_num_threads: Any, get_thread_num: Any) -> Any:
+    """How many threads have come and which one this is, by OpenMP's functions; address 0 stands for one thread."""
+    if get_num_threads == 0:
+        return 1, 0
+    return call_integer(get_num_threads), call_integer(get_thread_num)
+
+
+def __getattr__(name: str) -> Any:
+    if name in INTRINSICS:
+        return INTRINSICS[name]
+    try:
+        return lookup(name)
+    except KeyError:
+        raise AttributeError(f"the run-time library of target numba has no {name}") from None

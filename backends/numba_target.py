@@ -1,0 +1,120 @@
+"""Target ``numba``: loop trees become Python, compiled by numba and LLVM. Needs packages of pip alone, and no C compiler.
+
+The interface of a kernel is that of target ``c`` (:mod:`.cpu`); its threads are those of the OpenMP runtime that torch has loaded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+from ..compiler.diagnostics import DataError
+from ..compiler.loops.tree import Function
+from ..compiler.target import Capabilities
+from . import openmp
+from .affine import evaluate
+from .build import machine
+from .c_runtime import BITS
+from .cpu import Arguments
+from .numba_build import Loaded, assembly, build
+from .numba_emit import CALL, MEETING, NumbaSource, emit
+from .tiles import Machine
+from .workspace import workspace
+
+
+class NumbaKernel:
+    """A kernel ready to be called; operands as in :class:`~..compiler.target.Kernel`, already checked by the caller."""
+
+    def __init__(self, loaded: Loaded, source: NumbaSource, operands: int) -> None:
+        self.path = loaded.path
+        self.checks = source.checks
+        self._loaded = loaded
+        self._alone = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(loaded.address)
+        self._source = source
+        self._operands = operands
+        self._arguments = Arguments(operands, len(source.integers))
+        self._rooms: dict[tuple[int, ...], tuple[int, int]] = {}
+
+    def _room(self, integers: tuple[int, ...]) -> tuple[int, int]:
+        """Bytes of scratch memory of a problem and of a thread."""
+        found = self._rooms.get(integers)
+        if found is None:
+            values = dict(zip(self._source.integers, integers, strict=True))
+            found = evaluate(self._source.problem_bytes, values), evaluate(self._source.thread_bytes, values)
+            self._rooms[integers] = found
+        return found
+
+    def __call__(
+        self,
+        inputs: Sequence[Any],
+        outputs: Sequence[Any],
+        batch: int,
+        batch_strides: Sequence[int],
+        team_strides: Sequence[int],
+        integers: Sequence[int],
+        teams: int,
+        team_size: int,
+    ) -> None:
+        """Run. Raises DataError when a run-time check fails."""
+        self._arguments.fill((*inputs, *outputs), batch_strides, team_strides, integers)
+        threads = teams * team_size
+        pool = openmp.runtime() if threads > 1 else None
+        if pool is None:
+            teams = team_size = threads = 1
+        problem, thread = self._room(tuple(integers))
+        meeting = teams * MEETING if self._source.meets else 0
+        scratch = workspace.get(64 + meeting + teams * problem + threads * thread)
+        place = (scratch.data_ptr() + 63) // 64 * 64
+        if meeting:
+            ctypes.memset(place, 0, meeting)
+        call = (ctypes.c_int64 * len(CALL))(batch, teams, team_size, *self._arguments.at, place, problem, thread)
+        if pool is None:
+            self._alone(ctypes.addressof(call))
+        else:
+            call[10], call[11] = pool.get_num_threads, pool.get_thread_num
+            pool.parallel(self._loaded.address, ctypes.addressof(call), threads, 0)
+        if call[12]:
+            raise DataError(self.checks[call[12] - 1])
+
+
+@lru_cache(maxsize=256)
+def _emit(function: Function, machine: Machine, strict: bool) -> NumbaSource:
+    return emit(function, machine, strict=strict)
+
+
+@dataclass(frozen=True)
+class NumbaTarget:
+    """Numba on the processor. ``strict`` keeps products and sums apart (no fused multiply-add); ``machine`` sets the tiles."""
+
+    strict: bool = False
+    machine: Machine = field(default_factory=machine)
+    name: str = "numba"
+    suffix: str = "py"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Every dtype but the half precisions."""
+        return Capabilities(self.machine.vector_bytes, frozenset(BITS))
+
+    def supports(self, dtype: str) -> bool:
+        """Whether kernels may hold elements of a dtype."""
+        return dtype in BITS
+
+    def emit(self, function: Function) -> str:
+        """The Python source of a kernel. Raises CompileError with a reason for what it cannot express."""
+        return _emit(function, self.machine, self.strict).text
+
+    def assembly(self, function: Function, source: str) -> str:
+        """The assembly of a source. Raises CompileError if it does not compile."""
+        return assembly(self._made(function, source))
+
+    def build(self, function: Function, source: str) -> NumbaKernel:
+        """The callable kernel."""
+        made = self._made(function, source)
+        return NumbaKernel(build(made), made, sum(a.scope in ("input", "output") for a in function.arrays))
+
+    def _made(self, function: Function, text: str) -> NumbaSource:
+        return replace(_emit(function, self.machine, self.strict), text=text)

@@ -1,0 +1,18 @@
+"""The fixture that runs a test of hand-written loop trees on each target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from . import trees
+
+
+@pytest.fixture(scope="module", params=sorted(trees.TARGETS))
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each target in turn, as the one that ``trees.run`` uses. Module-wide, so that tests with many examples may use it."""
+    before = trees.CURRENT[0]
+    trees.CURRENT[0] = request.param
+    yield request.param
+    trees.CURRENT[0] = before
