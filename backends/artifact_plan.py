@@ -16,8 +16,8 @@ from ..compiler.graph.graph import Graph, Node, Value
 from ..compiler.graph.ops.common import torch_dtype
 from ..compiler.graph.types import Type
 from ..compiler.target import Capabilities
-from .call import Routine
 from .build import assembly
+from .call import Routine
 from .execute import KernelPlan
 from .executor import Executor, Plan, Settings
 

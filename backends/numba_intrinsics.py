@@ -15,6 +15,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.np.arrayobj import make_array, populate_array
 
 #: The type of an element in memory. A truth value is a byte.
 ELEMENTS = {
@@ -91,6 +92,23 @@ def us_publish(_context: Any, pointer: Any) -> Any:
     return types.void(pointer), code
 
 
+def us_view(_context: Any, pointer: Any, rows: Any, columns: Any) -> Any:
+    """A contiguous array of ``rows`` times ``columns`` elements; of one dimension where ``columns`` is None."""
+    extents = 1 if isinstance(columns, types.NoneType) else 2
+    kind = types.Array(pointer.dtype, extents, "C")
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        size = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+        shape = list(args[1 : 1 + extents])
+        strides = [size] if extents == 1 else [builder.mul(size, shape[1]), size]
+        made = make_array(kind)(context, builder)
+        populate_array(made, data=args[0], shape=shape, strides=strides, itemsize=size, meminfo=None)
+        return made._getvalue()
+
+    return kind(pointer, types.intp, columns if extents == 1 else types.intp), code
+
+
+_enter("us_view", us_view)
 _enter("us_offset", us_offset)
 _enter("us_publish", us_publish)
 

@@ -5,6 +5,7 @@ The functions of the run-time library are made when they are first asked for.
 
 from __future__ import annotations
 
+from functools import cache
 from math import inf, nan
 from typing import Any
 
@@ -58,10 +59,29 @@ def us_threads(get_num_threads: Any, get_thread_num: Any) -> Any:
     return call_integer(get_num_threads), call_integer(get_thread_num)
 
 
+@cache
+def _routine(name: str) -> Any:
+    """A routine on rows of arrays, of which kernels have pointers."""
+    routine, view = lookup(name), INTRINSICS["us_view"]
+
+    def us_topk_mask(mask: Any, values: Any, count: Any, rows: Any, n: Any, failed: Any, number: Any) -> None:
+        routine(view(mask, rows * n, None), view(values, rows * n, None), count, rows, n, failed, number)
+
+    def us_topk(best: Any, index: Any, mask: Any, values: Any, rows: Any, n: Any, count: Any) -> None:
+        found = view(best, rows * count, None), view(index, rows * count, None)
+        routine(*found, view(mask, rows * n, None), view(values, rows * n, None), rows, n, count)
+
+    def us_argsort(index: Any, values: Any, rows: Any, n: Any, descending: Any) -> None:
+        routine(view(index, rows * n, None), view(values, rows * n, None), rows, n, descending)
+
+    made = {f.__name__: f for f in (us_topk_mask, us_topk, us_argsort)}
+    return compiled(made[name.rpartition("_")[0]])
+
+
 def __getattr__(name: str) -> Any:
     if name in INTRINSICS:
         return INTRINSICS[name]
     try:
-        return lookup(name)
+        return _routine(name) if name.startswith(("us_topk_", "us_argsort_")) else lookup(name)
     except KeyError:
         raise AttributeError(f"the run-time library of target numba has no {name}") from None

@@ -1,7 +1,8 @@
 """Selection on rows of contiguous arrays for numba. Order as PyTorch: NaN is the largest, -0 equals 0, ties go to the lowest index.
 
-The arguments are one-dimensional arrays that begin with the block's first element, and integers, as in ``c_select.h``, whose ways
-these are: keys, signed integers in the order of the values; thresholds of several rows at once, in lanes, or of one bit by bit.
+Scratch is on the stack: kernels are compiled without numba's memory management. The arguments are arrays of one
+dimension that begin with the block's first element, and integers, as in ``c_select.h``, whose ways these are: keys,
+signed integers in the order of the values; thresholds of several rows at once, in lanes, or of one bit by bit.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .numba_bits import Integer, Real, add, bits, both, differ, helper, inline, routine, select, shift_left, shift_right
+from .numba_intrinsics import INTRINSICS
 
 DTYPES = "f32 f64 i8 i16 i32 i64"
 LANES, FEW = 16, 64
@@ -95,7 +97,9 @@ def threshold(t: Real | Integer) -> Any:
 @helper("topk_mask", DTYPES)
 def topk_mask(t: Real | Integer) -> Any:
     """(mask, values, count, rows, n, failed, number): mask[r, i] = whether values[r, i] is among the ``count`` largest of its row."""
-    order, whole, several, single = key(t), t.whole, few_threshold(t), threshold(t)
+    order, several, single = key(t), few_threshold(t), threshold(t)
+    local, view = INTRINSICS[f"us_local_i{np.dtype(t.whole).itemsize * 8}"], INTRINSICS["us_view"]
+    most, some = FEW * LANES, 4 * LANES
     factor = 4 * np.dtype(t.whole).itemsize * 8 // LANES
 
     @routine
@@ -108,8 +112,7 @@ def topk_mask(t: Real | Integer) -> Any:
             for i in range(rows * n):
                 mask[i] = False
             return
-        best = np.empty((min(count, FEW), LANES), whole)
-        keys = np.empty((4, LANES), whole)
+        best, keys = view(local(most), FEW, LANES), view(local(some), 4, LANES)
         together = False
         for r in range(rows):
             row, marks = values[r * n : r * n + n], mask[r * n : r * n + n]
@@ -172,11 +175,13 @@ def sort(t: Real | Integer) -> Any:
 @helper("topk", DTYPES)
 def topk(t: Real | Integer) -> Any:
     """(best, index, mask, values, rows, n, count): values and positions of the ``count`` largest of each row, falling, and their mask."""
-    masks, arrange = topk_mask(t), sort(t)
+    masks, arrange, local = topk_mask(t), sort(t), INTRINSICS["us_local_i32"]
 
     @routine
     def us_topk(best: Any, index: Any, mask: Any, values: Any, rows: Any, n: Any, count: Any) -> None:
-        masks(mask, values, count, rows, n, np.zeros(1, np.int32), 0)
+        never = local(1)
+        never[0] = 0
+        masks(mask, values, count, rows, n, never, 0)
         for r in range(rows):
             row, place = values[r * n : r * n + n], index[r * count : r * count + count]
             used = 0
