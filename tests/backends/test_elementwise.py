@@ -9,13 +9,14 @@ from math import inf, nan
 import pytest
 import torch
 
-from unspool.backends.cpu import CTarget
 from unspool.compiler.diagnostics import CompileError, DataError
 from unspool.compiler.graph.ops.table import OPS, OpTypeError, infer, lookup
 from unspool.compiler.graph.types import Type
 from unspool.compiler.loops.tree import Call, Literal
 
-from .trees import TORCH, array, build, function, load, loop, random, run, store
+from .trees import TORCH, array, build, function, load, loop, random, run, store, target_of
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 lookup("add")
 OPS_TESTED = sorted(n for n, o in OPS.items() if o.family == "elementwise" and not o.library and n != "cast")
@@ -225,16 +226,16 @@ def test_integer_division_by_zero_is_an_error() -> None:
 def test_half_precision_is_refused_with_a_reason(dtype: str) -> None:
     """No kernel holds half precision."""
     f = function("half", [array("x", dtype, 4), array("y", dtype, 4, scope="output")])
-    assert not CTarget().supports(dtype)
+    assert not target_of().supports(dtype)
     with pytest.raises(CompileError, match=f"holds no {dtype}"):
-        CTarget().emit(f)
+        target_of().emit(f)
 
 
 def test_an_unknown_op_is_refused() -> None:
     """The message names op and dtype."""
     body = loop("i", 0, 4, store("y", ["i"], Call("polygamma", (load("x", "i"),), "f32")))
     with pytest.raises(CompileError, match="no polygamma of f32"):
-        CTarget().emit(function("f", [array("x", "f32", 4), array("y", "f32", 4, scope="output")], body))
+        target_of().emit(function("f", [array("x", "f32", 4), array("y", "f32", 4, scope="output")], body))
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64" or platform.libc_ver()[0] != "glibc", reason="libmvec is glibc's on x86")
@@ -249,6 +250,6 @@ def test_vector_loops_call_vector_functions() -> None:
         [array("x", "f32", 64), array("o", "f32", 64, scope="output")],
         loop("i", 0, 64, store("o", ["i"], value), kind="vector"),
     )
-    binary = build(f).path.read_bytes()
+    binary = build(f, target="c").path.read_bytes()
     for name in (b"expf", b"sinf", b"cosf"):
         assert re.search(rb"_ZGV[a-e]N\d+v_" + name, binary), name

@@ -16,6 +16,7 @@ from unspool.backends.expressions import Printer
 from unspool.backends.tiles import Machine
 from unspool.compiler.loops.tree import Barrier, Block, Call, Declare, Expr, FromInt, Function, If, Literal, Single, Tree
 
+from . import trees
 from .trees import TORCH, array, build, function, load, loop, op, random, run, store, zero
 
 MACHINES = [Machine(64, 32), Machine(32, 16), Machine(16, 16)]
@@ -99,6 +100,22 @@ def test_matrix_product(m: int, k: int, n: int, dtype: str, kind: str, machine: 
     close(out, a @ b)
 
 
+@pytest.mark.parametrize(("m", "k", "n", "dtype", "kind", "machine", "team"), [
+    (1, 1, 1, "f32", "parallel", MACHINES[0], 1), (45, 17, 41, "f32", "parallel", MACHINES[0], 2), (13, 8, 23, "f64", "serial", MACHINES[1], 1),
+    (7, 45, 3, "f64", "parallel", MACHINES[2], 2), (24, 5, 32, "f32", "serial", MACHINES[1], 1),
+])  # fmt: skip
+def test_products_of_target_numba(m: int, k: int, n: int, dtype: str, kind: str, machine: Machine, team: int) -> None:
+    """Some of the sizes above; numba takes too long for many examples."""
+    trees.CURRENT[0] = "numba"
+    try:
+        test_matrix_product.hypothesis.inner_test(m, k, n, dtype, kind, machine, team, strict=m % 2 == 0)
+        for transposed in (False, True):
+            test_matrix_times_vector.hypothesis.inner_test(m, n, dtype, transposed, machine, team)
+    finally:
+        trees.CURRENT[0] = "c"
+
+
+@pytest.mark.usefixtures("backend")
 def test_strict_keeps_program_order() -> None:
     """Without fused operations a tile adds in the order of the loops: bit for bit."""
     a, b = random("f32", 7, 33), random("f32", 33, 37, seed=1)
@@ -128,6 +145,7 @@ def test_text_is_deterministic() -> None:
     assert emit(product(40, 30, 20, "f32"), MACHINES[0]).text == first
 
 
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("team", [1, 2])
 def test_fused_rows_with_a_local_sum(machine: Machine, team: int) -> None:
@@ -153,6 +171,7 @@ def test_fused_rows_with_a_local_sum(machine: Machine, team: int) -> None:
     assert "float s[" in CTarget(machine=machine).emit(f)
 
 
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("machine", MACHINES)
 def test_sum_of_squared_differences(machine: Machine) -> None:
     """Subtractions, powers and literals run inside tiles; distances between rows of two matrices."""
@@ -172,6 +191,7 @@ def test_sum_of_squared_differences(machine: Machine) -> None:
     close(out, (((a[:, None] - b) ** 2) / w).sum(-1))
 
 
+@pytest.mark.usefixtures("backend")
 def test_triangular_product() -> None:
     """Bounds that move with the row: no jamming, right result."""
     n = 29
@@ -189,6 +209,7 @@ def test_triangular_product() -> None:
     close(o, a.tril() @ x)
 
 
+@pytest.mark.usefixtures("backend")
 def test_solve_by_substitution_is_not_jammed() -> None:
     """Rows that read earlier rows stay in order."""
     n = 31
@@ -202,6 +223,7 @@ def test_solve_by_substitution_is_not_jammed() -> None:
     close(lower @ x, b)
 
 
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("dtype", ["f32", "f64", "i32", "i64", "bool", "c64"])
 @pytest.mark.parametrize("count", [1, 15, 100])
 def test_reductions(dtype: str, count: int) -> None:
@@ -227,6 +249,7 @@ def test_reductions(dtype: str, count: int) -> None:
         assert found[0] == 1
 
 
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_special_values_survive_reductions(value: float) -> None:
     """NaN wins maximum and minimum wherever it stands; infinities add up as IEEE says; tiles multiply them too."""
@@ -247,6 +270,7 @@ def test_special_values_survive_reductions(value: float) -> None:
     assert (o[[0, 1, 2, 4, 5, 6, 7, 8]] == 0).all()
 
 
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("team", [1, 2, 5])
 def test_stencil_on_a_team(team: int) -> None:
     """Iterations over a shared state: parallel sweeps, barriers, work for one thread, scratch of the problem."""
@@ -275,6 +299,7 @@ def test_stencil_on_a_team(team: int) -> None:
     close(steps, w.sum())
 
 
+@pytest.mark.usefixtures("backend")
 def test_source_does_not_depend_on_counts() -> None:
     """Iteration counts are arguments: they stand in no text but by name."""
     f = function("count", [array("w", "f32", "K", 3), array("o", "f32", 3, scope="output")],
@@ -286,6 +311,7 @@ def test_source_does_not_depend_on_counts() -> None:
         close(o, w.sum(0) if count else torch.zeros(3))
 
 
+@pytest.mark.usefixtures("backend")
 def test_large_locals_live_in_thread_scratch() -> None:
     """A local that is too large for the stack, or of run-time size, and one that is private to a parallel iteration."""
     n = 9000
@@ -302,6 +328,7 @@ def test_large_locals_live_in_thread_scratch() -> None:
     close(o, torch.stack([(x + 2 * p).sum() + sum(k + p for k in range(4)) for p in range(3)]))
 
 
+@pytest.mark.usefixtures("backend")
 def test_integer_expressions_and_guards() -> None:
     """Floor division, remainder, min, max, select and comparisons of indices, against Python."""
     n = 11
@@ -330,6 +357,7 @@ def test_integer_expressions_and_guards() -> None:
         assert a.tolist() == b.tolist()
 
 
+@pytest.mark.usefixtures("backend")
 def test_steps_and_lower_bounds() -> None:
     """Loops with steps, split over teams too."""
     f = function(
@@ -345,6 +373,7 @@ def test_steps_and_lower_bounds() -> None:
         assert torch.equal(o, expected)
 
 
+@pytest.mark.usefixtures("backend")
 def test_awkward_names() -> None:
     """Names that are C keywords, macros, functions of the library, Unicode or the same as a variable's."""
     names = ["double", "exp", "λ", "us_add_i64", "i", "I", "x'", "2", "M_PI", "NAN", "NULL", "INT64_MAX", "int64_t", "_T", "AB", "v_AB"]
@@ -358,6 +387,7 @@ def test_awkward_names() -> None:
     close(out, torch.exp(sum(operands)))
 
 
+@pytest.mark.usefixtures("backend")
 def test_shared_parts_are_computed_once() -> None:
     """An expression that doubles at every level prints in linear size."""
     value: Expr = load("x", "i")
@@ -373,6 +403,7 @@ def test_shared_parts_are_computed_once() -> None:
     close(o, x * 2.0**10)
 
 
+@pytest.mark.usefixtures("backend")
 def test_a_wrong_writer_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted faults of the writer fail the comparison that the tests above make."""
     x, o = random("f32", 20), torch.empty(20)

@@ -10,6 +10,8 @@ from unspool.compiler.loops.tree import Call, Expr, FromInt, Literal
 
 from .trees import TORCH, array, function, index, load, loop, run, store
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 COUNT = 5000
 KEYS = [0, 1, -1, 123456789012345678, -(2**63)]
 DRAWS = [("random_uniform", "f32"), ("random_uniform", "f64"), ("random_normal", "f32"), ("random_normal", "f64"),

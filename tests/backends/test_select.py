@@ -7,12 +7,13 @@ from math import inf, nan
 import pytest
 import torch
 
-from unspool.backends.cpu import CTarget
 from unspool.compiler.diagnostics import CompileError, DataError
 from unspool.compiler.graph.ops.table import lookup
 from unspool.compiler.loops.tree import LibraryCall, Load
 
-from .trees import TORCH, array, function, index, random, run
+from .trees import TORCH, array, function, index, random, run, target_of
+
+pytestmark = pytest.mark.usefixtures("backend")
 
 DTYPES = ["f32", "f64", "i8", "i16", "i32", "i64"]
 
@@ -129,4 +130,4 @@ def test_unknown_routines_are_refused() -> None:
     arrays = [array("x", "f32", 3), array("y", "f32", 3, scope="output")]
     for name, message in (("cholesky", "no routine cholesky"), ("argsort", "routine argsort takes")):
         with pytest.raises(CompileError, match=message):
-            CTarget().emit(function("f", arrays, LibraryCall(name, (whole("y", "f32"),), (whole("x", "f32"),))))
+            target_of().emit(function("f", arrays, LibraryCall(name, (whole("y", "f32"),), (whole("x", "f32"),))))
