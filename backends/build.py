@@ -92,7 +92,7 @@ def find_compiler() -> str:
         if words and shutil.which(words[0]):
             return name
     tried = f"the compiler {wanted!r} that CC names was not found" if wanted else "no C compiler found (tried cc, gcc, clang)"
-    raise CompileError(f"{tried}; install one, set CC, or use target='interpreter'")
+    raise CompileError(f"{tried}; install one, set CC, or use target='numba' or target='interpreter'")
 
 
 @lru_cache(maxsize=8)
