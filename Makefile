@@ -15,7 +15,7 @@ LINKS := unspool/backends unspool/compiler unspool/dsl unspool/stdlib
 PROGRAMS := tests/programs stdlib examples
 
 .DEFAULT_GOAL := help
-.PHONY: help setup links demo test check bench experiments golden clean
+.PHONY: help setup links demo test check docs package bench experiments golden clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -24,7 +24,7 @@ setup: $(INSTALLED) ## make the environment in .venv and install everything into
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[dev,demo]'
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[dev,demo,docs]'
 	@touch $@
 
 links: $(LINKS) ## link the four folders below unspool/, for type checkers only
@@ -47,6 +47,12 @@ check: $(INSTALLED) links ## ruff, mypy --strict on the library, formatted progr
 	$(BIN)/mypy
 	$(BIN)/python -m unspool fmt --check $(PROGRAMS)
 	$(BIN)/python -m pytest --quiet tests/test_floors.py
+
+docs: $(INSTALLED) ## the documentation as a site in build/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+package: $(INSTALLED) ## build sdist and wheel into build/dist, install the wheel elsewhere and try it
+	$(BIN)/python .ci/package.py
 
 bench: $(PEERS) ## time the unrolled suite against its peers, about 10 minutes; writes benchmarks/results/
 	$(BIN)/python -m benchmarks.unrolled $(BENCH_ARGS)

@@ -5,7 +5,7 @@ A page runs from top to bottom in an empty folder, its Python blocks in one name
 - ``us``: must check without an error. ``us file=lasso.us`` also writes it, for the blocks below.
 - ``python``: is executed. Lines after ``# prints:`` at its end are its expected output (``...`` matches anything).
 - ``console``: lines after ``$`` are run, ``dsl`` being this checkout's; what follows is the expected output. A line
-  ``$ dsl ... # exit 1`` expects that exit status.
+  ``$ NAME=value dsl ... # exit 1`` sets a variable, and expects that exit status.
 - ``text`` and ``sh`` are not run; ``text file=wrong.us`` is only written. Another word, or none, is a fault.
 """
 
@@ -83,9 +83,13 @@ def run_console(block: Block, folder: Path) -> None:
         command, _, expected = part.partition("\n")
         command, _, status = command.partition(" # exit ")
         words = shlex.split(command)
+        switches = {}
+        while "=" in words[0]:  # NAME=value dsl ...
+            name, _, value = words.pop(0).partition("=")
+            switches[name] = value
         if words[0] in ("dsl", "python"):
             words[:1] = [sys.executable, "-m", "unspool"] if words[0] == "dsl" else [sys.executable]
-        done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(words, cwd=folder, env={**environment, **switches}, capture_output=True, text=True, check=False)
         assert done.returncode == int(status or 0), f"{block.where}: {command}\n{done.stdout}{done.stderr}"
         if expected.strip():
             compare(block, expected, done.stdout + done.stderr)
@@ -112,13 +116,36 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytes
             assert block.language in ("text", "sh"), f"{block.where}: a block of kind {block.language!r}"
 
 
+def prose(page: Path) -> str:
+    """A page without its code."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"`[^`]*`", "", text)
+
+
+def anchors(page: Path) -> set[str]:
+    """What ``#...`` may name in a page: its headings, as GitHub and the site spell them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    found: set[str] = set()
+    for heading in re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE):
+        name = re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+        while name in found:
+            name += "-1"
+        found.add(name)
+    return found
+
+
 @pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_relative_links_lead_somewhere(page: Path) -> None:
-    prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    prose = re.sub(r"`[^`]*`", "", prose)
-    targets = [target.split("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", prose)]
-    targets += re.findall(r'<img [^>]*src="([^"]+)"', prose)
-    missing = [t for t in targets if t and "://" not in t and not (page.parent / t).exists()]
+    text = prose(page)
+    targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'<img [^>]*src="([^"]+)"', text)
+    missing = []
+    for target in targets:
+        name, _, anchor = target.partition("#")
+        path = page.parent / name if name else page
+        if "://" in target:
+            continue
+        if not path.exists() or (anchor and path.suffix == ".md" and anchor not in anchors(path)):
+            missing.append(target)
     assert missing == []
 
 
@@ -132,6 +159,18 @@ def test_files_that_a_page_names_are_there(page: Path) -> None:
     known = {f"/{p.relative_to(ROOT).as_posix()}" for folder in FOLDERS for p in (ROOT / folder).rglob("*") if p.is_file()}
     known |= {f"/{p.name}" for p in ROOT.iterdir()}
     assert sorted(n for n in named if not any(k.endswith(f"/{n}") for k in known)) == []
+
+
+def test_a_link_to_no_heading_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# A page\n\n## What `it` is, twice\n\n```sh\n# no heading\n```\n\n## A page\n", encoding="utf-8")
+    assert anchors(page) == {"a-page", "what-it-is-twice", "a-page-1"}
+    page.write_text("# A page\n\n[here](#a-page) [there](other.md)\n", encoding="utf-8")
+    with pytest.raises(AssertionError, match=r"other\.md"):
+        test_relative_links_lead_somewhere(page)
+    page.write_text("# A page\n\n[here](#another-page)\n", encoding="utf-8")
+    with pytest.raises(AssertionError, match="#another-page"):
+        test_relative_links_lead_somewhere(page)
 
 
 def test_ci_runs_the_two_commands_of_the_readme() -> None:
