@@ -59,7 +59,7 @@ def links(text: str, folder: Path) -> str:
     """Text in which links to files of the repository that are no pages are file names."""
 
     def shown(link: re.Match[str]) -> str:
-        words, target = link.groups()
+        target = link.group(2)
         name = target.split("#")[0]
         path = (folder / name).resolve()
         page = not name or not path.exists() or path == DOCS or DOCS in path.parents
