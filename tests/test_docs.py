@@ -28,7 +28,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EVERY_PAGE = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-FOLDERS = ("backends", "benchmarks", "compiler", "dsl", "examples", "stdlib", "tests", "unspool")
+FOLDERS = ("backends", "benchmarks", "compiler", "docs", "dsl", "examples", "stdlib", "tests", "unspool")
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
