@@ -119,6 +119,7 @@ def test_definitions() -> None:
         ("x = f(\n\n\n  b)", "x = f(\n    b,\n)"),
         ("x = sum(\na for i in 0..n)", "x = sum(\n    a for i in 0..n\n)"),
         ("x = f(g(\na), b)", "x = f(g(\n    a,\n), b)"),
+        ("x = a[\n[b for i in 0..n], ::2]", "x = a[\n    [b for i in 0..n], ::2,\n]"),
         ("x = (\n a,\n)", "x = (\n    a,\n)"),
     ],
 )  # fmt: skip
