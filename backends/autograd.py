@@ -177,7 +177,7 @@ def gradients(call: Call, needed: Sequence[bool], saved: Sequence[Tensor], cotan
         chosen = [g for g, use in zip(cotangents, given, strict=True) if g is not None and use]
         found = apply(call.adjoint(wrt, given), [*saved, *chosen])
         for i, g in zip(wrt, found, strict=True):
-            grads[i] = g
+            grads[i] = g if g.dtype == saved[i].dtype else g.to(saved[i].dtype)  # of half precision in f32
     return grads
 
 
@@ -225,7 +225,7 @@ class _Transformed(torch.autograd.Function):
             return (None,) * len(plan.differentiable)
         given = [t for i, t in enumerate(tangents) if t is not None and i in wrt]
         found = iter(apply(ctx.call.tangent(wrt), [*ctx.saved_tensors, *given]))
-        return tuple(next(found) if d else None for d in plan.differentiable)
+        return tuple(next(found).to(t) if d else None for d, t in zip(plan.differentiable, plan.dtypes, strict=True))
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, call: Call, *tensors: Tensor) -> tuple[Any, Any]:

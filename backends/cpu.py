@@ -97,7 +97,7 @@ class CTarget:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Every dtype but the half precisions."""
+        """Every dtype; the half precisions as storage."""
         return Capabilities(self.machine.vector_bytes, frozenset(C_TYPES))
 
     def supports(self, dtype: str) -> bool:

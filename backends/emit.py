@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..compiler.diagnostics import CompileError
+from ..compiler.graph.types import HALF
 from ..compiler.loops.tree import Array, Function, Load
 from .c_runtime import prelude
 from .expressions import Printer
@@ -88,6 +89,8 @@ def combine(reduce: str, place: str, value: str, dtype: str) -> str:
     """The right side of ``place reduce= value``."""
     if not reduce:
         return value
+    if dtype in HALF:
+        raise CompileError(f"target c has no sums in {dtype}: f16 and bf16 are storage, add up in f32")
     if reduce in ("max", "min"):
         if dtype in ("c64", "c128"):
             raise CompileError(f"complex numbers have no {reduce}")

@@ -22,6 +22,7 @@ from ..compiler.driver import TILE, Batching, Compiled, compile_graph
 from ..compiler.graph.adjoint import backward, differentiable
 from ..compiler.graph.batch import batch as batch_graph
 from ..compiler.graph.graph import Graph
+from ..compiler.graph.half import wide_results
 from ..compiler.graph.interp import interpret
 from ..compiler.graph.ops.common import torch_dtype
 from ..compiler.graph.tangent import tangent
@@ -188,7 +189,7 @@ class KernelPlan:
         share them where they share those; None: every problem has its own."""
         found = self._derived.get(key)
         if found is None:
-            graph = make()
+            graph = wide_results(make())
             batching = None
             if self.per_problem is not None:
                 mine = self.per_problem

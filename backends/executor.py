@@ -19,6 +19,7 @@ from ..compiler.graph.interp import interpret
 from ..compiler.graph.partition import kernel_graph
 from ..compiler.graph.specialize import size_names, specialize
 from ..compiler.graph.trace import trace as trace_graph
+from ..compiler.graph.types import HALF
 from . import registry
 from .autograd import Call, apply, run_flat, view
 from .execute import KernelPlan, fall_back, interpret_batch
@@ -192,9 +193,11 @@ def make_plan(graph: Graph, settings: Settings, per_problem: tuple[bool, ...]) -
     strict = settings.strict
     if target is None:
         return HostPlan(HostProgram(graph), strict=strict)
-    if not all(target.supports(t.dtype) for t in graph.types.values()):
+    lacking = sorted({t.dtype for t in graph.types.values() if not target.supports(t.dtype)})
+    if not set(lacking) <= set(HALF):
+        fall_back(graph.name, CompileError(f"target {target.name} holds no {' or '.join(lacking)} values"))
         return HostPlan(HostProgram(graph), strict=strict)
-    if is_one_kernel(graph):
+    if is_one_kernel(graph) and not lacking:  # half precision that the target lacks is converted outside the kernel
         try:
             batching = Batching(per_problem, (True,) * len(graph.results))
             compiled = compile_graph(graph, target, strict=strict, schedule=settings.schedule, batching=batching)

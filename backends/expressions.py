@@ -8,6 +8,7 @@ from math import isinf, isnan
 from struct import pack, unpack
 
 from ..compiler.diagnostics import CompileError
+from ..compiler.graph.types import HALF
 from ..compiler.loops.tree import Call, Expr, FromInt, Literal, Load
 from .affine import offset
 from .c_runtime import C_TYPES
@@ -60,6 +61,8 @@ def literal(value: complex, dtype: str) -> str:
         value = value.real
     if dtype in REALS:
         return _real(float(value), dtype)
+    if dtype in HALF:
+        return f"us_narrow_{dtype}({_real(float(value), 'f32')})"
     if dtype == "bool":
         return "1" if value else "0"
     whole = int(value.real)
@@ -163,6 +166,8 @@ class Printer(BasePrinter):
             return self.literal(e.value, e.dtype)
         if isinstance(e, FromInt):
             text = self.int(e.value)
+            if e.dtype in HALF:
+                return f"us_narrow_{e.dtype}({text})"
             if e.dtype in COMPLEXES:
                 return f"us_make_{e.dtype}({text}, 0)"
             return f"({C_TYPES[self.check_dtype(e.dtype)]})({text})" if e.dtype != "bool" else f"({text} != 0)"
@@ -175,6 +180,8 @@ class Printer(BasePrinter):
         listed = ", ".join(strip(a) for a in args)
         if op == "cast":
             return self._cast(args[0], source, dtype)
+        if (dtype in HALF or source in HALF) and op not in ("where", "stop_gradient"):
+            raise CompileError(f"target {self.target} has no {op} of {source} values: f16 and bf16 are storage, cast them to f32")
         if op == "stop_gradient" or (op in ("conj", "re") and source not in COMPLEXES):
             return args[0]
         if op == "where":
@@ -262,6 +269,10 @@ class Printer(BasePrinter):
     def _cast(text: str, source: str, dtype: str) -> str:
         if source == dtype:
             return text
+        if source in HALF:
+            return Printer._cast(f"us_widen_{source}({strip(text)})", "f32", dtype)
+        if dtype in HALF:
+            return f"us_narrow_{dtype}({strip(Printer._cast(text, source, 'f32'))})"
         if dtype in COMPLEXES:
             real = C_TYPES["f32" if dtype == "c64" else "f64"]
             parts = (f"({real}){text}.re", f"({real}){text}.im") if source in COMPLEXES else (f"({real}){text}", "0")

@@ -21,7 +21,7 @@ from ..compiler.graph.adjoint import value_and_gradient
 from ..compiler.graph.algorithm import Algorithm
 from ..compiler.graph.graph import Builder, Graph
 from ..compiler.graph.specialize import specialize
-from ..compiler.graph.types import Type, is_complex, is_floating
+from ..compiler.graph.types import HALF, Type, is_complex, is_floating
 from . import registry
 from .autograd import Call
 from .call import arguments_of
@@ -228,6 +228,8 @@ def fuse(
 ) -> KernelPlan | None:
     """One kernel for the loss of a graph's results and its gradients in inputs ``wrt``; None where that cannot be."""
     target = registry.target(settings.target, strict=settings.strict)
+    if real in HALF:  # the kernel would add up over problems in half precision
+        return None
     whole = joined(specialize(graph, real, sizes), specialize(loss, real, {}))
     if target is None or not is_one_kernel(whole) or not all(target.supports(t.dtype) for t in whole.types.values()):
         return None

@@ -197,7 +197,7 @@ def compile_host(graph: Graph, target: Target, *, strict: bool = False) -> HostP
     stages = Stages(graph.name)
     start = stages.run("graph", GRAPH, lambda: graph)
     simple = stages.run("simplify", GRAPH, lambda: simplify(start), before=start)
-    cut = stages.run("partition", GRAPH, lambda: partition(simple, expands))
+    cut = stages.run("partition", GRAPH, lambda: partition(simple, lambda n: expands(n) and _held(n, simple, target)))
     made = {}
     for node in kernels(cut):
         try:
@@ -207,6 +207,12 @@ def compile_host(graph: Graph, target: Target, *, strict: bool = False) -> HostP
         except CannotExpand:
             continue  # the interpreter runs this part
     return HostProgram(cut, made)
+
+
+def _held(node: Node, graph: Graph, target: Target) -> bool:
+    """Whether the target has every dtype of a node and of what it reads."""
+    names = {n for inner in walk([node]) for n in (*inner.inputs, *(v.name for v in inner.outputs))}
+    return all(target.supports(graph.types[n].dtype) for n in names)
 
 
 def is_one_kernel(graph: Graph) -> bool:

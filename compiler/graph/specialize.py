@@ -7,17 +7,21 @@ from dataclasses import replace
 from typing import Any
 
 from .graph import Graph, Node, Region, Value, walk
+from .half import half_outside
 from .ops.common import attr_names, complex_twin
-from .types import At, Range, Size, Type, is_floating
+from .types import HALF, At, Range, Size, Type, is_floating
 
 
 def specialize(graph: Graph, real: str, sizes: Mapping[str, int] | None = None) -> Graph:
     """``graph`` with ``real`` and ``complex`` replaced (by a floating dtype and its twin) and size names by integers.
 
+    Half precision is for storage: inputs and results have it, what is between is f32 (see :mod:`.half`).
     Raises ValueError if ``real`` is no floating dtype. Loop indices shadow size names of the same spelling.
     """
     if not is_floating(real):
         raise ValueError(f"{real} is not a floating-point dtype")
+    if real in HALF:
+        return half_outside(_Specializer("f32", dict(sizes or {})).graph(graph), graph, real)
     return _Specializer(real, dict(sizes or {})).graph(graph)
 
 

@@ -14,6 +14,8 @@ from functools import lru_cache
 from typing import Union
 
 REALS = ("f16", "bf16", "f32", "f64")
+#: Those that are for storage; arithmetic is f32.
+HALF = ("f16", "bf16")
 COMPLEXES = ("c64", "c128")
 INTEGERS = ("i8", "i16", "i32", "i64")
 #: Every dtype. ``real`` and ``complex`` stand for the precision chosen when a program is used.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..graph.types import At, Pick, Size, Type
+from ..graph.types import HALF, At, Pick, Size, Type
 from .isl import NotAffine
 from .nest import Access, Apply, Expr, SizeValue
 from .tree import Literal
@@ -72,6 +72,8 @@ def elementwise(op: str, type: Type, operands: Sequence[Lazy]) -> Lazy:
         return args[0] if op == "stop_gradient" else Apply(op, args, type.dtype)
 
     cost = COSTS.get(op, 1) + sum(o.cost for o in operands)
+    if op == "cast" and operands[0].type.dtype in HALF:
+        cost += 4  # done once where a value is used several times
     return Lazy(type, element, frozenset().union(*(o.reads for o in operands)), cost)
 
 

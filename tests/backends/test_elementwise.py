@@ -224,11 +224,13 @@ def test_integer_division_by_zero_is_an_error() -> None:
 
 @pytest.mark.parametrize("dtype", ["f16", "bf16"])
 def test_half_precision_is_refused_with_a_reason(dtype: str) -> None:
-    """No kernel holds half precision."""
-    f = function("half", [array("x", dtype, 4), array("y", dtype, 4, scope="output")])
-    assert not target_of().supports(dtype)
-    with pytest.raises(CompileError, match=f"holds no {dtype}"):
-        target_of().emit(f)
+    """A target holds half precision as storage, whose sums and products are f32's, or not at all."""
+    arrays = [array("x", dtype, 4), array("y", dtype, 4, scope="output")]
+    reason = "f16 and bf16 are storage" if target_of().supports(dtype) else f"holds no {dtype}"
+    x = load("x", "i", dtype=dtype)
+    for value, reduce in ((Call("add", (x, x), dtype), ""), (x, "add"), (Call("lt", (x, x), "bool"), "")):
+        with pytest.raises(CompileError, match=reason):
+            target_of().emit(function("half", arrays, loop("i", 0, 4, store("y", ["i"], value, reduce))))
 
 
 def test_an_unknown_op_is_refused() -> None:

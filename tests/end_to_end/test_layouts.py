@@ -158,7 +158,7 @@ def test_kinds_and_precisions() -> None:
     assert LASSO.ista(A.numpy(), list(range(6))).dtype == np.float64
     assert LASSO.ista(A.numpy(), Y[0]).dtype == torch.float64  # one torch tensor: torch comes back
     assert isinstance(LASSO.soft(2.0, 0.5), np.floating)
-    assert LASSO.ista(A.half(), Y.half(), K=2, target="c").dtype == torch.float16  # the interpreter, as C has no f16
+    assert LASSO.ista(A.half(), Y.half(), K=2, target="c").dtype == torch.float16  # stored as f16, f32 inside
     assert LASSO.ista(A.bfloat16(), Y.bfloat16(), K=2).dtype == torch.bfloat16
 
 
