@@ -13,6 +13,7 @@ from math import isinf, isnan
 from struct import pack, unpack
 
 from ..compiler.diagnostics import CompileError
+from ..compiler.graph.types import HALF
 from ..compiler.loops.tree import Call, Expr, FromInt, Int, Literal, Load
 from .affine import offset
 from .c_runtime import BITS
@@ -72,12 +73,16 @@ def _real(value: float, dtype: str) -> str:
     return text if "." in text or "e" in text else text + ".0"
 
 
+#: Half precision is converted outside of kernels.
+DTYPES = frozenset(BITS) - frozenset(HALF)
+
+
 class NumbaPrinter(Printer):
     """Prints expressions as Python that numba compiles."""
 
     target = "numba"
     reserved = frozenset(_RESERVED) | frozenset(keyword.kwlist) | frozenset(dir(builtins))
-    dtypes = frozenset(BITS)
+    dtypes = DTYPES
 
     # -- integers ------------------------------------------------------------------------------------------------
 

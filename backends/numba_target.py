@@ -17,10 +17,10 @@ from ..compiler.target import Capabilities
 from . import openmp
 from .affine import evaluate
 from .build import machine
-from .c_runtime import BITS
 from .cpu import Arguments
 from .numba_build import Loaded, assembly, build
 from .numba_emit import CALL, MEETING, NumbaSource, emit
+from .numba_expressions import DTYPES
 from .tiles import Machine
 from .workspace import workspace
 
@@ -97,11 +97,11 @@ class NumbaTarget:
     @property
     def capabilities(self) -> Capabilities:
         """Every dtype but the half precisions."""
-        return Capabilities(self.machine.vector_bytes, frozenset(BITS))
+        return Capabilities(self.machine.vector_bytes, DTYPES)
 
     def supports(self, dtype: str) -> bool:
         """Whether kernels may hold elements of a dtype."""
-        return dtype in BITS
+        return dtype in DTYPES
 
     def emit(self, function: Function) -> str:
         """The Python source of a kernel. Raises CompileError with a reason for what it cannot express."""
