@@ -9,7 +9,7 @@
 | simplex          | softmax(s) over the last axis                     (open)                                |
 
 At a closed bound the derivative in s is that of the identity, so a gradient that points inward always has an effect.
-What is beyond a bound is brought back to it when the module runs its next forward pass in training (:func:`settle`), so
+What is beyond a bound is brought back to it when the module runs its next forward pass in training (:func:`settled`), so
 s cannot drift away.
 """
 
@@ -21,6 +21,8 @@ from torch.nn import functional
 
 from ..compiler.diagnostics import DataError
 from ..compiler.graph.algorithm import Constraint
+
+_TINY = {d: torch.finfo(d).tiny for d in (torch.float16, torch.bfloat16, torch.float32, torch.float64)}
 
 
 def bounds(constraint: Constraint) -> tuple[float, float]:
@@ -37,11 +39,11 @@ def constrain(stored: Tensor, constraint: Constraint) -> Tensor:
         return stored
     if kind == "positive":
         # the threshold above which softplus is taken for the identity: the default one is too low for float64
-        return functional.softplus(stored, threshold=40.0).clamp_min(torch.finfo(stored.dtype).tiny)
+        return functional.softplus(stored, threshold=40.0).clamp_min(_TINY[stored.dtype])
     if kind == "simplex":
         return stored.softmax(-1)
     if not torch.is_grad_enabled():
-        return stored.clamp(*bounds(constraint))
+        return stored.clamp_min(0.0) if kind == "nonneg" else stored.clamp(*bounds(constraint))
     fixed = stored.detach()
     return fixed.clamp(*bounds(constraint)) + (stored - fixed)  # what is added is 0, with derivative 1
 
@@ -79,10 +81,19 @@ def check(value: Tensor, constraint: Constraint, name: str) -> None:
         raise DataError(f"{name} is {kind}: every value must be {needed}; got {value[broken.expand_as(value)][0].item():g}")
 
 
-def settle(stored: Tensor, constraint: Constraint) -> None:
-    """Bring a stored tensor back between closed bounds, in place; not inside a torch.func transform, which must change nothing."""
-    if constraint.kind in ("nonneg", "unit", "interval") and not torch._C._are_functorch_transforms_active():
+def settled(stored: Tensor, constraint: Constraint) -> Tensor:
+    """As :func:`constrain`, of a tensor that is first brought back between closed bounds, in place.
+
+    Inside a torch.func transform, which must change nothing, it stays as it is.
+    """
+    kind = constraint.kind
+    if kind in ("free", "positive", "simplex") or torch._C._are_functorch_transforms_active():
+        return constrain(stored, constraint)
+    if kind == "nonneg":
+        stored.detach().clamp_min_(0.0)
+    else:
         stored.detach().clamp_(*bounds(constraint))
+    return stored.clone()
 
 
 def default(constraint: Constraint, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

@@ -90,16 +90,16 @@ class Runner:
         outputs: list[Tensor] = []
         make = torch.zeros if self.accumulate else torch.empty
         for shape, dtype, mine in zip(layout.shapes, self.dtypes, own, strict=True):
-            if not mine:
+            if mine:
+                outputs.append(make(shape if batch is None else (batch, *shape), dtype=dtype))
+            elif teams == 1:
+                outputs.append(make(shape, dtype=dtype))
+            else:
                 steps[len(operands) + len(outputs)] = prod(shape)
-            outputs.append(make((count if mine else teams, *shape), dtype=dtype))
+                outputs.append(make((teams, *shape), dtype=dtype))
         if count:
             self.kernel(operands, outputs, count, strides, steps, layout.integers, teams, team_size)
-        if batch is not None and all(own):
-            return outputs
-        return [
-            y if mine and batch is not None else y[0] if len(y) == 1 else y.sum(0) for y, mine in zip(outputs, own, strict=True)
-        ]
+        return outputs if teams == 1 else [y if mine else y.sum(0) for y, mine in zip(outputs, own, strict=True)]
 
     def threads(self, count: int) -> tuple[int, int]:
         """(teams, threads in each) for this many problems."""

@@ -58,6 +58,7 @@ class _Call:
     sources: Sources
     trace: tuple[str, ...]
     numpy: bool
+    single: bool  # one tensor comes back
 
 
 class Layer(Values):
@@ -153,18 +154,28 @@ class Layer(Values):
                 return self._call(objective, widened(inputs, real), dict(zip(named, widened(named.values(), real))), trace)
         if torch.compiler.is_compiling():
             return self._traced(objective, inputs, named, trace)
-        key: Any = None
-        if not named and all(isinstance(x, Tensor) for x in inputs):
-            like = self._like
-            key = (objective, trace, like.dtype, like.device, *[(x.shape, x.dtype, x.device, x.layout) for x in inputs])
+        key = None if named else self._key(objective, trace, inputs)
+        if key is not None:
             known = self._known.get(key)
             if known is not None:  # the same shapes again: they have been checked
                 return self._run(known, inputs)
         checked, tensors = self._check(objective, inputs, named)
-        known = _Call(checked.prepare(trace), checked.sources, trace, checked.numpy)
+        single = len(checked.executor.graph.results) == 1 and not trace and not checked.numpy
+        known = _Call(checked.prepare(trace), checked.sources, trace, checked.numpy, single)
         if key is not None:
             self._known[key] = known
         return self._run(known, tensors)
+
+    def _key(self, objective: bool, trace: tuple[str, ...], inputs: Sequence[Any]) -> tuple[Any, ...] | None:
+        """What the checks of a call depend on; None if it has other inputs than tensors."""
+        like = self._buffers["_like"]  # an attribute takes longer
+        assert like is not None
+        key = [objective, trace, like.dtype, like.device]
+        for x in inputs:
+            if not isinstance(x, Tensor):
+                return None
+            key += (x.shape, x.dtype, x.device, x.layout)
+        return tuple(key)
 
     def _check(self, objective: bool, inputs: Sequence[Any], named: Mapping[str, Any]) -> tuple[Checked, list[Tensor]]:
         """Check the values of a call and convert them."""
@@ -201,7 +212,7 @@ class Layer(Values):
         assert isinstance(holder, Values)
         stored = holder.stored(attribute)
         if self.training and torch.is_grad_enabled() and isinstance(stored, nn.Parameter):
-            constraints.settle(stored, constraint)
+            return constraints.settled(stored, constraint)
         return constraints.constrain(stored, constraint)
 
     def _operands(self, sources: Sources, inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -209,7 +220,7 @@ class Layer(Values):
         operands = []
         for source, dtype in sources:
             x = inputs[source] if isinstance(source, int) else self._fetch(source)
-            operands.append(x if x.dtype == dtype else x.to(dtype))
+            operands.append(x if x.dtype is dtype else x.to(dtype))
         return operands
 
     def _learned(self) -> dict[str, Any]:
@@ -218,7 +229,10 @@ class Layer(Values):
 
     def _run(self, call: _Call, inputs: Sequence[Tensor]) -> Any:
         operands = self._operands(call.sources, inputs)
-        return run(call.prepared, operands, self._learned(), call.trace, numpy=call.numpy)
+        modules = self._learned() if self._functions else {}
+        if call.single:
+            return call.prepared(operands, modules)[0]
+        return run(call.prepared, operands, modules, call.trace, numpy=call.numpy)
 
     def value_and_grad(self, loss: Loss, reduction: str = "mean") -> ValueAndGrad:
         """A function of this layer's inputs, and of what ``loss`` takes behind the layer's results, to the loss and the

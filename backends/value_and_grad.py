@@ -101,9 +101,7 @@ class ValueAndGrad:
 
     def _run(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         wanted = {n: p for n, p in self.layer.named_parameters() if p.requires_grad}
-        key: Any = None
-        if not named and all(isinstance(x, Tensor) for x in inputs):
-            key = (self.layer._like.dtype, tuple(wanted), *[(x.shape, x.dtype, x.device, x.layout) for x in inputs])
+        key = None if named else self.layer._key(False, tuple(wanted), inputs)
         step = self._known.get(key) if key is not None else None
         if step is None:
             step, inputs = self._check(inputs, named, wanted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unspool.backends.constraints import check, constrain, default, settle, store
+from unspool.backends.constraints import check, constrain, default, settled, store
 from unspool.compiler.diagnostics import DataError
 from unspool.compiler.graph.algorithm import Constraint
 
@@ -53,8 +53,12 @@ def test_derivative_is_one_up_to_the_bounds_and_what_is_beyond_comes_back(constr
     assert stored.grad is not None
     assert stored.grad.tolist() == [1.0] * len(stored)
     value = constrain(stored, constraint).detach()
-    settle(stored, constraint)
+    stored.grad = None
+    again = settled(stored, constraint)
     assert torch.equal(stored.detach(), value)
+    assert torch.equal(again.detach(), value)
+    again.sum().backward()
+    assert stored.grad.tolist() == [1.0] * len(stored)
 
 
 def test_positive_stays_open() -> None:
