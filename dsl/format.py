@@ -19,6 +19,10 @@ from .format_words import Comment, Gap, Line, read_gap, read_lines
 from .parse import parse, token_tree
 
 
+#: Breaking one long line can make another break better; two rounds nearly always settle it.
+_ROUNDS = 5
+
+
 def format_text(source: Source) -> str:
     """The text of a program in its one layout, with ``\\n`` at the end of every line.
 
@@ -26,7 +30,17 @@ def format_text(source: Source) -> str:
     comments; that is checked each time.
     """
     text = source.text.replace("\r\n", "\n")
-    before = parse(Source(source.name, text))
+    for _ in range(_ROUNDS):
+        made = _formatted(Source(source.name, text))
+        if made == text:
+            break
+        text = made
+    return text
+
+
+def _formatted(source: Source) -> str:
+    text = source.text
+    before = parse(source)
     lines = read_lines(token_tree(text), text)
     made = "".join(row + "\n" for row in _joined(_rows(lines, text)))
     try:
