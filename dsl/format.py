@@ -18,7 +18,6 @@ from .format_layout import INDENT, Row, set_line
 from .format_words import Comment, Gap, Line, read_gap, read_lines
 from .parse import parse, token_tree
 
-
 #: Breaking one long line can make another break better; two rounds nearly always settle it.
 _ROUNDS = 5
 
