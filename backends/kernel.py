@@ -101,7 +101,7 @@ class Kernel:
     @property
     def loops(self) -> str:
         """The statements over integer sets, in the order of the schedule; behind them those of a batch tile, if there is one."""
-        return self._joined("#", [(n, print_nest(nest)) for n, c in self.compiled for nest in (c.nest, c.tile) if nest])
+        return self._joined("#", [(n, print_nest(c.nest) + (f"\n{print_nest(c.tile)}" if c.tile else "")) for n, c in self.compiled])
 
     @property
     def schedule(self) -> str:
