@@ -7,18 +7,19 @@ bytes do not match its name, or that does not load, is removed and built again.
 
 from __future__ import annotations
 
-import atexit
 import ctypes
 import hashlib
 import os
 import platform
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,11 +27,16 @@ from typing import Any, TypeVar
 
 from ..compiler import options
 from ..compiler.diagnostics import CompileError
+from .scratch import Scratch, remove_old
 from .tiles import Machine
 
 T = TypeVar("T")
 
 FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared", "-w")
+
+
+#: How long a compiler may take to say its version, and to compile one kernel.
+VERSION_SECONDS, COMPILE_SECONDS = 60.0, 600.0
 
 
 @dataclass
@@ -99,11 +105,32 @@ def find_compiler() -> str:
 def identity(compiler: str) -> str:
     """What a compiler says it is."""
     words = shlex.split(compiler)
+    code, out, err = _execute([*words, "--version"], None, VERSION_SECONDS)
+    if code:
+        raise CompileError(f"the C compiler {compiler!r} does not run: exit code {code} {err.strip()[:500]}".rstrip())
+    return f"{shutil.which(words[0])} {out}"
+
+
+def _execute(command: list[str], folder: Path | None, seconds: float) -> tuple[int, str, str]:
+    """Exit code, output and errors of a command, which is killed with all it has started when it takes too long.
+
+    Raises CompileError if it does not start, or does not end in time.
+    """
+    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     try:
-        said = subprocess.run([*words, "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
-    except (OSError, subprocess.SubprocessError) as error:
-        raise CompileError(f"the C compiler {compiler!r} does not run: {error}") from None
-    return f"{shutil.which(words[0])} {said}"
+        process = subprocess.Popen(command, cwd=folder, start_new_session=True, errors="replace", **streams)
+    except OSError as error:
+        raise CompileError(f"the C compiler {command[0]!r} does not run: {error.strerror}") from None
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except BaseException as error:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # a compiler is a driver: what it started holds our pipes
+        process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise CompileError(f"the C compiler {command[0]!r} did not end within {seconds:.0f} s") from None
+        raise
+    return process.returncode, out, err
 
 
 def flags(vector_bytes: int) -> tuple[str, ...]:
@@ -185,7 +212,11 @@ def _cache_folder(key: str) -> Path | None:
 def fetch(key: str, suffix: str, load: Callable[[Path], T | None]) -> T | None:
     """A kernel from the cache; None if it is not there. A damaged file is removed. ``load`` gives None for what is no kernel."""
     folder = _cache_folder(key)
-    for path in sorted(folder.glob(f"{key}-*{suffix}")) if folder else ():
+    try:
+        paths = sorted(folder.glob(f"{key}-*{suffix}")) if folder else []
+    except OSError:
+        return None  # a folder that cannot be read: build
+    for path in paths:
         try:
             sound = path.stem.removeprefix(f"{key}-") == _digest(path.read_bytes())
         except OSError:
@@ -195,7 +226,8 @@ def fetch(key: str, suffix: str, load: Callable[[Path], T | None]) -> T | None:
             statistics.hits += 1
             return found
         statistics.corrupted += 1
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # in a folder that cannot be written it stays, and is passed over again
+            path.unlink()
     return None
 
 
@@ -235,11 +267,14 @@ def install(binary: bytes, key: str, suffix: str, load: Callable[[Path], T | Non
         found = load(path)
         if found is not None:
             return found
+        with suppress(OSError):
+            path.unlink()
     raise CompileError("the compiled kernel does not load")
 
 
 def _write(binary: bytes, folder: Path, key: str, suffix: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
+    remove_old(folder, ".new-*")
     handle, temporary = tempfile.mkstemp(prefix=".new-", dir=folder)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -254,9 +289,7 @@ def _write(binary: bytes, folder: Path, key: str, suffix: str) -> Path:
 
 @lru_cache(maxsize=1)
 def _private_folder() -> Path:
-    folder = tempfile.mkdtemp(prefix="unspool-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
+    return Scratch("kernels").path
 
 
 def _warn(message: str) -> None:
@@ -270,19 +303,23 @@ def _warn(message: str) -> None:
 
 def _compile(source: str, compiler: str, options_used: tuple[str, ...]) -> bytes:
     """The shared object of a source; without threads if the compiler has no OpenMP."""
-    with tempfile.TemporaryDirectory(prefix="unspool-build-") as folder:
-        (Path(folder) / "kernel.c").write_text(source, encoding="utf-8")
+    with Scratch("build") as folder:
+        made = folder / "kernel.so"
+        try:
+            (folder / "kernel.c").write_text(source, encoding="utf-8")
+        except OSError as error:
+            raise CompileError(f"cannot write the source of a kernel: {error}; set TMPDIR to a folder with room") from None
         for threads in (["-fopenmp"], []):
             command = [*shlex.split(compiler), *options_used, *threads, "kernel.c", "-o", "kernel.so", "-lm"]
-            try:
-                done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
-            except (OSError, subprocess.SubprocessError) as error:
-                raise CompileError(f"the C compiler failed: {error}") from None
-            if done.returncode == 0:
-                return (Path(folder) / "kernel.so").read_bytes()
-            if "openmp" not in done.stderr.lower() and "omp.h" not in done.stderr:
+            code, out, err = _execute(command, folder, COMPILE_SECONDS)
+            if code == 0:
+                try:
+                    return made.read_bytes()
+                except OSError:
+                    raise CompileError(f"the C compiler made no file ({shlex.join(command)})") from None
+            if "openmp" not in err.lower() and "omp.h" not in err:
                 break
-        said = "\n".join(done.stderr.strip().splitlines()[:20])
+        said = "\n".join((err.strip() or out.strip() or f"exit code {code}").splitlines()[:20])
         raise CompileError(f"the C compiler failed ({shlex.join(command)}):\n{said}")
 
 
@@ -294,3 +331,13 @@ def assembly(source: str) -> str:
     if done.returncode:
         raise CompileError(f"the C compiler failed: {done.stderr.strip()}")
     return done.stdout
+
+
+def _after_fork() -> None:
+    """In a forked process: a lock that another thread of the parent held would stay locked for ever."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -7,6 +7,7 @@ problems each get all of them.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,25 @@ class _Layout:
     shapes: list[tuple[int, ...]]
     batch_strides: list[int]  # of inputs if contiguous, then of outputs
     integers: list[int]
+
+
+_threads_started = False
+_forked = False
+
+
+def _note_threads() -> None:
+    global _threads_started
+    _threads_started = True
+
+
+def _after_fork() -> None:
+    """In a forked process: threads of the parent's kernels are gone, and GNU OpenMP would wait for them for ever."""
+    global _forked
+    _forked = _forked or _threads_started
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Runner:
@@ -86,6 +106,8 @@ class Runner:
             if not x.is_contiguous() or x.is_conj() or x.is_neg():
                 operands[i], strides[i] = _readable(x, batched[i])
         teams, team_size = self.threads(count)
+        if teams * team_size > 1:
+            _note_threads()
         steps = [0] * len(strides)
         outputs: list[Tensor] = []
         make = torch.zeros if self.accumulate else torch.empty
@@ -103,7 +125,7 @@ class Runner:
 
     def threads(self, count: int) -> tuple[int, int]:
         """(teams, threads in each) for this many problems."""
-        available = torch.get_num_threads()
+        available = 1 if _forked else torch.get_num_threads()
         if available == 1 or self.compiled.work * count < SMALL:
             return 1, 1
         units = -(-count // TILE) if self.compiled.tile and count > TILE // 2 else count

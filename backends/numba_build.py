@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import linecache
+import os
 import re
 import sys
 import threading
@@ -33,6 +34,16 @@ MAGIC = b"unspool object file\n"
 #: Numba reads and changes global switches while it compiles.
 _lock = threading.RLock()
 _memory: dict[str, Loaded] = {}
+
+
+def _after_fork() -> None:
+    """In a forked process: a lock that another thread of the parent held would stay locked for ever."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @dataclass(frozen=True)

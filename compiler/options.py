@@ -43,6 +43,12 @@ def _cache(text: str) -> Path | None:
     return None if text.lower() == "off" else _folder(text)
 
 
+def _user_cache() -> Path | None:
+    """The user's cache folder; None for a user without a home."""
+    folder = Path(platformdirs.user_cache_dir("unspool", appauthor=False))
+    return folder if folder.is_absolute() else None
+
+
 def _name(text: str) -> str:
     """a name"""
     return text
@@ -63,12 +69,15 @@ class Options:
         None, "UNSPOOL_OVERRIDE", "take edited dumps from this folder in place of a stage's result", _folder
     )
     verify: int = _switch(
-        0, "UNSPOOL_VERIFY", "1 verify after each pass; 2 also compare printed with parsed, and values on random data before and after", _integer(0, 2)
+        0,
+        "UNSPOOL_VERIFY",
+        "1 verify after each pass; 2 also compare printed with parsed, and values on random data before and after",
+        _integer(0, 2),
     )
     stop: str = _switch("", "UNSPOOL_STOP", "stop after the stage of this name", _name)
     seed: int = _switch(0, "UNSPOOL_SEED", "seed of the schedule search and of drawn data", _integer(0, 2**63 - 1))
     cache: Path | None = _switch(  # noqa: RUF009
-        Path(platformdirs.user_cache_dir("unspool", appauthor=False)),
+        _user_cache(),
         "UNSPOOL_CACHE",
         "folder of compiled kernels, or `off`",
         _cache,
