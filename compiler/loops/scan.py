@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 from ..graph.types import Size, SizeFn
@@ -83,12 +84,12 @@ class _Scan:
     def tree(self, node: Any, mark: str = "") -> list[Tree]:
         """The code of an AST node; ``mark`` is the loop that the next ``for`` belongs to."""
         kind = isl.ast_kind(node)
-        if kind == "mark":
-            return self.tree(node.mark_get_node(), node.mark_get_id().get_name())
         if mark and not _has_for(node):
             return self.once(self.tree(node), mark)
+        if kind == "mark":
+            return self.tree(node.mark_get_node(), node.mark_get_id().get_name())
         if kind == "block":
-            return self.pieces(node, mark)
+            return self.pieces(_parts(node), mark) if mark else self.sequence(_parts(node))
         if kind == "if":
             orelse = Block(tuple(self.tree(node.if_get_else_node(), mark))) if node.if_has_else_node() else None
             return [If(isl.int_expr(node.if_get_cond()), Block(tuple(self.tree(node.if_get_then_node(), mark))), orelse)]
@@ -96,19 +97,23 @@ class _Scan:
             return self.loop(node, mark)
         return [self.instance(node.user_get_expr())]
 
-    def pieces(self, node: Any, mark: str) -> list[Tree]:
+    def pieces(self, nodes: list[Any], mark: str) -> list[Tree]:
         """A block: runs of code that isl peeled off the loop ``mark`` share one scope."""
-        children = node.block_get_children()
         out: list[Tree] = []
-        run: list[Tree] = []
-        for i in range(children.n_ast_node()):
-            child = children.get_ast_node(i)
-            if mark and not _has_for(child):
-                run += self.tree(child)
-                continue
-            out += [*self.once(run, mark), *self.tree(child, mark)]
-            run = []
-        return [*out, *self.once(run, mark)]
+        for peeled, run in groupby(nodes, lambda n: not _has_for(n)):
+            parts = list(run)
+            out += self.once(self.sequence(parts), mark) if peeled else [t for n in parts for t in self.tree(n, mark)]
+        return out
+
+    def sequence(self, nodes: list[Any]) -> list[Tree]:
+        """Nodes in a row. Around the statements of a loop of one iteration isl may repeat its mark: they share one scope."""
+        out: list[Tree] = []
+        for loop, run in groupby(nodes, _only_iteration):
+            if loop:
+                out += self.once(self.sequence([part for n in run for part in _parts(n.mark_get_node())]), loop)
+            else:
+                out += [t for n in run for t in self.tree(n)]
+        return out
 
     def once(self, code: list[Tree], mark: str) -> list[Tree]:
         """Code of single iterations of a loop, with the loop's locals around it."""
@@ -141,6 +146,22 @@ class _Scan:
             return LibraryCall(statement.routine, outputs, inputs, tuple(int_of(i, env) for i in statement.integers))
         index = tuple(int_of(i, env) for i in statement.write.index)
         return Store(statement.write.array, index, tree_expr(statement.value, env), statement.reduce)
+
+
+def _parts(node: Any) -> list[Any]:
+    """A node as a sequence: blocks within blocks opened."""
+    if isl.ast_kind(node) != "block":
+        return [node]
+    children = node.block_get_children()
+    return [part for i in range(children.n_ast_node()) for part in _parts(children.get_ast_node(i))]
+
+
+def _only_iteration(node: Any) -> str:
+    """The loop that a mark names, if no ``for`` of it is left."""
+    if isl.ast_kind(node) != "mark" or _has_for(node.mark_get_node()):
+        return ""
+    found: str = node.mark_get_id().get_name()
+    return found
 
 
 def _has_for(node: Any) -> bool:
