@@ -234,10 +234,9 @@ def test_numba_computes_the_same(monkeypatch: pytest.MonkeyPatch, name: str) -> 
 @pytest.mark.skipif(bool(missing("compile")), reason="torch.compile needs a C++ compiler")
 def test_one_compiled_iteration_computes_the_same() -> None:
     contest = next(ista._at(Plan("quick", frozenset({"compile"})), 8, 16, 4))
-    assert [(s.name, s.failure) for s in hold(contest, rounds=1).scores] == [
-        ("unspool", ""),
-        ("torch.compile, one iteration", ""),
-    ]
+    found = {s.name: s.failure for s in hold(contest, rounds=1).scores}
+    assert found.keys() >= {"unspool", "torch.compile, one iteration"}
+    assert not any(found.values())
 
 
 @pytest.mark.skipif(bool(limits.missing()), reason="no AVX-512 or no C compiler")
