@@ -117,8 +117,9 @@ def test_sizes_of_one(target: str) -> None:
 def test_special_values(value: float) -> None:
     image = normal(5, 7)
     image[2, 3] = value
-    got, want = (TV.tv(image, 0.3, K=3, target=t) for t in TARGETS)
-    assert equal(got, want)
+    want = TV.tv(image, 0.3, K=3, target="interpreter")
+    for target in TARGETS:
+        assert equal(TV.tv(image, 0.3, K=3, target=target), want)
     assert torch.isnan(want).any() == (value != 1e-310)
 
 
