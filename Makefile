@@ -54,7 +54,7 @@ docs: $(INSTALLED) ## the documentation as a site in build/site; a broken link i
 package: $(INSTALLED) ## build sdist and wheel into build/dist, install the wheel elsewhere and try it
 	$(BIN)/python .ci/package.py
 
-bench: $(PEERS) ## time the unrolled suite against its peers, about 10 minutes; writes benchmarks/results/
+bench: $(PEERS) ## time the unrolled suite against its peers, about 20 minutes; writes benchmarks/results/
 	$(BIN)/python -m benchmarks.unrolled $(BENCH_ARGS)
 
 experiments: $(PEERS) ## the long runs: slow tests, and the benchmarks at full size

@@ -99,6 +99,13 @@ def run(plan: Plan, names: Sequence[str], console: Console, *, seconds: float, c
     facts = {**machine(("torch", "numpy", "islpy", "jax", "numba")), "commit": commit(), "scale": plan.scale}
     outcomes: list[Outcome] = []
     rows: list[dict[str, Any]] = []
+
+    def put_down() -> None:
+        write(out, report.as_json(outcomes, facts, rows))
+        if publish:
+            report.between(HERE / "README.md", "unrolled suite: make bench", report.long(outcomes, facts, rows))
+            report.between(HERE.parent / "README.md", "speed: make bench", report.short(outcomes, facts))
+
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("")
@@ -112,9 +119,10 @@ def run(plan: Plan, names: Sequence[str], console: Console, *, seconds: float, c
 
                 outcomes.append(hold(contest, rounds=ROUNDS[plan.scale], seconds=seconds, say=say))
                 write(out, report.as_json(outcomes, facts, rows))
+        put_down()  # the costs take their time: what has been measured is safe
         if costs:
-            rows = overhead.rows(quick=plan.scale == "quick", say=lambda text: progress.update(task, description=text))
-            write(out, report.as_json(outcomes, facts, rows))
+            rows += overhead.rows(quick=plan.scale == "quick", say=lambda text: progress.update(task, description=text))
+            put_down()
     console.print(report.table(outcomes, facts))
     for mode, found in report.means(outcomes).items():
         console.print(f"{mode}: geometric means " + ", ".join(f"{value:.2f}x {peer}" for peer, value in found.items()))
@@ -126,9 +134,6 @@ def run(plan: Plan, names: Sequence[str], console: Console, *, seconds: float, c
     if warning := caution(facts):
         console.print(warning, style="yellow")
     console.print(f"Written: {out}", soft_wrap=True)
-    if publish:
-        report.between(HERE / "README.md", "unrolled suite: make bench", report.long(outcomes, facts, rows))
-        report.between(HERE.parent / "README.md", "speed: make bench", report.short(outcomes, facts))
     return not any(s.peer in ("unspool", "inside", "other") for _, s in failed)
 
 
