@@ -39,6 +39,20 @@ def test_batches_of_all_sizes_agree_with_the_interpreter(name: str, dtype: torch
     assert kernel.forward.compiled.tile is not None
 
 
+def test_tiles_on_target_numba() -> None:
+    ours, reference = layer("ista", "numba"), layer("ista", "interpreter")
+    for count in (1, 5, TILE, 2 * TILE + 3):
+        grads = []
+        y = torch.randn(count, M, dtype=torch.float64)
+        for made in (ours, reference):
+            leaf = y.clone().requires_grad_()
+            found = made(leaf)
+            grads.append([found.detach(), *torch.autograd.grad(found.square().sum(), [leaf, *made.parameters()])])
+        for got, want in zip(*grads, strict=True):
+            torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
+    assert all(plan.forward.compiled.tile is not None for plan in kernels(ours))
+
+
 @pytest.mark.parametrize("name", ["ista", "fista", "lista"])
 @pytest.mark.parametrize("count", [5, TILE, 2 * TILE + 7])
 def test_gradients_of_shared_and_separate_operands(name: str, count: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,20 +12,24 @@ from tests.helpers import SIZES, STEPS, random_graphs, random_inputs
 from unspool.backends.autograd import run_flat
 from unspool.backends.cpu import CTarget
 from unspool.backends.execute import KernelPlan
-from unspool.compiler.driver import compile_graph
+from unspool.backends.numba_target import NumbaTarget
+from unspool.compiler.driver import Batching, compile_graph
 from unspool.compiler.graph.graph import Graph
 from unspool.compiler.graph.interp import interpret
 from unspool.compiler.graph.specialize import specialize
-from unspool.compiler.loops.schedule import parse_schedule
+from unspool.compiler.loops.dependences import IllegalSchedule
+from unspool.compiler.loops.schedule import parse_schedule, split_batch
+from unspool.compiler.target import Target
 
 CORE = {n: v for n, v in SIZES.items() if n != "K"}
 
 
-def plan(graph: Graph) -> KernelPlan:
+def plan(graph: Graph, target: Target | None = None, **options: Any) -> KernelPlan:
     fixed = specialize(graph, "f64", CORE)
-    compiled = compile_graph(fixed, CTarget())
+    compiled = compile_graph(fixed, target or CTarget(), **options)
     STEPS["programs"] += 1
-    STEPS.update(step.name for step in parse_schedule(compiled.schedule).steps)
+    alone, _, together = split_batch(compiled.schedule)
+    STEPS.update(step.name for text in (alone, together) for step in parse_schedule(text).steps)
     return KernelPlan(fixed, compiled, strict=False)
 
 
@@ -57,6 +63,36 @@ def test_compiled_is_interpreted() -> None:
     fresh = STEPS - before
     assert fresh["programs"] >= 240
     assert {"fuse", "parallel", "vector", "contract"} <= fresh.keys()  # no proof of anything if they were never applied
+
+
+@settings(max_examples=30)
+@given(graph=random_graphs(), seed=st.integers(0, 10**6))
+def test_numba_is_interpreted(graph: Graph, seed: int) -> None:
+    kernel, inputs = plan(graph, NumbaTarget()), random_inputs(graph, seed)
+    for got, want in zip(run_flat(kernel, inputs, [False] * 6, None, {"K": 3}), interpret(graph, inputs, SIZES), strict=True):
+        close(got, want)
+
+
+@settings(max_examples=60)
+@given(graph=random_graphs(), seed=st.integers(0, 10**6), count=st.sampled_from([1, 2, 4, 7, 9]))
+def test_tiles_of_problems_are_interpreted(graph: Graph, seed: int, count: int) -> None:
+    """In program order: whether a tile pays, and what else is done to it, has other tests."""
+    flags = [n % 2 == 0 for n in range(6)]
+    batching = Batching(tuple(flags), (True,) * len(graph.results))
+    try:
+        kernel = plan(graph, schedule="batch 4", batching=batching)
+    except IllegalSchedule as error:
+        assert "takes whole rows of one problem" in str(error)  # topk
+        return
+    assert kernel.forward is not None
+    assert kernel.forward.compiled.tile is not None
+    own, many = random_inputs(graph, seed), random_inputs(graph, seed, batch=count)
+    mixed = [m if f else s for m, s, f in zip(many, own, flags, strict=True)]
+    found = run_flat(kernel, mixed, flags, count, {"K": 3})
+    for n in range(count):
+        one = interpret(graph, [x[n] if f else x for x, f in zip(mixed, flags, strict=True)], SIZES)
+        for got, want in zip(found, one, strict=True):
+            close(got[n], want)
 
 
 @settings(max_examples=60)
