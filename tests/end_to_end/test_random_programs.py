@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import SIZES, STEPS, random_graphs, random_inputs
@@ -14,10 +14,9 @@ from unspool.backends.cpu import CTarget
 from unspool.backends.execute import KernelPlan
 from unspool.backends.numba_target import NumbaTarget
 from unspool.compiler.driver import Batching, compile_graph
-from unspool.compiler.graph.graph import Graph
+from unspool.compiler.graph.graph import Graph, walk
 from unspool.compiler.graph.interp import interpret
 from unspool.compiler.graph.specialize import specialize
-from unspool.compiler.loops.dependences import IllegalSchedule
 from unspool.compiler.loops.schedule import parse_schedule, split_batch
 from unspool.compiler.target import Target
 
@@ -79,11 +78,8 @@ def test_tiles_of_problems_are_interpreted(graph: Graph, seed: int, count: int) 
     """In program order: whether a tile pays, and what else is done to it, has other tests."""
     flags = [n % 2 == 0 for n in range(6)]
     batching = Batching(tuple(flags), (True,) * len(graph.results))
-    try:
-        kernel = plan(graph, schedule="batch 4", batching=batching)
-    except IllegalSchedule as error:
-        assert "takes whole rows of one problem" in str(error)  # topk
-        return
+    assume(not any(node.op == "topk_mask" for node in walk(graph.nodes)))  # a routine on whole rows of one problem
+    kernel = plan(graph, schedule="batch 4", batching=batching)
     assert kernel.forward is not None
     assert kernel.forward.compiled.tile is not None
     own, many = random_inputs(graph, seed), random_inputs(graph, seed, batch=count)
