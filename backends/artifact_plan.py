@@ -15,7 +15,7 @@ from ..compiler.graph.algorithm import Algorithm
 from ..compiler.graph.graph import Graph, Node, Value
 from ..compiler.graph.ops.common import torch_dtype
 from ..compiler.graph.types import Type
-from ..compiler.target import Capabilities
+from ..compiler.target import Capabilities, Machine
 from .build import assembly
 from .call import Routine
 from .execute import KernelPlan
@@ -32,7 +32,7 @@ class StoredTarget:
     @property
     def capabilities(self) -> Capabilities:
         """Nothing can be made."""
-        return Capabilities(0, frozenset())
+        return Capabilities(Machine(0, 0), frozenset())
 
     def supports(self, dtype: str) -> bool:
         """No dtype: nothing is compiled."""

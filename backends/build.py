@@ -27,8 +27,8 @@ from typing import Any, TypeVar
 
 from ..compiler import options
 from ..compiler.diagnostics import CompileError
+from ..compiler.target import Machine
 from .scratch import Scratch, remove_old
-from .tiles import Machine
 
 T = TypeVar("T")
 

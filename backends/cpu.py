@@ -20,11 +20,10 @@ from typing import Any
 
 from ..compiler.diagnostics import DataError
 from ..compiler.loops.tree import Function
-from ..compiler.target import Capabilities
+from ..compiler.target import Capabilities, Machine
 from .build import Built, assembly, build, machine
 from .c_runtime import C_TYPES
 from .emit import emit
-from .tiles import Machine
 from .workspace import workspace
 from .writer import Source
 
@@ -98,7 +97,7 @@ class CTarget:
     @property
     def capabilities(self) -> Capabilities:
         """Every dtype; the half precisions as storage."""
-        return Capabilities(self.machine.vector_bytes, frozenset(C_TYPES))
+        return Capabilities(self.machine, frozenset(C_TYPES))
 
     def supports(self, dtype: str) -> bool:
         """Whether kernels may hold elements of a dtype."""

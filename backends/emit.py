@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from ..compiler.diagnostics import CompileError
 from ..compiler.graph.types import HALF
 from ..compiler.loops.tree import Array, Function, Load
+from ..compiler.target import Machine
 from .c_runtime import prelude
 from .expressions import Printer
 from .kernel_text import Body, kernel_text
 from .text import Text
-from .tiles import Machine
 from .writer import Source, Writer, describe
 
 

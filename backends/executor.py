@@ -42,7 +42,7 @@ def runtime_names(graph: Graph, iterations: Sequence[str]) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run: canonical target name, whether reductions keep their order, and a schedule in place of the recipe."""
+    """How to run: canonical target name, whether reductions keep their order, and a schedule in place of our choice."""
 
     target: str
     strict: bool = False

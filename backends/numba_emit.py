@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from ..compiler.diagnostics import CompileError
 from ..compiler.loops.tree import Array, Function, Int, Load
 from ..compiler.loops.tree import Tile as BatchTile
+from ..compiler.target import Machine
 from .affine import const, plus, simple
 from .c_runtime import BITS
 from .kernel_text import Body, least
 from .numba_expressions import NumbaPrinter
 from .numba_text import PythonText
 from .text import Text
-from .tiles import Machine
 from .writer import Source, Writer, describe
 
 #: What a call consists of, each 8 bytes: counts, addresses, the scratch memory, OpenMP's functions (0: one thread), the result.

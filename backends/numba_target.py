@@ -13,7 +13,7 @@ from typing import Any
 
 from ..compiler.diagnostics import DataError
 from ..compiler.loops.tree import Function
-from ..compiler.target import Capabilities
+from ..compiler.target import Capabilities, Machine
 from . import openmp
 from .affine import evaluate
 from .build import machine
@@ -21,7 +21,6 @@ from .cpu import Arguments
 from .numba_build import Loaded, assembly, build
 from .numba_emit import CALL, MEETING, NumbaSource, emit
 from .numba_expressions import DTYPES
-from .tiles import Machine
 from .workspace import workspace
 
 
@@ -97,7 +96,7 @@ class NumbaTarget:
     @property
     def capabilities(self) -> Capabilities:
         """Every dtype but the half precisions."""
-        return Capabilities(self.machine.vector_bytes, DTYPES)
+        return Capabilities(self.machine, DTYPES)
 
     def supports(self, dtype: str) -> bool:
         """Whether kernels may hold elements of a dtype."""

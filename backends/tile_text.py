@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..compiler.loops.tree import Call, Expr, Int, Load, Loop, Store
+from ..compiler.target import Machine
 from .affine import name, plus, substitute
 from .printer import INFIX, Printer
 from .rewrite import expr_names, substitute_expr
 from .text import Text
-from .tiles import Contraction, Machine, is_square, pieces, tile_lanes, trip, width
+from .tiles import Contraction, is_square, pieces, tile_lanes, trip, width
 
 
 @dataclass

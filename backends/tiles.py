@@ -29,29 +29,14 @@ from ..compiler.loops.tree import (
     Store,
     Tree,
 )
+from ..compiler.target import Machine
 from .affine import coefficient, constant, linear, names, offset
 from .rewrite import expr_names, loads, walk, writes
 
 Arrays = Mapping[str, Array]
-SIZES = {"f32": 4, "f64": 8}
+#: Dtypes of vector tiles.
+TILED = ("f32", "f64")
 _VECTOR_OPS = {"add", "sub", "mul", "div", "neg"}
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What tiles are cut for: bytes and number of vector registers."""
-
-    vector_bytes: int
-    registers: int
-
-    def lanes(self, dtype: str) -> int:
-        """Elements of a vector."""
-        return max(1, self.vector_bytes // SIZES[dtype])
-
-    @property
-    def accumulators(self) -> int:
-        """Registers that may hold sums."""
-        return 24 if self.registers >= 32 else 12
 
 
 @dataclass(frozen=True)
@@ -92,7 +77,7 @@ def match(tree: Tree, arrays: Arrays) -> Contraction | None:
     if not stores or len(stores) != len(vector.body.children) or any("parallel" in r.kind for r in reductions):
         return None
     dtype = stores[0].value.dtype
-    if dtype not in SIZES or any(s.reduce != "add" or s.value.dtype != dtype or arrays[s.array].dtype != dtype for s in stores):
+    if dtype not in TILED or any(s.reduce != "add" or s.value.dtype != dtype or arrays[s.array].dtype != dtype for s in stores):
         return None
     places = [Load(s.array, s.index, dtype) for s in stores]
     steps = {moves(p, arrays, vector.name) for p in places}
@@ -124,7 +109,7 @@ def _vectorable(e: Expr, arrays: Arrays, variable: str) -> bool:
 
 def is_square(e: Call) -> bool:
     """Whether a call is the second power of a real number."""
-    return e.op == "pow" and e.dtype in SIZES and isinstance(e.args[1], Literal) and e.args[1].value == 2
+    return e.op == "pow" and e.dtype in TILED and isinstance(e.args[1], Literal) and e.args[1].value == 2
 
 
 def _calls(e: Expr) -> list[Call]:

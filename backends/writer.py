@@ -33,6 +33,7 @@ from ..compiler.loops.tree import (
     Store,
     Tree,
 )
+from ..compiler.target import Machine
 from .affine import constant, name, names, plus, simple
 from .c_runtime import BITS
 from .printer import Names, Printer
@@ -40,7 +41,7 @@ from .rewrite import expand_locals, int_names, walk
 from .simd import SimdPlan, plan
 from .text import Text
 from .tile_text import Tile
-from .tiles import Contraction, Machine, can_jam, match, rows, shared_tile, trip
+from .tiles import Contraction, can_jam, match, rows, shared_tile, trip
 
 #: Larger local arrays live in the scratch memory of a thread.
 STACK_BYTES = 16384

@@ -3,7 +3,7 @@
     compile_graph:   graph      (as given)
                      simplify   graph -> graph
                      lower      graph -> nest
-                     schedule   nest  -> scheduled nest (proved by isl)
+                     schedule   nest  -> scheduled nest (chosen in search/, proved by isl)
                      scan       nest  -> loop tree
                      emit       tree  -> source
                      build      source -> kernel
@@ -39,7 +39,6 @@ from .loops.expand import rule_for
 from .loops.isl import safe
 from .loops.lower import CannotExpand, lower
 from .loops.nest import Nest
-from .loops.recipe import recipe
 from .loops.scan import scan
 from .loops.schedule import Schedule, apply, parse_schedule, prove, split_batch
 from .loops.scheduled import Scheduled
@@ -47,8 +46,10 @@ from .loops.storing import elements
 from .loops.text import parse_nest, print_nest
 from .loops.tree import Function, Tile
 from .loops.tree_text import parse_tree, print_tree
+from .search.choose import choose
+from .search.draft import Task
 from .stages import Form, StageError, Stages
-from .target import Target
+from .target import Machine, Target
 
 GRAPH: Form[Graph] = Form("graph", print_graph, parse_graph, verify, compare)
 NEST: Form[Nest] = Form("nest", print_nest, parse_nest, check_nest)
@@ -119,21 +120,21 @@ def compile_graph(
 ) -> Compiled:
     """One kernel for a graph with concrete dtypes and core sizes; iteration counts may stay names.
 
-    ``accumulate`` adds every output to what its array holds. ``schedule`` replaces the recipe (the text of steps;
+    ``accumulate`` adds every output to what its array holds. ``schedule`` replaces our choice (the text of steps;
     ``""`` is program order). With ``batching`` the kernel has a second body for tiles of problems where that pays.
     Raises CannotExpand if a part does not expand to loops, IllegalSchedule for a bad schedule.
     """
-    stages = Stages(graph.name)
+    stages, machine = Stages(graph.name), target.capabilities.machine
     start = stages.run("graph", GRAPH, lambda: graph)
     simple = stages.run("simplify", GRAPH, lambda: simplify(start), before=start)
     nest = stages.run("lower", NEST, lambda: lower(simple, accumulate=accumulate, strict=strict))
     alone, size, together = (None, TILE, None) if schedule is None else split_batch(schedule)
-    scheduled, steps = _order(stages, "schedule", nest, alone, strict)
+    scheduled, steps = _order(stages, "schedule", nest, alone, machine, strict)
     tree = stages.run("scan", TREE, lambda: scan(scheduled, f"us_{nest.name}"))
     text, tiled = steps, None
     made = _batch_tile(stages, nest, batching, size, forced=schedule is not None)
     if made is not None:
-        tiled, tile_steps = _order(stages, "tile-schedule", made.nest, together, strict, tile=True)
+        tiled, tile_steps = _order(stages, "tile-schedule", made.nest, together, machine, strict, tile=True)
         function = stages.run("tile-scan", TREE, lambda: scan(tiled, f"us_{nest.name}_tile"))
         tree = replace(tree, tile=Tile(made.size, made.lanes, made.strides, function))
         text = f"{steps}\nbatch {made.size}\n{tile_steps}"
@@ -153,14 +154,14 @@ def compile_graph(
 
 
 def _order(
-    stages: Stages, stage: str, nest: Nest, steps: str | None, strict: bool, *, tile: bool = False
+    stages: Stages, stage: str, nest: Nest, steps: str | None, machine: Machine, strict: bool, *, tile: bool = False
 ) -> tuple[Scheduled, str]:
-    """The nest in the order of given steps, or of the recipe; the steps as text."""
+    """The nest in the order of given steps, or of our choice; the steps as text."""
     made: list[tuple[Scheduled, Schedule]] = []
 
     def order() -> Nest:
         if steps is None:
-            made.append(recipe(nest, strict=strict, tile=tile))
+            made.append(choose(Task(nest, machine, strict, tile)))
         else:
             chosen = parse_schedule(steps)
             made.append((apply(nest, chosen, strict=strict), chosen))

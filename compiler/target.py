@@ -8,10 +8,32 @@ from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
-class Capabilities:
-    """``vector_bytes``: width of a vector register (0: none); ``dtypes``: element types that kernels may hold."""
+class Machine:
+    """What schedules and tiles are cut for: bytes and number of vector registers, cores, and bytes of the data caches
+    (``l1`` and ``l2`` of one core, ``l3`` shared by all)."""
 
     vector_bytes: int
+    registers: int
+    cores: int = 2
+    l1: int = 32 << 10
+    l2: int = 1 << 20
+    l3: int = 32 << 20
+
+    def lanes(self, dtype: str) -> int:
+        """Elements of a vector."""
+        return max(1, self.vector_bytes // (8 if dtype == "f64" else 4))
+
+    @property
+    def accumulators(self) -> int:
+        """Vector registers that may hold sums."""
+        return 24 if self.registers >= 32 else 12
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """``machine``: what it generates code for; ``dtypes``: element types that kernels may hold."""
+
+    machine: Machine
     dtypes: frozenset[str]
 
 

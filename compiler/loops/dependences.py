@@ -170,8 +170,11 @@ def _dependence(
     return Dependence(a.statement.name, b.statement.name, array, kind, reduction, relation, tuple(zip(a.index, b.index)))
 
 
-def check_order(nest: Nest, order: Order, found: Sequence[Dependence], *, strict: bool = False) -> None:
-    """Raise IllegalSchedule unless ``order`` keeps every dependence. Reductions may be reordered unless ``strict``."""
+def check_order(nest: Nest, order: Order, found: Sequence[Dependence], *, strict: bool = False, rebased: bool = False) -> None:
+    """Raise IllegalSchedule unless ``order`` keeps every dependence. Reductions may be reordered unless ``strict``.
+
+    ``rebased``: the program order that the dependences are of is not that of the statements' dims.
+    """
     above, table = paths(order), nest.statement_table
     missing = {s.name for s in nest.statements} ^ set(above)
     if missing:
@@ -181,7 +184,7 @@ def check_order(nest: Nest, order: Order, found: Sequence[Dependence], *, strict
             continue
         source, sink = table[d.source], table[d.sink]
         # broken: the sink runs at or before the source
-        condition = _not_before(source, sink, above, d)
+        condition = _not_before(source, sink, above, d, kept=not rebased)
         if condition == "1 = 0":
             continue
         broken = d.relation.intersect(pair_map(source, sink, condition, nest.params))
@@ -190,15 +193,14 @@ def check_order(nest: Nest, order: Order, found: Sequence[Dependence], *, strict
             raise IllegalSchedule(f"illegal schedule: {d.kind} dependence on {d.array} is reversed, for instance {pair}")
 
 
-def _not_before(source: Statement, sink: Statement, above: Mapping[str, Sequence[Level]], d: Dependence) -> str:
+def _not_before(source: Statement, sink: Statement, above: Mapping[str, Sequence[Level]], d: Dependence, *, kept: bool) -> str:
     """When the sink runs at or before the source, given that program order had it after.
 
-    Levels that are still the leading loops of program order can only be equal or right; levels that equal
+    With ``kept``, levels that are still the leading loops of program order can only be equal or right; levels that equal
     indices force to be equal decide nothing.
     """
     cases: list[str] = []
     equal: list[str] = []
-    kept = True
     tie = True  # the same place: never strictly before
     rename = primed(sink)
     for depth, ((kind, a), (_, b)) in enumerate(_loop_levels(source, sink, above)):

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .contract import can_contract, contract
 from .dependences import IllegalSchedule, check_order
-from .fuse import can_distribute, can_fuse, distribute, fuse
-from .mark import can_parallel, can_vector, parallel, vector
 from .nest import Nest
-from .reorder import can_interchange, can_reverse, can_shift, can_skew, interchange, reverse, shift, skew
 from .scheduled import Scheduled
-from .tile import can_tile, tile
+from .steps.contract import can_contract, contract
+from .steps.fuse import can_distribute, can_fuse, distribute, fuse
+from .steps.mark import can_parallel, can_vector, parallel, vector
+from .steps.reorder import can_interchange, can_reverse, can_shift, can_skew, interchange, reverse, shift, skew
+from .steps.tile import can_tile, tile
 
 #: step name -> (transformation, its can_ twin)
 STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., str | None]]] = {
@@ -118,7 +118,8 @@ def _illegal(scheduled: Scheduled, strict: bool) -> str | None:
 
 def prove(scheduled: Scheduled, *, strict: bool = False) -> None:
     """Check the order, and every parallel and vector mark, against the dependences. Raises IllegalSchedule."""
-    check_order(scheduled.nest, scheduled.nest.order, scheduled.found, strict=strict)
+    nest = scheduled.nest
+    check_order(nest, nest.order, scheduled.found, strict=strict, rebased=scheduled.rebased)
     for loop in scheduled.loops.values():
         for kind in loop.kind.split():
             test = {"parallel": can_parallel, "vector": can_vector}.get(kind)

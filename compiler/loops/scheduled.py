@@ -25,11 +25,20 @@ class Scheduled:
     nest: Nest
     found: tuple[Dependence, ...]
     private: frozenset[tuple[str, str]] = frozenset()  # (array, loop whose every iteration has its own copy)
+    rebased: bool = False  # program order is no longer that of the statements' dims
 
     @staticmethod
     def start(nest: Nest) -> Scheduled:
         """The untransformed program."""
         return Scheduled(nest, dependences(nest))
+
+    def rebase(self, nest: Nest) -> Scheduled:
+        """A rewritten nest (other statements, other arrays) becomes the program: its dependences are found anew, in its order.
+
+        For a step that changes more than the order. The rewriting must compute the same, in the present order; as that order is the
+        program from here on, the step has to prove it first.
+        """
+        return Scheduled(nest, dependences(nest), self.private, True)
 
     def with_order(self, order: Order) -> Scheduled:
         """The same program in another order."""

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.loops.run_tree import Runner
 from unspool.backends.cpu import CTarget
 from unspool.backends.expressions import Printer
-from unspool.backends.tiles import Machine
 from unspool.compiler.loops.tree import Barrier, Block, Call, Declare, Expr, FromInt, Function, If, Literal, Single, Tree
+from unspool.compiler.target import Machine
 
 from . import trees
 from .trees import TORCH, array, build, function, load, loop, op, random, run, store, zero
@@ -376,7 +376,24 @@ def test_steps_and_lower_bounds() -> None:
 @pytest.mark.usefixtures("backend")
 def test_awkward_names() -> None:
     """Names that are C keywords, macros, functions of the library, Unicode or the same as a variable's."""
-    names = ["double", "exp", "λ", "us_add_i64", "i", "I", "x'", "2", "M_PI", "NAN", "NULL", "INT64_MAX", "int64_t", "_T", "AB", "v_AB"]
+    names = [
+        "double",
+        "exp",
+        "λ",
+        "us_add_i64",
+        "i",
+        "I",
+        "x'",
+        "2",
+        "M_PI",
+        "NAN",
+        "NULL",
+        "INT64_MAX",
+        "int64_t",
+        "_T",
+        "AB",
+        "v_AB",
+    ]
     arrays = [array(n, "f32", 4) for n in names] + [array("out", "f32", 4, scope="output")]
     value: Expr = load(names[0], "i")
     for n in names[1:]:

@@ -8,8 +8,8 @@ import torch
 
 from unspool.backends.cpu import BuiltKernel, CTarget
 from unspool.backends.numba_target import NumbaKernel, NumbaTarget
-from unspool.backends.tiles import Machine
 from unspool.compiler.loops.tree import Array, Block, Expr, Function, Int, Literal, Load, Loop, Store, Tree
+from unspool.compiler.target import Machine
 
 TORCH = {
     "f32": torch.float32, "f64": torch.float64, "c64": torch.complex64, "c128": torch.complex128, "i8": torch.int8, "i16": torch.int16,

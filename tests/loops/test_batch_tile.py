@@ -14,10 +14,12 @@ from tests.loops.run_tree import Runner
 from unspool.compiler.graph.types import Size
 from unspool.compiler.loops.batch_tile import can_tile_batch, tile_batch
 from unspool.compiler.loops.nest import Access, ArrayInfo, Dim, Leaf, LoopOrder, Nest, Order, Statement, sequence
-from unspool.compiler.loops.recipe import recipe
 from unspool.compiler.loops.scan import scan
 from unspool.compiler.loops.scheduled import Scheduled
 from unspool.compiler.loops.text import parse_nest, print_nest
+from unspool.compiler.search.choose import choose
+from unspool.compiler.search.draft import Task
+from unspool.compiler.target import Machine
 
 SIZE = 4
 
@@ -77,7 +79,7 @@ def test_a_tile_does_what_its_problems_do(nest: Nest, per_problem: list[bool], s
     for x, flag in zip(inputs, per_problem, strict=True):
         passed.append(np.stack([np.pad(v.ravel(), (0, pad)) for v in x]) if flag else x[0].copy())
     outputs = [np.zeros((lanes, w)) if mine else np.zeros(x.shape) for x, w, mine in zip(base, widths, own, strict=True)]
-    scheduled, _ = recipe(made.nest, tile=True)
+    scheduled, _ = choose(Task(made.nest, Machine(64, 32), tile=True))
     Runner(scan(scheduled, "k"), [*passed, *outputs], integers, seed)
     for x, got, want, mine in zip(base, outputs, expected, own, strict=True):
         if mine:

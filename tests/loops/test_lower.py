@@ -1,4 +1,4 @@
-"""Random graphs as nests: lowered, scheduled by the recipe, scanned and run element by element."""
+"""Random graphs as nests: lowered, scheduled by our choice, scanned and run element by element."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from unspool.compiler.graph.simplify import simplify
 from unspool.compiler.graph.specialize import specialize
 from unspool.compiler.graph.types import At, Range, Size, Type
 from unspool.compiler.loops.lower import lower
-from unspool.compiler.loops.recipe import recipe
 from unspool.compiler.loops.scan import scan
 from unspool.compiler.loops.schedule import apply, parse_schedule
 from unspool.compiler.loops.text import parse_nest, print_nest
+from unspool.compiler.search.choose import choose
+from unspool.compiler.search.draft import Task
+from unspool.compiler.target import Machine
 
 CORE = {n: v for n, v in SIZES.items() if n != "K"}
 
@@ -25,7 +27,7 @@ CORE = {n: v for n, v in SIZES.items() if n != "K"}
 def compare(graph: Graph, seed: int, schedule: str | None = None) -> None:
     fixed = simplify(specialize(graph, "f64", CORE))
     nest = lower(fixed)
-    scheduled = recipe(nest)[0] if schedule is None else apply(nest, parse_schedule(schedule))
+    scheduled = choose(Task(nest, Machine(64, 32)))[0] if schedule is None else apply(nest, parse_schedule(schedule))
     assert parse_nest(print_nest(scheduled.nest)) == scheduled.nest
     inputs = random_inputs(graph, seed)
     want = interpret(graph, inputs, SIZES)
@@ -37,7 +39,7 @@ def compare(graph: Graph, seed: int, schedule: str | None = None) -> None:
 
 @settings(max_examples=60)
 @given(graph=random_graphs(), seed=st.integers(0, 10**6))
-def test_the_recipe_computes_what_the_interpreter_does(graph: Graph, seed: int) -> None:
+def test_the_choice_computes_what_the_interpreter_does(graph: Graph, seed: int) -> None:
     compare(graph, seed)
 
 

@@ -16,13 +16,15 @@ from tests.loops.run_tree import Runner
 from unspool.compiler.graph.types import Size
 from unspool.compiler.loops.dependences import IllegalSchedule
 from unspool.compiler.loops.nest import Access, Apply, ArrayInfo, Dim, Leaf, LoopOrder, Nest, Statement, sequence
-from unspool.compiler.loops.recipe import recipe
 from unspool.compiler.loops.scan import scan
 from unspool.compiler.loops.schedule import STEPS, Schedule, Step, apply, apply_step, parse_schedule, prove, why_not
 from unspool.compiler.loops.scheduled import Scheduled
 from unspool.compiler.loops.text import parse_nest, print_nest
 from unspool.compiler.loops.tree import Literal
 from unspool.compiler.loops.tree_text import parse_tree, print_tree
+from unspool.compiler.search.choose import choose
+from unspool.compiler.search.draft import Task
+from unspool.compiler.target import Machine
 
 APPLIED: Counter[str] = Counter()
 
@@ -84,8 +86,8 @@ def test_random_steps_keep_the_result(nest: Nest, seed: int) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(nest=random_nests(statements=6), seed=st.integers(0, 10**6))
-def test_the_recipe_keeps_the_result(nest: Nest, seed: int) -> None:
-    scheduled, schedule = recipe(nest)
+def test_the_choice_keeps_the_result(nest: Nest, seed: int) -> None:
+    scheduled, schedule = choose(Task(nest, Machine(64, 32)))
     APPLIED.update(s.name for s in schedule.steps)
     for got, want in zip(run(scheduled, seed), run(Scheduled.start(nest), seed), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)

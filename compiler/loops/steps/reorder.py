@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..graph.types import Size
-from .nest import LoopOrder, Order, loops_of
-from .scheduled import Scheduled, change_loop, conflicts
+from ...graph.types import Size
+from ..nest import LoopOrder, Order, loops_of
+from ..scheduled import Scheduled, change_loop, conflicts
 
 
 def can_interchange(scheduled: Scheduled, outer: str, inner: str) -> str | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..graph.types import Size
-from . import isl
-from .dependences import before_text, pair_map, paths, primed
-from .nest import Access, Apply, ArrayInfo, Expr, LoopOrder, Nest, Statement, Whole, leaves, map_expr
-from .scheduled import Scheduled
+from ...graph.types import Size
+from .. import isl
+from ..dependences import before_text, pair_map, paths, primed
+from ..nest import Access, Apply, ArrayInfo, Expr, LoopOrder, Nest, Statement, Whole, leaves, map_expr
+from ..scheduled import Scheduled
 
 #: A place where an array is touched: the statement, the index, whether it writes.
 Site = tuple[str, tuple[Size, ...], bool]

@@ -1,58 +1,53 @@
-"""The first schedule: problems outermost, all iterations inside, one parallel region.
+"""Sweeps: problems outermost, all iterations inside, one parallel region.
 
-The batch and its threads are the writer's outermost loops (see :class:`~.tree.Function`); within one problem
-this recipe fuses sweeps whose dependences stay at equal positions, splits the outermost independent loop of
-each sweep over the threads of the team, runs innermost loops as vectors, and contracts temporaries.
+The batch and its threads are the writer's outermost loops (see :class:`~..loops.tree.Function`); within one problem
+sweeps whose dependences stay at equal positions are fused, the outermost independent loop of
+each sweep is split over the threads of the team, innermost loops run as vectors, and temporaries are contracted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .batch_tile import reductions_inward
-from .contract import can_contract
-from .fuse import can_fuse
-from .mark import can_parallel, can_vector
-from .nest import LoopOrder, Nest, Order, loops_of
-from .nest import Sequence as SequenceOrder
-from .schedule import Schedule, Step, apply_step, prove
-from .scheduled import Scheduled, extent
+from ..loops.batch_tile import reductions_inward
+from ..loops.nest import LoopOrder, Order, loops_of
+from ..loops.nest import Sequence as SequenceOrder
+from ..loops.scheduled import Scheduled, extent
+from ..loops.steps.contract import can_contract
+from ..loops.steps.fuse import can_fuse
+from ..loops.steps.mark import can_parallel, can_vector
+from .draft import Draft
 
 
-def recipe(nest: Nest, *, strict: bool = False, tile: bool = False) -> tuple[Scheduled, Schedule]:
-    """Schedule a nest; the scheduled program (proved) and the steps that made it.
+def finish(draft: Draft) -> None:
+    """Fuse, contract and mark what is not closed.
 
-    ``tile``: the nest is that of a batch tile, whose innermost loops are vectors over problems; sums move next to them.
+    In a batch tile, whose innermost loops are vectors over problems, sums move next to them first.
     """
-    maker = _Maker(Scheduled.start(nest), strict)
-    if tile:
-        for outer, inner in list(reductions_inward(nest)):
-            maker.take("interchange", outer, inner)
-    maker.fuse_all()
-    maker.contract_all()
-    maker.mark_all()
-    prove(maker.scheduled, strict=strict)
-    return maker.scheduled, Schedule(tuple(maker.steps))
+    if draft.task.tile:
+        for outer, inner in list(reductions_inward(draft.task.nest)):
+            draft.take("interchange", outer, inner)
+    sweeps = _Sweeps(draft)
+    sweeps.fuse_all()
+    sweeps.contract_all()
+    sweeps.mark_all()
 
 
-class _Maker:
-    def __init__(self, scheduled: Scheduled, strict: bool) -> None:
-        self.scheduled = scheduled
-        self.strict = strict
-        self.steps: list[Step] = []
+class _Sweeps:
+    def __init__(self, draft: Draft) -> None:
+        self.draft = draft
 
-    def take(self, name: str, *args: str | int) -> None:
-        step = Step(name, args)
-        self.scheduled = apply_step(self.scheduled, step)
-        self.steps.append(step)
+    @property
+    def scheduled(self) -> Scheduled:
+        return self.draft.scheduled
 
     # -- fusion --------------------------------------------------------------------------------------------------
 
     def fuse_all(self) -> None:
         done: set[str] = set()
         while True:
-            order = self.scheduled.nest.order
-            todo = next((names for names in _sequences(order) if names[0] not in done), None)
+            runs = (list(filter(self.draft.is_open, names)) for names in _sequences(self.scheduled.nest.order))
+            todo = next((names for names in runs if names and names[0] not in done), None)
             if todo is None:
                 return
             self._fuse_siblings(todo, done)
@@ -66,7 +61,7 @@ class _Maker:
             for name in heads:
                 for head in reversed(kept):
                     if self._worth_fusing(head, name) and can_fuse(self.scheduled, head, name) is None:
-                        self.take("fuse", head, name)
+                        self.draft.take("fuse", head, name)
                         changed = True
                         break
                 else:
@@ -106,13 +101,14 @@ class _Maker:
                 continue
             for loop in reversed(self._common_loops(info.name)):
                 if self._fits(info.name, loop) and can_contract(self.scheduled, info.name, loop.name) is None:
-                    self.take("contract", info.name, loop.name)
+                    self.draft.take("contract", info.name, loop.name)
                     break
 
     def _common_loops(self, array: str) -> list[LoopOrder]:
         nest = self.scheduled.nest
         users = {s.name for s in nest.statements if array in s.arrays()}
-        return [loop for loop in loops_of(nest.order) if users <= {s for s, _ in loop.values}]
+        loops = [loop for loop in loops_of(nest.order) if users <= {s for s, _ in loop.values}]
+        return [loop for loop in loops if self.draft.is_open(loop.name)]
 
     def _fits(self, array: str, loop: LoopOrder) -> bool:
         """Contract fully, to rows of a sweep, or scalars of an iteration; not whole arrays inside a loop over iterations."""
@@ -124,17 +120,17 @@ class _Maker:
 
     def mark_all(self) -> None:
         self._parallel(self.scheduled.nest.order)
-        for loop in list(self.scheduled.loops.values()):
+        for loop in [o for o in self.scheduled.loops.values() if self.draft.is_open(o.name)]:
             if not any(True for _ in loops_of(loop.body)) and can_vector(self.scheduled, loop.name) is None:
-                self.take("vector", loop.name)
+                self.draft.take("vector", loop.name)
 
     def _parallel(self, order: Order) -> None:
         if isinstance(order, SequenceOrder):
             for child in order.children:
                 self._parallel(child)
-        elif isinstance(order, LoopOrder):
+        elif isinstance(order, LoopOrder) and self.draft.is_open(order.name):
             if can_parallel(self.scheduled, order.name) is None:
-                self.take("parallel", order.name)
+                self.draft.take("parallel", order.name)
             else:
                 self._parallel(order.body)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
-from ..graph.types import Size
-from .nest import LoopOrder, Order
-from .scheduled import Scheduled, change_loop
+from ...graph.types import Size
+from ..nest import LoopOrder, Order
+from ..scheduled import Scheduled, change_loop
 
 
 def can_tile(scheduled: Scheduled, *args: str | int) -> str | None:

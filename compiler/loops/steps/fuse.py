@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import networkx as nx
 
-from .dependences import carried
-from .nest import LoopOrder, Order, leaves, sequence
-from .nest import Sequence as SequenceOrder
-from .scheduled import Scheduled, change_loop, replace_siblings, sibling_graph, siblings
+from ..dependences import carried
+from ..nest import LoopOrder, Order, leaves, sequence
+from ..nest import Sequence as SequenceOrder
+from ..scheduled import Scheduled, change_loop, replace_siblings, sibling_graph, siblings
 
 
 def can_fuse(scheduled: Scheduled, first: str, second: str) -> str | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .nest import LoopOrder, Order, leaves, loops_of
-from .scheduled import Scheduled, change_loop, conflicts
+from ..nest import LoopOrder, Order, leaves, loops_of
+from ..scheduled import Scheduled, change_loop, conflicts
 
 
 def can_parallel(scheduled: Scheduled, name: str) -> str | None:

@@ -1,0 +1,59 @@
+"""A schedule in the making: the program so far and the steps that led to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from ..loops.nest import Nest
+from ..loops.schedule import Schedule, Step, apply_step, why_not
+from ..loops.scheduled import Scheduled
+from ..target import Machine
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be scheduled. ``strict``: no re-association. ``tile``: the nest of a batch tile, whose innermost loops are
+    vectors over problems."""
+
+    nest: Nest
+    machine: Machine
+    strict: bool = False
+    tile: bool = False
+
+
+@dataclass
+class Draft:
+    """A schedule in the making. Loops in ``closed``, and all inside them, are finished: later passes leave them alone."""
+
+    task: Task
+    scheduled: Scheduled
+    steps: list[Step] = field(default_factory=list)
+    closed: set[str] = field(default_factory=set)
+
+    @staticmethod
+    def of(task: Task) -> Draft:
+        """Program order."""
+        return Draft(task, Scheduled.start(task.nest))
+
+    def copy(self) -> Draft:
+        """Another draft that goes on from here."""
+        return replace(self, steps=list(self.steps), closed=set(self.closed))
+
+    def is_open(self, name: str) -> bool:
+        """Whether later passes may still change a loop."""
+        return not self.closed & {name, *(loop.name for loop in self.scheduled.outer(name))}
+
+    def can(self, name: str, *args: str | int) -> bool:
+        """Whether a step applies."""
+        return why_not(self.scheduled, Step(name, args)) is None
+
+    def take(self, name: str, *args: str | int) -> None:
+        """Apply a step. Raises IllegalSchedule if it does not apply."""
+        step = Step(name, args)
+        self.scheduled = apply_step(self.scheduled, step)
+        self.steps.append(step)
+
+    @property
+    def schedule(self) -> Schedule:
+        """The steps so far."""
+        return Schedule(tuple(self.steps))
