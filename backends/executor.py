@@ -20,6 +20,7 @@ from ..compiler.graph.partition import kernel_graph
 from ..compiler.graph.specialize import size_names, specialize
 from ..compiler.graph.trace import trace as trace_graph
 from ..compiler.graph.types import HALF
+from ..compiler.loops.schedule_parts import split_kernels
 from . import registry
 from .autograd import Call, apply, run_flat, view
 from .execute import KernelPlan, fall_back, interpret_batch
@@ -192,6 +193,8 @@ def make_plan(graph: Graph, settings: Settings, per_problem: tuple[bool, ...]) -
     target = registry.target(settings.target, strict=settings.strict)
     strict = settings.strict
     if target is None:
+        if settings.schedule:
+            raise DataError("the interpreter runs the program as it is written: it takes no schedule")
         return HostPlan(HostProgram(graph), strict=strict)
     lacking = sorted({t.dtype for t in graph.types.values() if not target.supports(t.dtype)})
     if not set(lacking) <= set(HALF):
@@ -200,7 +203,8 @@ def make_plan(graph: Graph, settings: Settings, per_problem: tuple[bool, ...]) -
     if is_one_kernel(graph) and not lacking:  # half precision that the target lacks is converted outside the kernel
         try:
             batching = Batching(per_problem, (True,) * len(graph.results))
-            compiled = compile_graph(graph, target, strict=strict, schedule=settings.schedule, batching=batching)
+            chosen = None if settings.schedule is None else split_kernels(settings.schedule, [graph.name])[graph.name]
+            compiled = compile_graph(graph, target, strict=strict, schedule=chosen, batching=batching)
             return KernelPlan(graph, compiled, strict=strict, per_problem=per_problem)
         except CompileError as error:
             if settings.schedule is not None:
@@ -208,7 +212,7 @@ def make_plan(graph: Graph, settings: Settings, per_problem: tuple[bool, ...]) -
             fall_back(graph.name, error)
             return HostPlan(HostProgram(graph), strict=strict)
     try:
-        return HostPlan(compile_host(graph, target, strict=strict), strict=strict)
+        return HostPlan(compile_host(graph, target, strict=strict, schedule=settings.schedule), strict=strict)
     except CompileError as error:
         fall_back(graph.name, error)
         return HostPlan(HostProgram(graph), strict=strict)

@@ -106,7 +106,7 @@ class Kernel:
     @property
     def schedule(self) -> str:
         """The steps of the schedule; ``compile(schedule=...)`` takes them back, edited."""
-        return self._joined("#", [(n, c.schedule) for n, c in self.compiled])
+        return self._joined("", [(n, c.schedule) for n, c in self.compiled])
 
     @property
     def source(self) -> str:
@@ -161,7 +161,7 @@ class Kernel:
     def _joined(self, comment: str, parts: list[tuple[str, str]]) -> str:
         if len(parts) == 1:
             return parts[0][1]
-        return "\n".join(f"{comment} kernel {name}\n{text}" for name, text in parts)
+        return "\n".join(f"{comment} kernel {name}\n{text}".lstrip() for name, text in parts)
 
     def __repr__(self) -> str:
         return f"<kernel {self._routine.algorithm.name}, {self._dtype}, target {self._routine.settings.target}>"

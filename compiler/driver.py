@@ -40,7 +40,8 @@ from .loops.isl import safe
 from .loops.lower import CannotExpand, lower
 from .loops.nest import Nest
 from .loops.scan import scan
-from .loops.schedule import Schedule, apply, parse_schedule, prove, split_batch
+from .loops.schedule import Schedule, apply, parse_schedule, prove
+from .loops.schedule_parts import split_batch, split_kernels
 from .loops.scheduled import Scheduled
 from .loops.storing import elements
 from .loops.text import parse_nest, print_nest
@@ -183,6 +184,8 @@ def _order(
 def _batch_tile(stages: Stages, nest: Nest, batching: Batching | None, size: int, *, forced: bool) -> BatchTile | None:
     """The nest of a tile of problems, if it is possible and pays (or, ``forced``, a schedule asks for it)."""
     if batching is None or not size:
+        if size and forced:
+            raise IllegalSchedule(f"step `batch {size}` does not apply: the kernels of a host program take no tiles of problems")
         return None
     reason = can_tile_batch(nest, batching.per_problem, batching.own)
     if reason and forced:
@@ -193,18 +196,19 @@ def _batch_tile(stages: Stages, nest: Nest, batching: Batching | None, size: int
     return replace(made, nest=stages.run("tile", NEST, lambda: made.nest))
 
 
-def compile_host(graph: Graph, target: Target, *, strict: bool = False) -> HostProgram:
-    """The host program of any graph, its affine parts compiled where the target takes them."""
+def compile_host(graph: Graph, target: Target, *, strict: bool = False, schedule: str | None = None) -> HostProgram:
+    """The host program of any graph, its affine parts compiled where the target takes them. ``schedule`` is that of the kernels it
+    names (see :func:`~.loops.schedule_parts.split_kernels`). Raises IllegalSchedule for a bad one."""
     stages = Stages(graph.name)
     start = stages.run("graph", GRAPH, lambda: graph)
     simple = stages.run("simplify", GRAPH, lambda: simplify(start), before=start)
     cut = stages.run("partition", GRAPH, lambda: partition(simple, lambda n: expands(n) and _held(n, simple, target)))
     made = {}
-    for node in kernels(cut):
+    parts = {f"{graph.name}_{node.attr('number')}": node for node in kernels(cut)}
+    chosen = {} if schedule is None else split_kernels(schedule, list(parts))
+    for name, node in parts.items():
         try:
-            made[node.attr("number")] = compile_graph(
-                kernel_graph(node, f"{graph.name}_{node.attr('number')}"), target, strict=strict
-            )
+            made[node.attr("number")] = compile_graph(kernel_graph(node, name), target, strict=strict, schedule=chosen.get(name))
         except CannotExpand:
             continue  # the interpreter runs this part
     return HostProgram(cut, made)

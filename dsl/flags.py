@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import Field, fields
 from functools import wraps
@@ -44,12 +45,14 @@ def _flag(option: Field[Any]) -> inspect.Parameter:
 
 
 def read(flags: dict[str, Any]) -> CompileOptions:
-    """The options that flags ask for; a schedule comes as the path of a file, or ``none``. Raises DataError."""
+    """The options that flags ask for; a schedule comes as the path of a file, ``-`` (standard input) or ``none``. Raises DataError."""
     place = flags["schedule"]
     if place is None or place == PROGRAM_ORDER:
         return CompileOptions(**{**flags, "schedule": None if place is None else ""})
     try:
-        steps = Path(place).read_text(encoding="utf-8")
+        steps = sys.stdin.read() if place == "-" else Path(place).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the schedule {place}: {getattr(error, 'strerror', None) or error}") from None
+        reason = getattr(error, "strerror", None) or error
+        hint = "" if Path(place).exists() else f" (program order is --schedule {PROGRAM_ORDER})"
+        raise DataError(f"cannot read the schedule {place}: {reason}{hint}") from None
     return CompileOptions(**{**flags, "schedule": steps})

@@ -20,7 +20,11 @@ Level = tuple[str, Any]  # ("at", position) or ("loop", value)
 
 
 class IllegalSchedule(UnspoolError):
-    """An order breaks a dependence. The text names the step, the array and two instances."""
+    """An order breaks a dependence, or a step does not apply. The text names the step, the array and two instances."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason.full if isinstance(reason, Reason) else reason)
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,25 @@ class Dependence:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.array}: {self.relation}"
+
+
+class Reason(str):
+    """Why a step does not apply: a text that knows the dependence in the way, and pairs of instances of it that are."""
+
+    dependence: Dependence
+    pairs: Any
+
+    @staticmethod
+    def of(text: str, dependence: Dependence, pairs: Any) -> Reason:
+        """A reason; ``pairs`` is a non-empty part of the dependence's relation."""
+        made = Reason(text)
+        made.dependence, made.pairs = dependence, pairs
+        return made
+
+    @property
+    def full(self) -> str:
+        """The text with concrete iterations."""
+        return f"{self}, for instance {isl.example_pair(self.pairs)}"
 
 
 def paths(order: Order) -> dict[str, tuple[tuple[str, Any], ...]]:
@@ -189,8 +212,7 @@ def check_order(nest: Nest, order: Order, found: Sequence[Dependence], *, strict
             continue
         broken = d.relation.intersect(pair_map(source, sink, condition, nest.params))
         if not broken.is_empty():
-            pair = isl.example_pair(broken)
-            raise IllegalSchedule(f"illegal schedule: {d.kind} dependence on {d.array} is reversed, for instance {pair}")
+            raise IllegalSchedule(Reason.of(f"the {d.kind} dependence on {d.array} is reversed", d, broken))
 
 
 def _not_before(source: Statement, sink: Statement, above: Mapping[str, Sequence[Level]], d: Dependence, *, kept: bool) -> str:
@@ -233,8 +255,19 @@ def _loop_levels(source: Statement, sink: Statement, above: Mapping[str, Sequenc
 
 def carried(nest: Nest, order: Order, loop: LoopOrder, d: Dependence, outer: Sequence[LoopOrder]) -> bool:
     """Whether a dependence joins different iterations of ``loop`` (both statements below it), outer loops equal."""
+    return _joined(nest, loop, d, outer) is not None
+
+
+def joins(nest: Nest, loop: LoopOrder, d: Dependence, outer: Sequence[LoopOrder]) -> Reason | None:
+    """The reason that a dependence :func:`carried` by a loop is, or None."""
+    pairs = _joined(nest, loop, d, outer)
+    return None if pairs is None else Reason.of(f"the {d.kind} dependence on {d.array} joins different iterations", d, pairs)
+
+
+def _joined(nest: Nest, loop: LoopOrder, d: Dependence, outer: Sequence[LoopOrder]) -> Any:
+    """The part of a dependence that joins different iterations of a loop, outer loops equal; None if there is none."""
     if d.forces_equal(loop.value(d.source), loop.value(d.sink)):
-        return False
+        return None
     table = nest.statement_table
     source, sink = table[d.source], table[d.sink]
     rename = primed(sink)
@@ -245,4 +278,5 @@ def carried(nest: Nest, order: Order, loop: LoopOrder, d: Dependence, outer: Seq
     equal = [f"{a} = {b}" for a, b in map(values, outer)]
     first, second = values(loop)
     condition = " and ".join([*equal, f"{first} != {second}"])
-    return not d.relation.intersect(pair_map(source, sink, condition, nest.params)).is_empty()
+    pairs = d.relation.intersect(pair_map(source, sink, condition, nest.params))
+    return None if pairs.is_empty() else pairs

@@ -107,9 +107,24 @@ def relation(source: Statement, sink: Statement, condition: str, params: Sequenc
 
 
 def example_pair(found: islpy.Map) -> str:
-    """One pair of a non-empty relation, as text."""
-    sample = found.sample()
-    return str(sample).split("{", 1)[1].rsplit("}", 1)[0].split(":", 1)[0].strip() if not sample.is_empty() else "none"
+    """The first pair of a non-empty relation, for the run-time arguments of some pair: ``S0[t0=0, i0=1] -> S1[t0=1, i0=0] (K=2)``."""
+    pairs, kind = found.wrap(), islpy.dim_type
+    point = pairs.sample_point()
+    if point.is_void():
+        return "none"
+    names = [pairs.get_dim_name(kind.param, n) for n in range(pairs.dim(kind.param))]
+    values = [point.get_coordinate_val(kind.param, n) for n in range(len(names))]
+    for n, value in enumerate(values):
+        pairs = pairs.fix_val(kind.param, n, value)
+    point = pairs.lexmin().sample_point()
+    count = found.dim(kind.in_)
+    numbers = [point.get_coordinate_val(kind.set, n).to_python() for n in range(pairs.dim(kind.set))]
+    ends = []
+    for side, part in ((kind.in_, numbers[:count]), (kind.out, numbers[count:])):
+        dims = [str(found.get_dim_name(side, n)).removesuffix("_") for n in range(len(part))]
+        ends.append(f"{found.get_tuple_name(side)}[{', '.join(f'{d}={v}' for d, v in zip(dims, part, strict=True))}]")
+    given = ", ".join(f"{n}={v.to_python()}" for n, v in zip(names, values, strict=True))
+    return " -> ".join(ends) + (f" ({given})" if given else "")
 
 
 def bound_values(expression: Size, dims: Mapping[str, tuple[int, int]]) -> tuple[int, int]:

@@ -2,16 +2,20 @@
 
 fuse i3 i7; tile i3 64; parallel i3_o; vector i9; contract length i3
 
-A line ``batch 16`` begins the part for tiles of 16 problems (see :mod:`.batch_tile`).
+``#`` starts a comment. The parts of a longer text are taken apart in :mod:`.schedule_parts`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 
-from .dependences import IllegalSchedule, check_order
+from .arguments import unknown_name, wrong_arguments
+from .dependences import IllegalSchedule, Reason, check_order
 from .nest import Nest
+from .schedule_parts import step_lines
 from .scheduled import Scheduled
 from .steps.contract import can_contract, contract
 from .steps.fuse import can_distribute, can_fuse, distribute, fuse
@@ -36,10 +40,11 @@ STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., str | None]]] = {
 
 @dataclass(frozen=True)
 class Step:
-    """One transformation and its arguments (loop names, array names, block sizes)."""
+    """One transformation and its arguments (loop names, array names, block sizes); ``line`` is where a text has it (0: nowhere)."""
 
     name: str
     args: tuple[str | int, ...]
+    line: int = field(default=0, compare=False, repr=False)
 
     def __str__(self) -> str:
         return " ".join([self.name, *map(str, self.args)])
@@ -55,64 +60,91 @@ class Schedule:
         return "\n".join(map(str, self.steps))
 
 
+#: Integers of a step are far from the end of what 64 bits hold, so that no bound that is made of them overflows.
+_LARGEST = 2**31 - 1
+
+
 def parse_schedule(text: str) -> Schedule:
     """Read steps separated by newlines or ``;``; ``#`` starts a comment. Raises IllegalSchedule for an unknown step."""
-    steps = []
-    for line in text.replace(";", "\n").splitlines():
-        words = line.split("#")[0].split()
-        if not words:
-            continue
-        if words[0] not in STEPS:
-            raise IllegalSchedule(f"unknown step `{words[0]}`; there are {', '.join(STEPS)}")
-        steps.append(Step(words[0], tuple(int(w) if w.lstrip("-").isdigit() else w for w in words[1:])))
-    return Schedule(tuple(steps))
+    return Schedule(tuple(_step(line, words) for line, words in step_lines(text)))
 
 
-def split_batch(text: str) -> tuple[str, int, str]:
-    """The steps for one problem, the size of a batch tile (0: none), and the steps for a tile. Raises IllegalSchedule."""
-    lines = text.replace(";", "\n").splitlines()
-    for n, line in enumerate(lines):
-        words = line.split("#")[0].split()
-        if words[:1] == ["batch"]:
-            if len(words) != 2 or not words[1].isdecimal() or not 2 <= int(words[1]) <= 64:
-                raise IllegalSchedule(f"`{line.strip()}`: a batch tile holds 2 to 64 problems, as in `batch 16`")
-            return "\n".join(lines[:n]), int(words[1]), "\n".join(lines[n + 1 :])
-    return text, 0, ""
+def _step(line: int, words: list[str]) -> Step:
+    name, *rest = words
+    if name not in STEPS:
+        near = get_close_matches(name.lower(), [*STEPS, "batch", "kernel"], 1)
+        if name in ("batch", "kernel"):
+            hint = "`batch SIZE` and `kernel NAME` each begin a part of a schedule, once"
+        else:
+            hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(STEPS)}"
+        raise IllegalSchedule(f"line {line} of the schedule: unknown step `{name}`; {hint}")
+    args = tuple(int(w) if re.fullmatch(r"[+-]?[0-9]+", w) else w for w in rest)
+    for arg in args:
+        if isinstance(arg, int) and abs(arg) > _LARGEST:
+            raise IllegalSchedule(f"line {line} of the schedule: step `{' '.join(words)}`: {arg} is beyond {_LARGEST}")
+    return Step(name, args, line)
 
 
 def why_not(scheduled: Scheduled, step: Step) -> str | None:
     """Why a step does not apply, or None."""
-    try:
-        return STEPS[step.name][1](scheduled, *step.args)
-    except TypeError:
-        return f"wrong arguments for {step.name}"
+    can = STEPS[step.name][1]
+    wrong = wrong_arguments(step.name, can, step.args)
+    if wrong:
+        return wrong
+    reason = can(scheduled, *step.args)
+    return None if reason is None else unknown_name(scheduled.nest, can, step.args, reason) or reason
 
 
 def apply_step(scheduled: Scheduled, step: Step) -> Scheduled:
     """The program after one step. Raises IllegalSchedule with the reason."""
     reason = why_not(scheduled, step)
     if reason:
-        raise IllegalSchedule(f"step `{step}` does not apply: {reason}")
+        raise _refused(scheduled.nest, step, reason)
     return STEPS[step.name][0](scheduled, *step.args)
+
+
+def _refused(nest: Nest, step: Step, reason: str) -> IllegalSchedule:
+    """What is wrong with a step: the reason, concrete iterations, and where the statements they are of come from."""
+    where = f"line {step.line} of the schedule: " if step.line else ""
+    text = f"{where}step `{step}` does not apply: {reason.full if isinstance(reason, Reason) else reason}"
+    if isinstance(reason, Reason):
+        for name in dict.fromkeys((reason.dependence.source, reason.dependence.sink)):
+            span = nest.statement_table[name].span
+            if span is not None:
+                text += f"\n  {name} comes from {span.source.name}:{span.line}: {span.source.line(span.line).strip()}"
+    return IllegalSchedule(text)
 
 
 def apply(nest: Nest, schedule: Schedule, *, strict: bool = False) -> Scheduled:
     """The scheduled program, its final order proved against every dependence. Raises IllegalSchedule naming the step."""
     stages = [Scheduled.start(nest)]
     for step in schedule.steps:
-        stages.append(apply_step(stages[-1], step))
-    reason = _illegal(stages[-1], strict)
-    if reason is None:
+        reason = why_not(stages[-1], step)
+        if reason:
+            raise _refused(stages[-1].nest, step, _gone(stages, schedule, step) or reason)
+        stages.append(STEPS[step.name][0](stages[-1], *step.args))
+    found = _illegal(stages[-1], strict)
+    if found is None:
         return stages[-1]
     legal = next(n for n in range(len(stages) - 1, -1, -1) if _illegal(stages[n], strict) is None)
-    raise IllegalSchedule(f"step `{schedule.steps[legal]}` does not apply: {reason}")
+    raise _refused(stages[-1].nest, schedule.steps[legal], _illegal(stages[legal + 1], strict) or found)
+
+
+def _gone(stages: list[Scheduled], schedule: Schedule, step: Step) -> str:
+    """Which step took away a loop that this one names."""
+    for arg in step.args:
+        last = max((n for n, stage in enumerate(stages) if arg in stage.loops), default=len(stages) - 1)
+        if last < len(stages) - 1:
+            taken = schedule.steps[last]
+            return f"the loop `{arg}` went away with `{taken}`{f' on line {taken.line}' if taken.line else ''}"
+    return ""
 
 
 def _illegal(scheduled: Scheduled, strict: bool) -> str | None:
     try:
         prove(scheduled, strict=strict)
     except IllegalSchedule as error:
-        return str(error)
+        return error.reason
     return None
 
 
@@ -125,4 +157,5 @@ def prove(scheduled: Scheduled, *, strict: bool = False) -> None:
             test = {"parallel": can_parallel, "vector": can_vector}.get(kind)
             reason = test(scheduled, loop.name) if test else None
             if reason:
-                raise IllegalSchedule(f"loop {loop.name} is marked {kind}, but {reason}")
+                text = f"loop {loop.name} is marked {kind}, but {reason}"
+                raise IllegalSchedule(Reason.of(text, reason.dependence, reason.pairs) if isinstance(reason, Reason) else text)

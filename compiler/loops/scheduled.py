@@ -12,7 +12,7 @@ from functools import cached_property
 
 import networkx as nx
 
-from .dependences import Dependence, carried, dependences
+from .dependences import Dependence, Reason, dependences, joins
 from .isl import NotAffine, bound_values
 from .nest import Leaf, LoopOrder, Nest, Order, leaves, loop_path, loops_of, sequence
 from .nest import Sequence as SequenceOrder
@@ -110,13 +110,23 @@ def extent(scheduled: Scheduled, loop: LoopOrder) -> tuple[int, int] | None:
 
 def conflicts(scheduled: Scheduled, name: str, *, reductions: bool) -> Iterator[Dependence]:
     """Dependences between different iterations of a loop; private arrays have none."""
+    for reason in _conflicts(scheduled, name, reductions):
+        yield reason.dependence
+
+
+def conflict(scheduled: Scheduled, name: str, *, reductions: bool) -> Reason | None:
+    """Why iterations of a loop are not independent (the first of :func:`conflicts`), or None."""
+    return next(_conflicts(scheduled, name, reductions), None)
+
+
+def _conflicts(scheduled: Scheduled, name: str, reductions: bool) -> Iterator[Reason]:
     loop, outer = scheduled.loop(name), scheduled.outer(name)
     below = {s for s, _ in loop.values}
     for d in scheduled.found:
         if d.source not in below or d.sink not in below or (d.reduction and reductions):
             continue
-        if not scheduled.is_private(d.array, loop) and carried(scheduled.nest, scheduled.nest.order, loop, d, outer):
-            yield d
+        if not scheduled.is_private(d.array, loop) and (reason := joins(scheduled.nest, loop, d, outer)):
+            yield reason
 
 
 def sibling_graph(scheduled: Scheduled, children: tuple[Order, ...]) -> nx.DiGraph:

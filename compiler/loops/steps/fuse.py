@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import networkx as nx
 
-from ..dependences import carried
+from ..dependences import Reason, joins
 from ..nest import LoopOrder, Order, leaves, sequence
 from ..nest import Sequence as SequenceOrder
 from ..scheduled import Scheduled, change_loop, replace_siblings, sibling_graph, siblings
@@ -25,8 +25,8 @@ def can_fuse(scheduled: Scheduled, first: str, second: str) -> str | None:
     outer = scheduled.outer(first)
     both = LoopOrder(first, (*a.values, *b.values), a.body)
     for d in scheduled.found:
-        if d.source in inside_a and d.sink in inside_b and carried(scheduled.nest, scheduled.nest.order, both, d, outer):
-            return f"the {d.kind} dependence on {d.array} joins different iterations"
+        if d.source in inside_a and d.sink in inside_b and (reason := joins(scheduled.nest, both, d, outer)):
+            return reason
     graph = sibling_graph(scheduled, children)
     i, j = names.index(first), names.index(second)
     for middle in set(nx.descendants(graph, i)) & set(nx.ancestors(graph, j)):
@@ -72,8 +72,8 @@ def can_distribute(scheduled: Scheduled, name: str, statement: str) -> str | Non
         if owner == name and users & before and users & after:
             return f"{array} lives in one iteration of {name} and is used on both sides"
     for d in scheduled.found:
-        if d.source in after and d.sink in before and carried(scheduled.nest, scheduled.nest.order, loop, d, outer):
-            return f"the {d.kind} dependence on {d.array} goes from {d.source} back to {d.sink}"
+        if d.source in after and d.sink in before and (reason := joins(scheduled.nest, loop, d, outer)):
+            return Reason.of(f"the {d.kind} dependence on {d.array} goes from {d.source} back to {d.sink}", d, reason.pairs)
     return None
 
 

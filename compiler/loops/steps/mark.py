@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..nest import LoopOrder, Order, leaves, loops_of
-from ..scheduled import Scheduled, change_loop, conflicts
+from ..scheduled import Scheduled, change_loop, conflict
 
 
 def can_parallel(scheduled: Scheduled, name: str) -> str | None:
     """Why iterations of a loop are not independent, or None."""
     if name not in scheduled.loops:
         return "no such loop"
-    for d in conflicts(scheduled, name, reductions=False):
-        return f"the {d.kind} dependence on {d.array} joins different iterations"
-    return None
+    return conflict(scheduled, name, reductions=False)
 
 
 def parallel(scheduled: Scheduled, name: str) -> Scheduled:
@@ -36,9 +34,7 @@ def can_vector(scheduled: Scheduled, name: str) -> str | None:
         return "there are loops inside"
     if any(scheduled.nest.statement_table[s].routine for s in leaves(scheduled.loop(name))):
         return "it calls a routine"
-    for d in conflicts(scheduled, name, reductions=True):
-        return f"the {d.kind} dependence on {d.array} joins different iterations"
-    return None
+    return conflict(scheduled, name, reductions=True)
 
 
 def vector(scheduled: Scheduled, name: str) -> Scheduled:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ...graph.types import Size
 from ..nest import LoopOrder, Order, loops_of
-from ..scheduled import Scheduled, change_loop, conflicts
+from ..scheduled import Scheduled, change_loop, conflict
 
 
 def can_interchange(scheduled: Scheduled, outer: str, inner: str) -> str | None:
@@ -55,9 +55,7 @@ def can_reverse(scheduled: Scheduled, name: str) -> str | None:
     """Why a loop cannot run the other way round, or None."""
     if name not in scheduled.loops:
         return "no such loop"
-    for d in conflicts(scheduled, name, reductions=True):
-        return f"the {d.kind} dependence on {d.array} joins different iterations"
-    return None
+    return conflict(scheduled, name, reductions=True)
 
 
 def reverse(scheduled: Scheduled, name: str) -> Scheduled:

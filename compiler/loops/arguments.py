@@ -1,0 +1,65 @@
+"""Whether the arguments of a step are of its kind, and which of them names nothing: the words for what a user mistyped."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+
+from .nest import Nest, loops_of
+
+#: Parameters of steps that name something else than a loop.
+_ROLES = {"array": "array", "statement": "statement"}
+#: So many names are listed where none is near.
+_LISTED = 12
+
+
+def wrong_arguments(name: str, step: Callable[..., object], args: Sequence[str | int]) -> str | None:
+    """Why the arguments do not fit a step's parameters (its names and integers), or None."""
+    parameters = list(inspect.signature(step).parameters.values())[1:]
+    own = [p for p in parameters if p.kind is not p.VAR_POSITIONAL]
+    needed = [p for p in own if p.default is p.empty]
+    shown = f"it is written `{usage(name, step)}`"
+    if len(args) < len(needed) or (len(args) > len(own) and len(own) == len(parameters)):
+        return f"wrong number of arguments: {shown}"
+    for parameter, arg in zip(own, args):
+        wanted = str(parameter.annotation)
+        if wanted == "int" and not isinstance(arg, int):
+            return f"{parameter.name} is an integer, not `{arg}`: {shown}"
+        if wanted == "str" and not isinstance(arg, str):
+            return f"{parameter.name} is a name, not {arg}: {shown}"
+    return None
+
+
+def usage(name: str, step: Callable[..., object]) -> str:
+    """How a step is written: ``skew INNER OUTER FACTOR``."""
+    parameters = list(inspect.signature(step).parameters.values())[1:]
+    return " ".join([name, *("..." if p.kind is p.VAR_POSITIONAL else p.name.upper() for p in parameters)])
+
+
+def unknown_name(nest: Nest, step: Callable[..., object], args: Sequence[str | int], reason: str) -> str | None:
+    """What to say in place of a step's reason if that is a name that the program does not have, or None."""
+    names = {
+        "loop": [loop.name for loop in loops_of(nest.order)],
+        "array": [a.name for a in nest.arrays],
+        "statement": [s.name for s in nest.statements],
+    }
+    parameters = [p.name for p in list(inspect.signature(step).parameters.values())[1:]]
+    for place, arg in enumerate(args):
+        if not isinstance(arg, str) or not ("no such" in reason or re.search(rf"(?<!\w){re.escape(arg)}(?!\w)", reason)):
+            continue
+        role = _ROLES.get(parameters[min(place, len(parameters) - 1)], "loop")
+        kinds = [kind for kind, known in names.items() if arg in known]
+        if role in kinds or (kinds and "no such" not in reason):
+            continue
+        if kinds:
+            return f"`{arg}` is {_article(kinds[0])}, and this is the place of {_article(role)}"
+        near = get_close_matches(arg, names[role], 1)
+        listed = ", ".join(names[role][:_LISTED]) + (", ..." if len(names[role]) > _LISTED else "")
+        return f"there is no {role} `{arg}`; " + (f"did you mean `{near[0]}`?" if near else f"the {role}s are {listed or 'none'}")
+    return None
+
+
+def _article(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
