@@ -15,7 +15,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 import warnings
 from collections.abc import Callable
@@ -28,7 +27,8 @@ from typing import Any, TypeVar
 from ..compiler import options
 from ..compiler.diagnostics import CompileError
 from ..compiler.target import Machine
-from .scratch import Scratch, remove_old
+from .caches import cache_sizes, usable_cores
+from .scratch import Scratch, remove_old, write_whole
 
 T = TypeVar("T")
 
@@ -81,13 +81,15 @@ def processor() -> str:
 
 @lru_cache(maxsize=1)
 def machine() -> Machine:
-    """Vector registers of this processor."""
+    """This processor: its vector registers, the cores this process may use, its data caches (defaults where the system does not tell)."""
     features = set(processor().replace(":", " ").replace(";", " ").split())
     if "avx512f" in features:
-        return Machine(64, 32)
-    if features & {"avx2", "avx"}:
-        return Machine(32, 16)
-    return Machine(16, 32 if platform.machine() in ("aarch64", "arm64") else 16)
+        vectors = (64, 32)
+    elif features & {"avx2", "avx"}:
+        vectors = (32, 16)
+    else:
+        vectors = (16, 32 if platform.machine() in ("aarch64", "arm64") else 16)
+    return Machine(*vectors, cores=usable_cores(), **{f"l{level}": size for level, size in cache_sizes().items() if level <= 3})
 
 
 def find_compiler() -> str:
@@ -275,15 +277,8 @@ def install(binary: bytes, key: str, suffix: str, load: Callable[[Path], T | Non
 def _write(binary: bytes, folder: Path, key: str, suffix: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     remove_old(folder, ".new-*")
-    handle, temporary = tempfile.mkstemp(prefix=".new-", dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(binary)
-        path = folder / f"{key}-{_digest(binary)}{suffix}"
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    path = folder / f"{key}-{_digest(binary)}{suffix}"
+    write_whole(path, binary)
     return path
 
 
