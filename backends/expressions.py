@@ -1,19 +1,15 @@
-"""Scalar expressions of the loop tree as C text: literals, integer expressions, and one rule per op."""
+"""Scalar expressions of the loop tree as C text: what is C's own about :mod:`.operations`."""
 
 from __future__ import annotations
 
 import builtins
-import re
-from math import isinf, isnan
-from struct import pack, unpack
 
-from ..compiler.diagnostics import CompileError
 from ..compiler.graph.types import HALF
-from ..compiler.loops.tree import Call, Expr, FromInt, Literal, Load
+from ..compiler.loops.tree import Load
 from .affine import offset
 from .c_runtime import C_TYPES
-from .printer import COMPARE, COMPLEXES, INFIX, INTEGERS, RANDOM, REALS, strip
-from .printer import Printer as BasePrinter
+from .operations import Operations, decimal
+from .printer import COMPLEXES, REALS, strip
 
 #: Words that no variable may have: of C, of its library and compilers, of the code around a kernel.
 _WORDS = """
@@ -26,29 +22,13 @@ _WORDS = """
 """.split()
 _RESERVED = frozenset(_WORDS) | {word + "f" for word in _WORDS}
 
-#: Real ops that are functions of the C library of the same or another name.
+#: Real ops that are functions of the C library of the same or another name, and those of our own.
 _LIBRARY = {
     "sqrt": "sqrt", "root": "sqrt", "exp": "exp", "log": "log", "log1p": "log1p", "expm1": "expm1", "sin": "sin", "cos": "cos", "tan": "tan",
     "tanh": "tanh", "erf": "erf", "floor": "floor", "ceil": "ceil", "round": "rint", "abs": "fabs", "pow": "pow",
 }  # fmt: skip
-_REAL_HELPERS = {
-    "fma",
-    "sign",
-    "relu",
-    "maximum",
-    "minimum",
-    "sigmoid",
-    "softplus",
-    "angle",
-    "floordiv",
-    "mod",
-    "lgamma",
-    "digamma",
-    "polygamma1",
-}
-_INTEGER_HELPERS = {"add", "sub", "mul", "neg", "abs", "sign", "relu", "maximum", "minimum", "pow"}
-_COMPLEX_HELPERS = {
-    "add", "sub", "mul", "div", "neg", "conj", "abs", "angle", "sqrt", "exp", "log", "log1p", "expm1", "sin", "cos", "tan", "tanh", "pow", "sigmoid",
+_HELPERS = {
+    "fma", "sign", "relu", "maximum", "minimum", "sigmoid", "softplus", "angle", "floordiv", "mod", "lgamma", "digamma", "polygamma1",
 }  # fmt: skip
 
 
@@ -74,29 +54,22 @@ def literal(value: complex, dtype: str) -> str:
 
 
 def _real(value: float, dtype: str) -> str:
-    if isnan(value):
-        return "NAN"
-    if dtype == "f32" and not isinf(value):
-        try:
-            value = unpack("f", pack("f", value))[0]
-        except OverflowError:
-            value = float("inf") if value > 0 else -float("inf")
-    if isinf(value):
-        return "INFINITY" if value > 0 else "(-INFINITY)"
-    text = repr(value)
-    if dtype == "f32":
-        text = next(t for t in (f"{value:.{n}g}" for n in range(6, 10)) if unpack("f", pack("f", float(t)))[0] == value)
-        text = text if re.search(r"[.e]", text) else text + ".0"
-        text += "f"
+    text = decimal(value, dtype)
+    if text.endswith(("nan", "inf")):
+        return {"nan": "NAN", "inf": "INFINITY", "-inf": "(-INFINITY)"}[text]
+    text += "f" if dtype == "f32" else ""
     return f"({text})" if text.startswith("-") else text
 
 
-class Printer(BasePrinter):
+class Printer(Operations):
     """Prints expressions as C."""
 
     target = "c"
     reserved = _RESERVED
     dtypes = frozenset(C_TYPES)
+    negation = "(!{})"
+    unequal = "!{}"
+    parts = ("re", "im")
 
     # -- integers ------------------------------------------------------------------------------------------------
 
@@ -158,121 +131,36 @@ class Printer(BasePrinter):
 
     # -- values --------------------------------------------------------------------------------------------------
 
-    def value(self, e: Expr) -> str:
-        """An expression in one piece."""
-        if isinstance(e, Load):
-            return self.element(e.array, e.index)
-        if isinstance(e, Literal):
-            return self.literal(e.value, e.dtype)
-        if isinstance(e, FromInt):
-            text = self.int(e.value)
-            if e.dtype in HALF:
-                return f"us_narrow_{e.dtype}({text})"
-            if e.dtype in COMPLEXES:
-                return f"us_make_{e.dtype}({text}, 0)"
-            return f"({C_TYPES[self.check_dtype(e.dtype)]})({text})" if e.dtype != "bool" else f"({text} != 0)"
-        return self.call(e, [self.value(a) for a in e.args])
+    def from_int(self, text: str, dtype: str) -> str:
+        """An integer expression as a value."""
+        if dtype in HALF:
+            return f"us_narrow_{dtype}({text})"
+        if dtype in COMPLEXES:
+            return f"us_make_{dtype}({text}, 0)"
+        return f"({C_TYPES[dtype]})({text})" if dtype != "bool" else f"({text} != 0)"
 
-    def call(self, e: Call, args: list[str]) -> str:
-        """One op on the texts of its operands."""
-        op, dtype = e.op, self.check_dtype(e.dtype)
-        source = self.check_dtype(e.args[0].dtype) if e.args else dtype
-        listed = ", ".join(strip(a) for a in args)
-        if op == "cast":
-            return self._cast(args[0], source, dtype)
-        if (dtype in HALF or source in HALF) and op not in ("where", "stop_gradient"):
-            raise CompileError(f"target {self.target} has no {op} of {source} values: f16 and bf16 are storage, cast them to f32")
-        if op == "stop_gradient" or (op in ("conj", "re") and source not in COMPLEXES):
-            return args[0]
-        if op == "where":
-            return f"us_where_{dtype}({listed})" if dtype in COMPLEXES else f"({args[0]} ? {args[1]} : {args[2]})"
-        if op in ("and", "or"):
-            return f"({args[0]} {'&' if op == 'and' else '|'} {args[1]})"
-        if op == "not":
-            return f"(!{args[0]})"
-        if op == "check_index":
-            return f"us_check_index({listed}, failed, {self.check('an index is out of range')})"
-        if op == "fold":
-            out = args[0]
-            for arg in args[1:]:
-                out = f"us_fold({strip(out)}, {strip(arg)})"
-            return out
-        if op in RANDOM:
-            return f"us_{op}_{dtype}({listed})"
-        if op in COMPARE:
-            if source in COMPLEXES:
-                return ("!" if op == "ne" else "") + f"us_eq_{source}({listed})"
-            return f"({args[0]} {COMPARE[op]} {args[1]})"
-        made = self._complex(e, args, source) if source in COMPLEXES else None
-        made = made or (self._real(e, args, source) if source in REALS else None)
-        made = made or (self._integer(e, args, source) if source in INTEGERS or source == "bool" else None)
-        if made is None:
-            raise CompileError(f"target {self.target} has no {op} of {source} values")
-        return made
+    def where(self, args: list[str], dtype: str) -> str:
+        """``args[1] if args[0] else args[2]``."""
+        if dtype in COMPLEXES:
+            return f"us_where_{dtype}({', '.join(map(strip, args))})"
+        return f"({args[0]} ? {args[1]} : {args[2]})"
 
-    def _real(self, e: Call, args: list[str], dtype: str) -> str | None:
-        op, listed, suffix = e.op, ", ".join(strip(a) for a in args), "f" if dtype == "f32" else ""
-        if op in INFIX:
-            return f"({args[0]} {INFIX[op]} {args[1]})"
-        if op == "neg":
-            return f"(-{args[0]})"
-        if op == "im":
-            return literal(0, dtype)
+    def real_function(self, op: str, dtype: str) -> str | None:
+        """The name of the function that computes an op of real numbers; None if there is none."""
         if op == "isfinite":
-            return f"__builtin_isfinite({listed})"
-        if op == "pow" and isinstance(e.args[1], Literal):
-            special = self._power(args[0], e.args[1].value, dtype, suffix)
-            if special:
-                return special
-        if op in _REAL_HELPERS:
-            return f"us_{op}_{dtype}({listed})"
-        return f"{_LIBRARY[op]}{suffix}({listed})" if op in _LIBRARY else None
+            return "__builtin_isfinite"
+        if op in _HELPERS:
+            return f"us_{op}_{dtype}"
+        return _LIBRARY[op] + ("f" if dtype == "f32" else "") if op in _LIBRARY else None
 
-    @staticmethod
-    def _power(base: str, exponent: complex, dtype: str, suffix: str) -> str | None:
-        """Powers that PyTorch computes without ``pow``."""
-        bare = strip(base)
-        table = {
-            2: f"us_square_{dtype}({bare})", 3: f"us_cube_{dtype}({bare})", 1: base, 0.5: f"sqrt{suffix}({bare})",
-            -0.5: f"({literal(1, dtype)} / sqrt{suffix}({bare}))", -1: f"({literal(1, dtype)} / {base})",
-            -2: f"({literal(1, dtype)} / us_square_{dtype}({bare}))",
-        }  # fmt: skip
-        return table.get(exponent.real)
-
-    def _integer(self, e: Call, args: list[str], dtype: str) -> str | None:
-        op, listed = e.op, ", ".join(strip(a) for a in args)
-        dtype = "i64" if dtype == "key" else dtype
-        if op in ("floordiv", "mod") and dtype != "bool":
-            divisor = e.args[1]
-            if not (isinstance(divisor, Literal) and divisor.value):
-                args[1] = f"us_check_divisor_{dtype}({strip(args[1])}, failed, {self.check('integer division by zero')})"
-            return f"us_{op}_{dtype}({strip(args[0])}, {strip(args[1])})"
-        if op == "im":
-            return "0"
-        if op == "isfinite":
-            return "1"
-        if op in ("maximum", "minimum") or (op in _INTEGER_HELPERS and dtype != "bool"):
-            return f"us_{op}_{dtype}({listed})"
-        return None
-
-    def _complex(self, e: Call, args: list[str], dtype: str) -> str | None:
-        op, listed = e.op, ", ".join(strip(a) for a in args)
-        if op in ("re", "im"):
-            return f"{args[0]}.{op}"
-        if op == "isfinite":
-            return f"us_isfinite_{dtype}({listed})"
-        if op == "pow" and isinstance(e.args[1], Literal) and e.args[1].value == 2:
-            return f"us_square_{dtype}({strip(args[0])})"
-        return f"us_{op}_{dtype}({listed})" if op in _COMPLEX_HELPERS else None
-
-    @staticmethod
-    def _cast(text: str, source: str, dtype: str) -> str:
+    def cast(self, text: str, source: str, dtype: str) -> str:
+        """A value in another dtype."""
         if source == dtype:
             return text
         if source in HALF:
-            return Printer._cast(f"us_widen_{source}({strip(text)})", "f32", dtype)
+            return self.cast(f"us_widen_{source}({strip(text)})", "f32", dtype)
         if dtype in HALF:
-            return f"us_narrow_{dtype}({strip(Printer._cast(text, source, 'f32'))})"
+            return f"us_narrow_{dtype}({strip(self.cast(text, source, 'f32'))})"
         if dtype in COMPLEXES:
             real = C_TYPES["f32" if dtype == "c64" else "f64"]
             parts = (f"({real}){text}.re", f"({real}){text}.im") if source in COMPLEXES else (f"({real}){text}", "0")

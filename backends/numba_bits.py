@@ -15,7 +15,7 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 
@@ -86,6 +86,12 @@ def helper(name: str, dtypes: str = "") -> Callable[[Callable[..., Any]], Callab
     return enter
 
 
+def enter(name: str, function: Any) -> Any:
+    """Put a finished function into the table; itself."""
+    FUNCTIONS[name] = lambda: function
+    return function
+
+
 def operation(typer: Callable[..., Any]) -> Any:
     """An operation on values for numba, from a function that types it and gives what writes its LLVM code."""
     return intrinsic(typer)
@@ -124,37 +130,34 @@ bits = _recast({types.float32: types.int32, types.float64: types.int64})
 from_bits = _recast({types.int32: types.float32, types.int64: types.float64})
 
 
-def _math(name: str, arity: int) -> Any:
-    """One of LLVM's own functions of floating point numbers, ``arity`` numbers of one dtype to that dtype."""
+def llvm_function(builder: Any, name: str, kind: Any, arity: int) -> Any:
+    """One of LLVM's own functions of floating point numbers, or of vectors of them: ``arity`` of one type to that type."""
+    element, suffix = (kind.element, f"v{kind.count}") if isinstance(kind, ir.VectorType) else (kind, "")
+    suffix += "f32" if isinstance(element, ir.FloatType) else "f64"
+    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * arity), f"{name}.{suffix}")
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = args[0].type
-        suffix = "f32" if isinstance(kind, ir.FloatType) else "f64"
-        function = builder.module.globals.get(f"{name}.{suffix}")
-        function = function or ir.Function(builder.module, ir.FunctionType(kind, [kind] * arity), f"{name}.{suffix}")
-        return builder.call(function, args)
+
+def instruction(arity: int, kind: Any, code: Callable[..., Any]) -> Any:
+    """An operation on ``arity`` operands, with a result of their type: ``kind``, or that of the first operand if it is None."""
+
+    def typed(first: Any) -> Any:
+        own = first if kind is None else kind
+        return own(*[own] * arity), code
 
     if arity == 1:
-
-        @operation
-        def unary(_context: Any, x: Any) -> Any:
-            return x(x), codegen
-
-        return unary
-
+        return operation(lambda _context, x: typed(x))
     if arity == 2:
+        return operation(lambda _context, x, y: typed(x))
+    return operation(lambda _context, x, y, z: typed(x))
 
-        @operation
-        def binary(_context: Any, x: Any, y: Any) -> Any:
-            return x(x, x), codegen
 
-        return binary
+def _math(name: str, arity: int) -> Any:
+    """One of LLVM's own functions of floating point numbers."""
 
-    @operation
-    def ternary(_context: Any, x: Any, y: Any, z: Any) -> Any:
-        return x(x, x, x), codegen
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.call(llvm_function(builder, name, args[0].type, arity), args)
 
-    return ternary
+    return instruction(arity, None, code)
 
 
 absolute = _math("llvm.fabs", 1)
@@ -166,14 +169,12 @@ with_sign = _math("llvm.copysign", 2)
 exact_fma = _math("llvm.fma", 3)  # rounded once on every machine, if by a slow call
 
 
-def _multiply_add(context: Any, builder: Any, a: Any, b: Any, c: Any) -> Any:
-    """Fused where the machine compiled for has the instruction; the C library's function would be a slow call."""
+def multiply_add(context: Any, builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """``a * b + c`` of numbers or vectors. Fused where the machine compiled for has the instruction; the C library's function would be a slow call."""
     triple, _, features = context.codegen().magic_tuple()
     if "+fma" not in features.split(",") and not triple.startswith(("aarch64", "arm64")):
         return builder.fadd(builder.fmul(a, b), c)
-    name = "llvm.fma.f32" if isinstance(a.type, ir.FloatType) else "llvm.fma.f64"
-    function = builder.module.globals.get(name) or ir.Function(builder.module, ir.FunctionType(a.type, [a.type] * 3), name)
-    return builder.call(function, [a, b, c])
+    return builder.call(llvm_function(builder, "llvm.fma", a.type, 3), [a, b, c])
 
 
 @operation
@@ -181,7 +182,7 @@ def fma(_context: Any, a: Any, b: Any, c: Any) -> Any:
     """``a * b + c``, rounded once where the machine can."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _multiply_add(context, builder, *args)
+        return multiply_add(context, builder, *args)
 
     return a(a, a, a), generate
 
@@ -195,7 +196,7 @@ def polynomial(coefficients: tuple[float, ...]) -> Any:
             *rest, last = (ir.Constant(args[0].type, c) for c in coefficients)
             value = last
             for c in reversed(rest):
-                value = _multiply_add(context, builder, value, args[0], c)
+                value = multiply_add(context, builder, value, args[0], c)
             return value
 
         return x(x), generate

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import cmath
 import math
+from collections.abc import Callable
 from math import exp as real_exp
 from typing import Any
 
@@ -45,37 +46,19 @@ def make(t: Complex) -> Any:
     return us_make
 
 
-@helper("add", BOTH)
-def addition(t: Complex) -> Any:
-    """a + b."""
-
-    @inline
-    def us_add(a: Any, b: Any) -> Any:
-        return pair(a.real + b.real, a.imag + b.imag)
-
-    return us_add
-
-
-@helper("sub", BOTH)
-def subtraction(t: Complex) -> Any:
-    """a - b."""
-
-    @inline
-    def us_sub(a: Any, b: Any) -> Any:
-        return pair(a.real - b.real, a.imag - b.imag)
-
-    return us_sub
-
-
-@helper("mul", BOTH)
-def multiplication(t: Complex) -> Any:
-    """a b."""
-
-    @inline
-    def us_mul(a: Any, b: Any) -> Any:
-        return pair(a.real * b.real - a.imag * b.imag, a.real * b.imag + a.imag * b.real)
-
-    return us_mul
+#: What is one expression, for both dtypes: sums and products, parts negated, modulus and argument (real numbers), equality.
+_SHORT: dict[str, Callable[..., Any]] = {
+    "add": lambda a, b: pair(a.real + b.real, a.imag + b.imag),
+    "sub": lambda a, b: pair(a.real - b.real, a.imag - b.imag),
+    "mul": lambda a, b: pair(a.real * b.real - a.imag * b.imag, a.real * b.imag + a.imag * b.real),
+    "neg": lambda a: pair(-a.real, -a.imag),
+    "conj": lambda a: pair(a.real, -a.imag),
+    "abs": lambda a: math.hypot(a.real, a.imag),
+    "angle": lambda a: math.atan2(a.imag, a.real),
+    "eq": lambda a, b: (a.real == b.real) & (a.imag == b.imag),
+}
+for _name, _function in _SHORT.items():
+    helper(_name, BOTH)(lambda t, f=_function: inline(f))
 
 
 @helper("div", BOTH)
@@ -98,63 +81,6 @@ def division(t: Complex) -> Any:
     return us_div
 
 
-@helper("neg", BOTH)
-def negation(t: Complex) -> Any:
-    """-a."""
-
-    @inline
-    def us_neg(a: Any) -> Any:
-        return pair(-a.real, -a.imag)
-
-    return us_neg
-
-
-@helper("conj", BOTH)
-def conjugate(t: Complex) -> Any:
-    """The conjugate."""
-
-    @inline
-    def us_conj(a: Any) -> Any:
-        return pair(a.real, -a.imag)
-
-    return us_conj
-
-
-@helper("abs", BOTH)
-def modulus(t: Complex) -> Any:
-    """|a|, a real number."""
-    hypot = math.hypot
-
-    @inline
-    def us_abs(a: Any) -> Any:
-        return hypot(a.real, a.imag)
-
-    return us_abs
-
-
-@helper("angle", BOTH)
-def angle(t: Complex) -> Any:
-    """The argument, a real number from -pi to pi."""
-    atan2 = math.atan2
-
-    @inline
-    def us_angle(a: Any) -> Any:
-        return atan2(a.imag, a.real)
-
-    return us_angle
-
-
-@helper("eq", BOTH)
-def equal(t: Complex) -> Any:
-    """Whether both parts are equal."""
-
-    @inline
-    def us_eq(a: Any, b: Any) -> Any:
-        return (a.real == b.real) & (a.imag == b.imag)
-
-    return us_eq
-
-
 @helper("isfinite", BOTH)
 def isfinite(t: Complex) -> Any:
     """Whether both parts are."""
@@ -165,17 +91,6 @@ def isfinite(t: Complex) -> Any:
         return (absolute(a.real) < infinity) & (absolute(a.imag) < infinity)
 
     return us_isfinite
-
-
-@helper("where", BOTH)
-def where(t: Complex) -> Any:
-    """a where the condition holds, else b."""
-
-    @inline
-    def us_where(c: Any, a: Any, b: Any) -> Any:
-        return pair(select(c, a.real, b.real), select(c, a.imag, b.imag))
-
-    return us_where
 
 
 @helper("square", BOTH)

@@ -1,4 +1,4 @@
-"""Scalar expressions of the loop tree as Python text for numba: literals, integer expressions, and one rule per op.
+"""Scalar expressions of the loop tree as Python text for numba: what is its own about :mod:`.operations`.
 
 Numba widens what is not of one type, so every literal is of its dtype, and integers narrower than an index go through functions.
 In memory a truth value is a byte; in expressions it is a bool.
@@ -9,27 +9,19 @@ from __future__ import annotations
 import builtins
 import keyword
 from collections.abc import Iterable
-from math import isinf, isnan
-from struct import pack, unpack
 
-from ..compiler.diagnostics import CompileError
 from ..compiler.graph.types import HALF
-from ..compiler.loops.tree import Call, Expr, FromInt, Int, Literal, Load
-from .affine import offset
+from ..compiler.loops.tree import Int, Load
 from .c_runtime import BITS
-from .printer import COMPARE, COMPLEXES, INFIX, INTEGERS, RANDOM, REALS, Printer, strip
+from .operations import Operations, decimal
+from .printer import COMPLEXES, REALS, strip
 
-#: Functions of the run-time library by op, where the name differs.
-_NAMES = {"root": "sqrt", "round": "rint"}
+#: Real ops that are functions of the run-time library, and those with another name there.
 _REAL = {
     "sqrt", "root", "exp", "log", "log1p", "expm1", "sin", "cos", "tan", "tanh", "erf", "floor", "ceil", "round", "abs", "pow", "fma",
     "sign", "relu", "maximum", "minimum", "sigmoid", "softplus", "angle", "floordiv", "mod", "lgamma", "digamma", "polygamma1", "isfinite",
 }  # fmt: skip
-_INTEGER = {"add", "sub", "mul", "neg", "abs", "sign", "relu", "maximum", "minimum", "pow"}
-_COMPLEX = {
-    "add", "sub", "mul", "div", "neg", "conj", "abs", "angle", "sqrt", "exp", "log", "log1p", "expm1", "sin", "cos", "tan", "tanh", "pow",
-    "sigmoid", "isfinite",
-}  # fmt: skip
+_NAMES = {"root": "sqrt", "round": "rint"}
 
 #: Names that generated source uses for itself.
 _RESERVED = {
@@ -47,7 +39,7 @@ def literal(value: complex, dtype: str) -> str:
     if isinstance(value, complex):
         value = value.real
     if dtype in REALS:
-        text = _real(float(value), dtype)
+        text = decimal(float(value), dtype)
         return f"f32({text})" if dtype == "f32" else f"({text})" if text.startswith("-") else text
     if dtype == "bool":
         return "True" if value else "False"
@@ -57,32 +49,19 @@ def literal(value: complex, dtype: str) -> str:
     return f"{dtype}({whole})"
 
 
-def _real(value: float, dtype: str) -> str:
-    if isnan(value):
-        return "nan"
-    if dtype == "f32" and not isinf(value):
-        try:
-            value = unpack("f", pack("f", value))[0]
-        except OverflowError:
-            value = float("inf") if value > 0 else -float("inf")
-    if isinf(value):
-        return "inf" if value > 0 else "-inf"
-    if dtype == "f64":
-        return repr(value)
-    text = next(t for t in (f"{value:.{n}g}" for n in range(6, 10)) if unpack("f", pack("f", float(t)))[0] == value)
-    return text if "." in text or "e" in text else text + ".0"
-
-
 #: Half precision is converted outside of kernels.
 DTYPES = frozenset(BITS) - frozenset(HALF)
 
 
-class NumbaPrinter(Printer):
+class NumbaPrinter(Operations):
     """Prints expressions as Python that numba compiles."""
 
     target = "numba"
     reserved = frozenset(_RESERVED) | frozenset(keyword.kwlist) | frozenset(dir(builtins))
     dtypes = DTYPES
+    negation = "(not {})"
+    unequal = "(not {})"
+    parts = ("real", "imag")
 
     # -- integers ------------------------------------------------------------------------------------------------
 
@@ -130,7 +109,7 @@ class NumbaPrinter(Printer):
 
     def place(self, load: Load) -> str:
         """An array in memory, and a position in it, as two arguments."""
-        return f"{self.names.get('array', load.array)}, {self.int(offset(load.index, self.arrays[load.array].shape))}"
+        return ", ".join(self.position(load))
 
     def vector_load(self, load: Load, dtype: str, lanes: builtins.int) -> str:
         """``lanes`` elements from a place on."""
@@ -146,101 +125,20 @@ class NumbaPrinter(Printer):
 
     # -- values --------------------------------------------------------------------------------------------------
 
-    def value(self, e: Expr) -> str:
-        """An expression in one piece."""
-        if isinstance(e, Load):
-            return self.read(e.array, e.index)
-        if isinstance(e, Literal):
-            return self.literal(e.value, e.dtype)
-        if isinstance(e, FromInt):
-            return self._cast(f"({self.int(e.value)})", "i64", self.check_dtype(e.dtype))
-        return self.call(e, [self.value(a) for a in e.args])
+    def from_int(self, text: str, dtype: str) -> str:
+        """An integer expression as a value."""
+        return self.cast(f"({text})", "i64", dtype)
 
-    def call(self, e: Call, args: list[str]) -> str:
-        """One op on the texts of its operands."""
-        op, dtype = e.op, self.check_dtype(e.dtype)
-        source = self.check_dtype(e.args[0].dtype) if e.args else dtype
-        listed = ", ".join(strip(a) for a in args)
-        if op == "cast":
-            return self._cast(args[0], source, dtype)
-        if op == "stop_gradient" or (op in ("conj", "re") and source not in COMPLEXES):
-            return args[0]
-        if op == "where":
-            return f"us_where({listed})"
-        if op in ("and", "or"):
-            return f"({args[0]} {'&' if op == 'and' else '|'} {args[1]})"
-        if op == "not":
-            return f"(not {args[0]})"
-        if op == "check_index":
-            return f"us_check_index({listed}, failed, {self.check('an index is out of range')})"
-        if op == "fold":
-            out = args[0]
-            for arg in args[1:]:
-                out = f"us_fold({strip(out)}, {strip(arg)})"
-            return out
-        if op in RANDOM:
-            return f"us_{op}_{dtype}({listed})"
-        if op in COMPARE:
-            if source in COMPLEXES:
-                return f"(not us_eq_{source}({listed}))" if op == "ne" else f"us_eq_{source}({listed})"
-            return f"({args[0]} {COMPARE[op]} {args[1]})"
-        made = self._complex(e, args, source) if source in COMPLEXES else None
-        made = made or (self._real(e, args, source) if source in REALS else None)
-        made = made or (self._integer(e, args, source) if source in INTEGERS or source == "bool" else None)
-        if made is None:
-            raise CompileError(f"target {self.target} has no {op} of {source} values")
-        return made
+    def where(self, args: list[str], dtype: str) -> str:
+        """``args[1] if args[0] else args[2]``."""
+        return f"us_where({', '.join(map(strip, args))})"
 
-    def _real(self, e: Call, args: list[str], dtype: str) -> str | None:
-        op, listed = e.op, ", ".join(strip(a) for a in args)
-        if op in INFIX:
-            return f"({args[0]} {INFIX[op]} {args[1]})"
-        if op == "neg":
-            return f"(-{args[0]})"
-        if op == "im":
-            return literal(0, dtype)
-        if op == "pow" and isinstance(e.args[1], Literal):
-            special = self._power(args[0], e.args[1].value, dtype)
-            if special:
-                return special
-        return f"us_{_NAMES.get(op, op)}_{dtype}({listed})" if op in _REAL else None
+    def real_function(self, op: str, dtype: str) -> str | None:
+        """The name of the function that computes an op of real numbers; None if there is none."""
+        return f"us_{_NAMES.get(op, op)}_{dtype}" if op in _REAL else None
 
-    @staticmethod
-    def _power(base: str, exponent: complex, dtype: str) -> str | None:
-        """Powers that PyTorch computes without ``pow``."""
-        bare, one = strip(base), literal(1, dtype)
-        table = {
-            2: f"us_square_{dtype}({bare})", 3: f"us_cube_{dtype}({bare})", 1: base, 0.5: f"us_sqrt_{dtype}({bare})",
-            -0.5: f"({one} / us_sqrt_{dtype}({bare}))", -1: f"({one} / {base})", -2: f"({one} / us_square_{dtype}({bare}))",
-        }  # fmt: skip
-        return table.get(exponent.real)
-
-    def _integer(self, e: Call, args: list[str], dtype: str) -> str | None:
-        op, listed = e.op, ", ".join(strip(a) for a in args)
-        dtype = "i64" if dtype == "key" else dtype
-        if op in ("floordiv", "mod") and dtype != "bool":
-            divisor = e.args[1]
-            if not (isinstance(divisor, Literal) and divisor.value):
-                args[1] = f"us_check_divisor_{dtype}({strip(args[1])}, failed, {self.check('integer division by zero')})"
-            return f"us_{op}_{dtype}({strip(args[0])}, {strip(args[1])})"
-        if op == "im":
-            return literal(0, dtype)
-        if op == "isfinite":
-            return "True"
-        if dtype == "bool" and op in ("maximum", "minimum"):
-            return f"({args[0]} {'|' if op == 'maximum' else '&'} {args[1]})"
-        return f"us_{op}_{dtype}({listed})" if op in _INTEGER and dtype != "bool" else None
-
-    def _complex(self, e: Call, args: list[str], dtype: str) -> str | None:
-        op, listed = e.op, ", ".join(strip(a) for a in args)
-        if op in ("re", "im"):
-            return f"{args[0]}.{'real' if op == 're' else 'imag'}"
-        if op == "pow" and isinstance(e.args[1], Literal) and e.args[1].value == 2:
-            return f"us_square_{dtype}({strip(args[0])})"
-        return f"us_{op}_{dtype}({listed})" if op in _COMPLEX else None
-
-    @staticmethod
-    def _cast(text: str, source: str, dtype: str) -> str:
+    def cast(self, text: str, source: str, dtype: str) -> str:
+        """A value in another dtype."""
         source, dtype = ("i64" if t == "key" else t for t in (source, dtype))
         if source == dtype:
             return text

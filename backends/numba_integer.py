@@ -1,4 +1,4 @@
-"""Integers for numba with the meanings of ``c_base.h``: they wrap around, division rounds down, checks leave their number.
+"""Longer functions of integers for numba with the meanings of ``c_base.h``: division rounds down, checks leave their number.
 
 A check takes ``failed``, an array of one int32: a check that fails writes its number there unless an earlier one did, and its
 value is one that can be used without harm.
@@ -87,109 +87,6 @@ def check_divisor(t: Integer) -> Any:
         return select(b == zero, one, b)
 
     return us_check_divisor
-
-
-@helper("add", INTEGERS)
-def addition(t: Integer) -> Any:
-    """a + b."""
-
-    @inline
-    def us_add(a: Any, b: Any) -> Any:
-        return add(a, b)
-
-    return us_add
-
-
-@helper("sub", INTEGERS)
-def subtraction(t: Integer) -> Any:
-    """a - b."""
-
-    @inline
-    def us_sub(a: Any, b: Any) -> Any:
-        return sub(a, b)
-
-    return us_sub
-
-
-@helper("mul", INTEGERS)
-def multiplication(t: Integer) -> Any:
-    """a * b."""
-
-    @inline
-    def us_mul(a: Any, b: Any) -> Any:
-        return mul(a, b)
-
-    return us_mul
-
-
-@helper("neg", INTEGERS)
-def negation(t: Integer) -> Any:
-    """-a."""
-    zero = t.whole(0)
-
-    @inline
-    def us_neg(a: Any) -> Any:
-        return sub(zero, a)
-
-    return us_neg
-
-
-@helper("abs", INTEGERS)
-def absolute_value(t: Integer) -> Any:
-    """|a|."""
-    zero = t.whole(0)
-
-    @inline
-    def us_abs(a: Any) -> Any:
-        return select(a < zero, sub(zero, a), a)
-
-    return us_abs
-
-
-@helper("sign", INTEGERS)
-def sign(t: Integer) -> Any:
-    """-1, 0 or 1."""
-    less, zero, one = t.whole(-1), t.whole(0), t.whole(1)
-
-    @inline
-    def us_sign(a: Any) -> Any:
-        return select(a > zero, one, select(a < zero, less, zero))
-
-    return us_sign
-
-
-@helper("relu", INTEGERS)
-def relu(t: Integer) -> Any:
-    """max(a, 0)."""
-    zero = t.whole(0)
-
-    @inline
-    def us_relu(a: Any) -> Any:
-        return select(a > zero, a, zero)
-
-    return us_relu
-
-
-@helper("maximum", INTEGERS + " bool")
-def maximum(t: Integer) -> Any:
-    """The larger."""
-
-    @inline
-    def us_maximum(a: Any, b: Any) -> Any:
-        return select(a > b, a, b)
-
-    return us_maximum
-
-
-@helper("minimum", INTEGERS + " bool")
-def minimum(t: Integer) -> Any:
-    """The smaller."""
-
-    @inline
-    def us_minimum(a: Any, b: Any) -> Any:
-        return select(a < b, a, b)
-
-    return us_minimum
 
 
 @helper("floordiv", INTEGERS)

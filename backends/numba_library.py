@@ -12,8 +12,14 @@ from typing import Any
 import numba
 import numpy as np
 
-from .numba_intrinsics import INTRINSICS, atomic_add, atomic_load, atomic_store, call_integer, give_way, pause
+from . import numba_scalars, numba_vectors
+from .numba_memory import VIEW
 from .numba_runtime import lookup
+from .numba_threads import atomic_add, atomic_load, atomic_store, call_integer, give_way, pause
+
+del numba_scalars, numba_vectors  # importing them filled the table
+
+_ROUTINES = ("us_topk_", "us_argsort_")
 
 __all__ = ["c64", "c128", "compiled", "f32", "f64", "i8", "i16", "i32", "i64", "inf", "nan", "u8"]
 
@@ -62,7 +68,7 @@ def us_threads(get_num_threads: Any, get_thread_num: Any) -> Any:
 @cache
 def _routine(name: str) -> Any:
     """A routine on rows of arrays, of which kernels have pointers."""
-    routine, view = lookup(name), INTRINSICS["us_view"]
+    routine, view = lookup(name), VIEW
 
     def us_topk_mask(mask: Any, values: Any, count: Any, rows: Any, n: Any, failed: Any, number: Any) -> None:
         routine(view(mask, rows * n, None), view(values, rows * n, None), count, rows, n, failed, number)
@@ -79,9 +85,7 @@ def _routine(name: str) -> Any:
 
 
 def __getattr__(name: str) -> Any:
-    if name in INTRINSICS:
-        return INTRINSICS[name]
     try:
-        return _routine(name) if name.startswith(("us_topk_", "us_argsort_")) else lookup(name)
+        return _routine(name) if name.startswith(_ROUTINES) else lookup(name)
     except KeyError:
         raise AttributeError(f"the run-time library of target numba has no {name}") from None

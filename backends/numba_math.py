@@ -27,7 +27,6 @@ from .numba_bits import (
     select,
     shift_left,
     shift_right,
-    square_root,
     sub,
     with_sign,
 )
@@ -234,14 +233,3 @@ def erf(t: Real) -> Any:
         return select(a < limit, fma(x, q(z), x), with_sign(far, x))
 
     return us_erf
-
-
-@helper("sqrt", "f32 f64")
-def sqrt(t: Real) -> Any:
-    """Exactly rounded."""
-
-    @inline
-    def us_sqrt(x: Any) -> Any:
-        return square_root(x)
-
-    return us_sqrt

@@ -19,12 +19,13 @@ def _functions() -> dict[str, Any]:
         numba_math,
         numba_random,
         numba_real,
+        numba_scalars,
         numba_select,
         numba_special,
         numba_trig,
     )
 
-    families = numba_complex, numba_integer, numba_math, numba_random, numba_real, numba_select, numba_special, numba_trig
+    families = numba_complex, numba_integer, numba_math, numba_random, numba_real, numba_scalars, numba_select, numba_special, numba_trig
     del families  # importing them filled the table
     return numba_bits.FUNCTIONS
 
@@ -36,4 +37,6 @@ def names() -> list[str]:
 
 def lookup(name: str) -> Any:
     """The numba function of a name. Raises KeyError for a name that the library does not have."""
-    return _functions()[name]()
+    from .numba_bits import FUNCTIONS
+
+    return (FUNCTIONS.get(name) or _functions()[name])()  # what is short is there without the long ones

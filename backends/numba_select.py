@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .numba_bits import Integer, Real, add, bits, both, differ, helper, inline, routine, select, shift_left, shift_right
-from .numba_intrinsics import INTRINSICS
+from .numba_memory import LOCAL, VIEW
 
 DTYPES = "f32 f64 i8 i16 i32 i64"
 LANES, FEW = 16, 64
@@ -98,7 +98,7 @@ def threshold(t: Real | Integer) -> Any:
 def topk_mask(t: Real | Integer) -> Any:
     """(mask, values, count, rows, n, failed, number): mask[r, i] = whether values[r, i] is among the ``count`` largest of its row."""
     order, several, single = key(t), few_threshold(t), threshold(t)
-    local, view = INTRINSICS[f"us_local_i{np.dtype(t.whole).itemsize * 8}"], INTRINSICS["us_view"]
+    local, view = LOCAL[f"i{np.dtype(t.whole).itemsize * 8}"], VIEW
     most, some = FEW * LANES, 4 * LANES
     factor = 4 * np.dtype(t.whole).itemsize * 8 // LANES
 
@@ -175,7 +175,7 @@ def sort(t: Real | Integer) -> Any:
 @helper("topk", DTYPES)
 def topk(t: Real | Integer) -> Any:
     """(best, index, mask, values, rows, n, count): values and positions of the ``count`` largest of each row, falling, and their mask."""
-    masks, arrange, local = topk_mask(t), sort(t), INTRINSICS["us_local_i32"]
+    masks, arrange, local = topk_mask(t), sort(t), LOCAL["i32"]
 
     @routine
     def us_topk(best: Any, index: Any, mask: Any, values: Any, rows: Any, n: Any, count: Any) -> None:

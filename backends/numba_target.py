@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from ..compiler.diagnostics import DataError
 from ..compiler.loops.tree import Function
-from ..compiler.target import Capabilities, Machine
+from ..compiler.target import Machine
 from . import openmp
 from .affine import evaluate
-from .build import machine
-from .cpu import Arguments
+from .cpu_target import Arguments, CpuTarget, operands
 from .numba_build import Loaded, assembly, build
 from .numba_emit import CALL, MEETING, NumbaSource, emit
 from .numba_expressions import DTYPES
@@ -84,27 +83,16 @@ def _emit(function: Function, machine: Machine, strict: bool) -> NumbaSource:
     return emit(function, machine, strict=strict)
 
 
-@dataclass(frozen=True)
-class NumbaTarget:
-    """Numba on the processor. ``strict`` keeps products and sums apart (no fused multiply-add); ``machine`` sets the tiles."""
+class NumbaTarget(CpuTarget):
+    """Numba on the processor. Every dtype but the half precisions."""
 
-    strict: bool = False
-    machine: Machine = field(default_factory=machine)
-    name: str = "numba"
-    suffix: str = "py"
+    name = "numba"
+    suffix = "py"
+    dtypes = DTYPES
 
-    @property
-    def capabilities(self) -> Capabilities:
-        """Every dtype but the half precisions."""
-        return Capabilities(self.machine, DTYPES)
-
-    def supports(self, dtype: str) -> bool:
-        """Whether kernels may hold elements of a dtype."""
-        return dtype in DTYPES
-
-    def emit(self, function: Function) -> str:
-        """The Python source of a kernel. Raises CompileError with a reason for what it cannot express."""
-        return _emit(function, self.machine, self.strict).text
+    def printed(self, function: Function) -> NumbaSource:
+        """The Python source, with its run-time checks."""
+        return _emit(function, self.machine, self.strict)
 
     def assembly(self, function: Function, source: str) -> str:
         """The assembly of a source. Raises CompileError if it does not compile."""
@@ -113,7 +101,7 @@ class NumbaTarget:
     def build(self, function: Function, source: str) -> NumbaKernel:
         """The callable kernel."""
         made = self._made(function, source)
-        return NumbaKernel(build(made), made, sum(a.scope in ("input", "output") for a in function.arrays))
+        return NumbaKernel(build(made), made, operands(function))
 
     def _made(self, function: Function, text: str) -> NumbaSource:
-        return replace(_emit(function, self.machine, self.strict), text=text)
+        return replace(self.printed(function), text=text)

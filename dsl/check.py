@@ -12,6 +12,7 @@ from ..compiler.diagnostics import Diagnostic, Span
 from . import syntax as s
 from .builtins.all import BUILTINS, builtin_named
 from .uses import FileScope
+from .walk import assigned_names, children, descend
 
 _DECLARATIONS = (s.Iterations, s.ParamDecl, s.ModuleDecl, s.Objective)
 
@@ -67,7 +68,7 @@ class _Checker:
             self.fault("US0201", f"unknown name {name.text}", name.span, hint)
 
     def _unknown(self, fn: s.Fn) -> Iterator[s.Name]:
-        bound = {p.text for p in fn.parameters} | set(s.assigned_names(fn.body)) | set(self.scope.definitions)
+        bound = {p.text for p in fn.parameters} | set(assigned_names(fn.body)) | set(self.scope.definitions)
         bound |= set(self.scope.files) | s.TYPE_NAMES | set(BUILTINS)
         reported: set[str] = set()
         for name in _used_names(fn.body, frozenset(bound)):
@@ -117,7 +118,7 @@ class _Checker:
                 )
         self._body([st for st in decl.body if not isinstance(st, _DECLARATIONS)], decl.name)
         counts = {n.name.text for n in decl.body if isinstance(n, s.Iterations)}
-        for node in s.descend(decl):
+        for node in descend(decl):
             if isinstance(node, s.Generator):
                 self.reserved(node.index)
                 if node.index.text in sizes or node.index.text in counts:
@@ -133,7 +134,7 @@ class _Checker:
         if not isinstance(statements[-1], s.Return):
             self.fault("US0506", f"the body of {owner.text} does not end in `return`", statements[-1].span, "return the result")
         for n, statement in enumerate(statements):
-            for inner in s.descend(statement):
+            for inner in descend(statement):
                 if isinstance(inner, s.Return) and (inner is not statement or n + 1 < len(statements)):
                     self.fault(
                         "US0506",
@@ -171,9 +172,9 @@ class _Checker:
                     trail.append((called, self._calls(called)))
 
     def _calls(self, fn: s.Fn) -> Iterator[tuple[s.Fn, Span]]:
-        local = {p.text for p in fn.parameters} | set(s.assigned_names(fn.body))
+        local = {p.text for p in fn.parameters} | set(assigned_names(fn.body))
         for statement in fn.body:
-            for node in s.descend(statement):
+            for node in descend(statement):
                 if isinstance(node, s.Name) and node.text not in local:
                     definition = self.scope.definitions.get(node.text)
                     if isinstance(definition, s.Fn) and any(definition is item for item in self.scope.own):
@@ -211,7 +212,7 @@ def _used(node: s.Node, bound: frozenset[str]) -> Iterator[s.Name]:
             bound |= {g.index.text for g in generators}
             yield from _used_names([*block, *([until] if until is not None else [])], bound)
         case _:
-            yield from _used_names(s.children(node), bound)
+            yield from _used_names(children(node), bound)
 
 
 def _generators(generators: Iterable[s.Generator], bound: frozenset[str]) -> Iterator[s.Name]:

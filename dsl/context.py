@@ -84,7 +84,7 @@ class Unit:
     lifted: frozenset[str] = frozenset()
     roll: bool = False
     ended: dict[str, Span] = field(default_factory=dict)
-    #: What declarations and called algorithms add: see ``lower_algorithm.py``.
+    #: What declarations and called algorithms add: see ``lower_declarations.py``.
     interface: Any = None
 
     def report(self, diagnostic: Diagnostic) -> None:

@@ -16,6 +16,7 @@ from .lower_expr import arithmetic
 from .lower_index import Selection, read, select
 from .operand import Array, DTypeOperand, NoneOperand, Operand, StringOperand, TupleOperand
 from .types import resolve_type
+from .walk import base_name
 
 # -- binding -------------------------------------------------------------------------------------------------------
 
@@ -205,7 +206,7 @@ def _augment(ctx: Context, node: s.Augment) -> None:
 
 
 def _shown(target: s.Index) -> str:
-    name = s.base_name(target)
+    name = base_name(target)
     return name.text if name else "this"
 
 
@@ -222,7 +223,7 @@ def _selected(ctx: Context, target: s.Index) -> tuple[Value, Selection]:
 
 
 def _update(ctx: Context, target: s.Index, x: Value, selection: Selection, operand: Operand, span: Span, mode: str) -> None:
-    name = s.base_name(target)
+    name = base_name(target)
     assert name is not None
     if isinstance(operand, TupleOperand):
         raise ctx.fault("US0311", f"{len(operand.items)} values for one element", span)

@@ -9,6 +9,7 @@ from . import syntax as s
 from .context import HOOKS, Binding, Context, LowerError, Poisoned, describe, lowers
 from .lower_expr import boolean
 from .operand import Operand, TupleOperand
+from .walk import assigned_names
 
 # -- blocks --------------------------------------------------------------------------------------------------------
 
@@ -24,7 +25,7 @@ def block(ctx: Context, statements: Sequence[s.Statement]) -> None:
         except (LowerError, Poisoned) as error:
             if isinstance(error, LowerError):
                 ctx.unit.report(error.diagnostic)
-            for name in s.assigned_names([statement]):
+            for name in assigned_names([statement]):
                 ctx.names.setdefault(name, Binding(None, statement.span))
 
 

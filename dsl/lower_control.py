@@ -15,6 +15,7 @@ from .lower_assign import check_target
 from .lower_block import block, test_of
 from .lower_sum import Span1D, check_distinct, enter_range
 from .operand import Array, Operand, SizeOperand, Weak
+from .walk import assigned_names
 
 # -- loops ---------------------------------------------------------------------------------------------------------
 
@@ -24,7 +25,7 @@ def _for(ctx: Context, node: s.For) -> None:
     if node.until is not None and len(node.generators) > 1:
         raise ctx.fault("US0211", "`until` goes with one index", node.until.span, "put the other loops inside")
     check_distinct(ctx, node.generators)
-    for name, span in s.assigned_names(node.body).items():
+    for name, span in assigned_names(node.body).items():
         with ctx.reporting():
             check_target(ctx, s.Name(span, name))
     _loop(ctx, node, list(node.generators))
@@ -34,7 +35,7 @@ def _loop(ctx: Context, node: s.For, generators: list[s.Generator]) -> None:
     unit = ctx.unit
     unit.loops += 1
     owner = unit.loops
-    changed = s.assigned_names(node.body)
+    changed = assigned_names(node.body)
     carried = [
         n for n, b in ctx.names.items() if n in changed and b.kind in ("value", "input", "param") and b.operand is not None
     ]
@@ -118,8 +119,8 @@ def _branches(ctx: Context, node: s.If, branches: list[s.Branch]) -> None:
     else:
         other, other_nodes = _branch(ctx, facts[False], lambda inner: block(inner, node.orelse))
     rest = [b.body for b in branches[1:]] + [node.orelse]
-    here = s.assigned_names(first.body)
-    there = s.assigned_names([st for body in rest for st in body])
+    here = assigned_names(first.body)
+    there = assigned_names([st for body in rest for st in body])
     merged = _merged(ctx, node, then, other, {**there, **here})
     for name, span in {**there, **here}.items():
         if name not in ctx.names and name not in merged:

@@ -9,23 +9,23 @@ from ..compiler.graph.types import Size, Type
 from . import syntax as s
 from .context import HOOKS, Binding, Context, LowerError, describe, noun
 from .dtypes import can_store
-from .lower_algorithm import (
+from .lower_block import body_of
+from .lower_call import count_call
+from .lower_declarations import (
     DECLARATIONS,
     Interface,
     add_module,
     add_param,
-    canonical,
-    conditions,
     finish_init,
     given_context,
     iteration_default,
     resolve_constraint,
 )
-from .lower_block import body_of
-from .lower_call import count_call
+from .lower_sizes import canonical, conditions
 from .operand import Array, Operand, SizeOperand
 from .syntax_text import expression_text
 from .types import resolve_size, resolve_type
+from .walk import descend
 
 
 def call_algorithm(ctx: Context, node: s.Call, decl: s.AlgorithmDecl) -> Operand:
@@ -109,7 +109,7 @@ class _Call:
                 sizes = [x for t in (*node.arguments, *node.results) for x in t.sizes] + ([node.count] if node.count else [])
             for size in sizes:
                 found += [
-                    n.text for n in s.descend(size) if isinstance(n, s.Name) and n.text not in (*bound, *found, "min", "max")
+                    n.text for n in descend(size) if isinstance(n, s.Name) and n.text not in (*bound, *found, "min", "max")
                 ]
         counts = {n.name.text for n in self.decl.body if isinstance(n, s.Iterations)}
         return [n for n in found if n not in counts]
@@ -212,7 +212,7 @@ class _Call:
         """The initial value, from what the caller has given."""
         outer = given_context(self.ctx, self.interface, f"{self.name}_{node.name.text}_init")
         assert node.init is not None
-        used = {n.text for n in s.descend(node.init) if isinstance(n, s.Name)}
+        used = {n.text for n in descend(node.init) if isinstance(n, s.Name)}
         names = {n: b for n, b in self.inner.names.items() if b.kind in ("size", "iterations")}
         for declared in self.decl.inputs:
             if declared.name.text not in used:

@@ -19,6 +19,7 @@ from . import syntax as s
 from .indent import Indenter, IndentError
 from .syntax_errors import describe_character, describe_layout, describe_token, indentation
 from .tree_builder import SyntaxFault, TreeBuilder
+from .walk import children
 
 #: Expressions and blocks may be nested this deep; more is an error, not a crash.
 MAX_DEPTH = 150
@@ -140,5 +141,5 @@ def too_deep(program: s.Program) -> Diagnostic | None:
         if depth > MAX_DEPTH:
             message = f"this is nested more than {MAX_DEPTH} deep"
             return Diagnostic("US0108", message, node.span, suggestion="name a part of it first")
-        stack.extend((child, depth + 1) for child in s.children(node))
+        stack.extend((child, depth + 1) for child in children(node))
     return None

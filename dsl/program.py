@@ -12,6 +12,7 @@ from . import syntax as s
 from .check import check_file
 from .lower_algorithm import lower_algorithm
 from .uses import FileScope, load_files, read_source
+from .walk import descend
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def _reached(scope: FileScope, start: s.Fn | s.AlgorithmDecl) -> list[s.Fn | s.A
             continue
         reached.append(item)
         home = scope.home(item)
-        for node in s.descend(item):
+        for node in descend(item):
             used = None
             if isinstance(node, s.Name):
                 used = home.definitions.get(node.text)
@@ -75,7 +76,7 @@ def _reached(scope: FileScope, start: s.Fn | s.AlgorithmDecl) -> list[s.Fn | s.A
 
 
 def _has_fault(definition: s.Fn | s.AlgorithmDecl, faulty: list[Diagnostic]) -> bool:
-    first, last = definition.span.line, max(node.span.end_line for node in s.descend(definition))
+    first, last = definition.span.line, max(node.span.end_line for node in descend(definition))
     spans = [d.span for d in faulty if d.span is not None]
     return any(span.source == definition.span.source and first <= span.line <= last for span in spans)
 

@@ -12,6 +12,7 @@ from .parse import MAX_DEPTH
 from .python_expr import BINARY, ExpressionReader, Fault
 from .python_names import Names
 from .python_source import PythonSource
+from .walk import descend
 
 _UNTIL = "end the body of a `for` with `if condition: break`"
 _OTHER_STATEMENTS = {
@@ -58,7 +59,7 @@ class BlockReader(ExpressionReader):
         inputs = [found for arg in node.args.args for found in self._input(arg)]
         results = self._results(node)
         types = (*(i.type for i in inputs), *results)
-        self.bound |= {n.text for t in types for size in t.sizes for n in s.descend(size) if isinstance(n, s.Name)}
+        self.bound |= {n.text for t in types for size in t.sizes for n in descend(size) if isinstance(n, s.Name)}
         conditions = self._where(node, where) if where else ()
         return s.AlgorithmDecl(self._head(node), self._own_name(node), tuple(inputs), results, conditions, self._body(node))
 
@@ -285,7 +286,7 @@ class BlockReader(ExpressionReader):
         if word is words.param:
             constraint = self._constraint(named["constraint"]) if "constraint" in named else None
             sizes = tuple(map(self.argument, call.args))
-            self.bound |= {n.text for size in sizes for n in s.descend(size) if isinstance(n, s.Name)}
+            self.bound |= {n.text for size in sizes for n in descend(size) if isinstance(n, s.Name)}
             return s.ParamDecl(span, name, sizes, constraint, self.expr(named["init"]) if "init" in named else None)
         first = [*call.args, *(named[n] for n in allowed[:1] if n in named)]
         if len(first) != 1:
@@ -295,7 +296,7 @@ class BlockReader(ExpressionReader):
         arguments, results = self._signature(first[0])
         count = self.argument(named["count"]) if "count" in named else None
         sized = [size for t in (*arguments, *results) for size in t.sizes] + ([count] if count is not None else [])
-        self.bound |= {n.text for size in sized for n in s.descend(size) if isinstance(n, s.Name)}
+        self.bound |= {n.text for size in sized for n in descend(size) if isinstance(n, s.Name)}
         return s.ModuleDecl(span, name, count, arguments, results)
 
     def _constraint(self, node: ast.expr) -> s.ConstraintExpr:

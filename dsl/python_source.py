@@ -28,7 +28,8 @@ class PythonSource:
         return Span(self.source, line, self._column(line, column), end_line, self._column(end_line, end))
 
     def _column(self, line: int, offset: int) -> int:
-        return len(self.source.line(line).encode("utf-8")[:offset].decode("utf-8", "ignore")) + 1
+        text = self.source.line(line)
+        return (min(offset, len(text)) if text.isascii() else len(text.encode()[:offset].decode("utf-8", "ignore"))) + 1
 
     def name_span(self, node: ast.FunctionDef) -> Span:
         """Where the name of a function stands."""

@@ -5,43 +5,15 @@ Spans take no part in equality, so two spellings of one program have equal trees
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from ..compiler.diagnostics import Source, Span
 
 #: Words with a meaning of their own. ``where`` is also the name of a builtin.
 KEYWORDS = frozenset(
-    [
-        "use",
-        "fn",
-        "algorithm",
-        "given",
-        "iterations",
-        "param",
-        "module",
-        "objective",
-        "for",
-        "in",
-        "by",
-        "until",
-        "if",
-        "elif",
-        "else",
-        "return",
-        "assert",
-        "where",
-        "and",
-        "or",
-        "not",
-        "True",
-        "False",
-        "None",
-    ]
+    "use fn algorithm given iterations param module objective for in by until if elif else return assert where and or not True False None".split()
 )
-TYPE_NAMES = frozenset(
-    ["real", "complex", "f16", "bf16", "f32", "f64", "c64", "c128", "i8", "i16", "i32", "i64", "bool", "key", "weights"]
-)
+TYPE_NAMES = frozenset("real complex f16 bf16 f32 f64 c64 c128 i8 i16 i32 i64 bool key weights".split())
 
 
 @dataclass(frozen=True)
@@ -395,53 +367,3 @@ class Program(Node):
     def source(self) -> Source:
         """The text it was read from."""
         return self.span.source
-
-
-def children(node: Node) -> Iterator[Node]:
-    """The nodes directly inside a node, in the order of the fields."""
-    for f in fields(node):
-        value = getattr(node, f.name)
-        if isinstance(value, Node):
-            yield value
-        elif isinstance(value, tuple):
-            yield from (v for v in value if isinstance(v, Node))
-
-
-def descend(node: Node) -> Iterator[Node]:
-    """The node and all nodes inside it, outer ones first; does not recurse."""
-    stack = [node]
-    while stack:
-        top = stack.pop()
-        yield top
-        stack.extend(reversed(list(children(top))))
-
-
-def assigned_names(statements: Iterable[Statement]) -> dict[str, Span]:
-    """Names that statements bind or update, those in inner blocks too, with the place where they first do."""
-    found: dict[str, Span] = {}
-    for statement in statements:
-        match statement:
-            case Assign(targets=targets):
-                for target in targets:
-                    name = base_name(target)
-                    if name is not None:
-                        found.setdefault(name.text, name.span)
-            case Augment(target=target):
-                name = base_name(target)
-                if name is not None:
-                    found.setdefault(name.text, name.span)
-            case For(body=body):
-                for text, span in assigned_names(body).items():
-                    found.setdefault(text, span)
-            case If(branches=branches, orelse=orelse):
-                for inner in (*(b.body for b in branches), orelse):
-                    for text, span in assigned_names(inner).items():
-                        found.setdefault(text, span)
-    return found
-
-
-def base_name(target: Expr) -> Name | None:
-    """The name that an assignment changes: ``A`` of ``A[i, j]``."""
-    while isinstance(target, Index):
-        target = target.value
-    return target if isinstance(target, Name) else None

@@ -85,7 +85,8 @@ class Size:
 
     @staticmethod
     def _collect(terms: Mapping[Monomial, int]) -> Size:
-        return Size(tuple(sorted(((m, c) for m, c in terms.items() if c), key=_monomial_key)))
+        kept = [term for term in terms.items() if term[1]]
+        return Size(tuple(sorted(kept, key=_monomial_key) if len(kept) > 1 else kept))
 
     @property
     def constant(self) -> int | None:

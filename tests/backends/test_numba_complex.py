@@ -107,7 +107,7 @@ def test_results_of_other_dtypes(dtype: str) -> None:
     assert np.array_equal(apply(f"us_isfinite_{dtype}", z.numpy(), dtype="bool"), torch.isfinite(z).numpy())
     made = apply(f"us_make_{dtype}", z.real.contiguous().numpy(), w.imag.contiguous().numpy(), dtype=dtype)
     assert np.array_equal(made, torch.complex(z.real, w.imag).numpy(), equal_nan=True)
-    f = lookup(f"us_where_{dtype}")
+    f = lookup("us_where")
     choose = numba.njit(lambda c, a, b: f(c, a, b))
     one, two = NUMPY[dtype](1 + 2j), NUMPY[dtype](3)
     assert choose(True, one, two) == one

@@ -17,6 +17,7 @@ from unspool.dsl import syntax as s
 from unspool.dsl.api import stdlib_names
 from unspool.dsl.builtins.all import BUILTINS
 from unspool.dsl.parse import parse
+from unspool.dsl.walk import assigned_names, descend
 
 _NUMBER = count()
 
@@ -58,7 +59,7 @@ class _Printer:
         uses = [item for item in program.items if isinstance(item, s.Use)]
         if any(use.is_file for use in uses):
             raise NotPython("use")
-        for node in s.descend(program):
+        for node in descend(program):
             if isinstance(node, s.Name) and (keyword.iskeyword(node.text) or node.text in ("us", "range", "tuple")):
                 raise NotPython(node.text)
         head = ["from __future__ import annotations"]
@@ -75,7 +76,7 @@ class _Printer:
         return "\n".join([*head, *(line for item in _sorted(items) for line in ("", "", *self.item(item)))]) + "\n"
 
     def item(self, item: s.Fn | s.AlgorithmDecl) -> Iterator[str]:
-        self.taken = self.definitions | set(s.assigned_names(item.body)) | _indices(item)
+        self.taken = self.definitions | set(assigned_names(item.body)) | _indices(item)
         if isinstance(item, s.Fn):
             self.taken |= {p.text for p in item.parameters}
             self.sizes = set()
@@ -86,7 +87,7 @@ class _Printer:
             modules = [t for n in item.body if isinstance(n, s.ModuleDecl) for t in (*n.arguments, *n.results)]
             written = [size for t in (*(i.type for i in item.inputs), *item.results, *modules) for size in t.sizes]
             written += [size for n in item.body if isinstance(n, s.ParamDecl) for size in n.sizes]
-            self.sizes = {n.text for size in written for n in s.descend(size) if isinstance(n, s.Name)}
+            self.sizes = {n.text for size in written for n in descend(size) if isinstance(n, s.Name)}
             self.sizes |= {n.name.text for n in item.body if isinstance(n, s.Iterations)}
             where = f"(where={', '.join(map(self.sizes_text, item.where))!r})" if item.where else ""
             yield f"@us.algorithm{where}"
@@ -105,7 +106,7 @@ class _Printer:
 
     def size(self, size: s.Expr) -> str:
         """A size as an argument: in a string, a number, or a free name."""
-        names = [n.text for n in s.descend(size) if isinstance(n, s.Name)]
+        names = [n.text for n in descend(size) if isinstance(n, s.Name)]
         if self.rng.random() < 0.5 or any(hasattr(builtins, n) or n in self.definitions for n in names):
             return repr(self.sizes_text(size))
         return self.expr(size)
@@ -261,7 +262,7 @@ class _Strings(_Printer):
 
 
 def _indices(item: s.Node) -> set[str]:
-    return {node.index.text for node in s.descend(item) if isinstance(node, s.Generator)}
+    return {node.index.text for node in descend(item) if isinstance(node, s.Generator)}
 
 
 def _declared(item: s.AlgorithmDecl) -> set[str]:
@@ -280,7 +281,7 @@ def _sorted(items: Sequence[s.Fn | s.AlgorithmDecl]) -> list[s.Fn | s.AlgorithmD
         if item.name.text in open_:
             raise NotPython("recursion")
         open_.append(item.name.text)
-        for node in s.descend(item):
+        for node in descend(item):
             if isinstance(node, s.Name) and node is not item.name and node.text in by_name:
                 if by_name[node.text] is item:
                     raise NotPython("recursion")
