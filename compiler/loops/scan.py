@@ -295,6 +295,13 @@ def _settle(scheduled: Scheduled) -> tuple[ArrayInfo, ...]:
     """Arrays with their final scopes: a local of a loop that is not inside a parallel one must be filled by every thread."""
     mixed: set[str] = set()
     arrays = {a.name: a for a in scheduled.nest.arrays}
+    for loop in loops_of(scheduled.nest.order):
+        if "parallel" not in loop.kind:
+            continue
+        inside = {loop.name, *(inner.name for inner in loops_of(loop.body))}
+        for w in {w for s in leaves(loop) for w in _targets(scheduled.nest.statement_table[s])}:
+            if arrays[w].scope.startswith("local") and arrays[w].scope.split()[1] not in inside:
+                arrays[w] = replace(arrays[w], scope="problem")  # each thread fills a part of it
     changed = True
     while changed:
         changed = False
@@ -330,8 +337,21 @@ def _units(order: Order) -> list[Order]:
     return [order]
 
 
+def _outermost_parallel(order: Order, inside: bool = False) -> Order:
+    """A team is split once: loops inside a parallel one run as the others do."""
+    if isinstance(order, Leaf):
+        return order
+    if isinstance(order, SequenceOrder):
+        return SequenceOrder(tuple(_outermost_parallel(c, inside) for c in order.children))
+    kinds = order.kind.split()
+    kept = [k for k in kinds if k != "parallel"] if inside else kinds
+    body = _outermost_parallel(order.body, inside or "parallel" in kinds)
+    return replace(order, body=body, kind=" ".join(kept) or "serial")
+
+
 def scan(scheduled: Scheduled, function_name: str) -> Function:
     """The loop tree of a scheduled nest."""
+    scheduled = scheduled.with_order(_outermost_parallel(scheduled.nest.order))
     arrays = _settle(scheduled)
     nest: Nest = replace(scheduled.nest, arrays=arrays)
     scheduled = replace(scheduled, nest=nest)

@@ -17,7 +17,7 @@ from .dependences import IllegalSchedule, Reason, check_order
 from .nest import Nest
 from .schedule_parts import step_lines
 from .scheduled import Scheduled
-from .steps.contract import can_contract, contract
+from .steps.contract import can_contract, contract, not_private
 from .steps.fuse import can_distribute, can_fuse, distribute, fuse
 from .steps.mark import can_parallel, can_vector, parallel, vector
 from .steps.reorder import can_interchange, can_reverse, can_shift, can_skew, interchange, reverse, shift, skew
@@ -152,6 +152,10 @@ def prove(scheduled: Scheduled, *, strict: bool = False) -> None:
     """Check the order, and every parallel and vector mark, against the dependences. Raises IllegalSchedule."""
     nest = scheduled.nest
     check_order(nest, nest.order, scheduled.found, strict=strict, rebased=scheduled.rebased)
+    for array, owner in sorted(scheduled.private):
+        reason = not_private(scheduled, array, owner)
+        if reason:
+            raise IllegalSchedule(f"{array} is contracted at {owner}, but {reason}")
     for loop in scheduled.loops.values():
         for kind in loop.kind.split():
             test = {"parallel": can_parallel, "vector": can_vector}.get(kind)

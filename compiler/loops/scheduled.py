@@ -6,12 +6,13 @@ names stay unique. Nothing here trusts itself: :func:`~.dependences.check_order`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import networkx as nx
 
+from ..graph.types import Size
 from .dependences import Dependence, Reason, dependences, joins
 from .isl import NotAffine, bound_values
 from .nest import Leaf, LoopOrder, Nest, Order, leaves, loop_path, loops_of, sequence
@@ -26,6 +27,7 @@ class Scheduled:
     found: tuple[Dependence, ...]
     private: frozenset[tuple[str, str]] = frozenset()  # (array, loop whose every iteration has its own copy)
     rebased: bool = False  # program order is no longer that of the statements' dims
+    dropped: frozenset[tuple[str, tuple[tuple[str, Size], ...]]] = frozenset()  # (array, statement and index of an axis it lost)
 
     @staticmethod
     def start(nest: Nest) -> Scheduled:
@@ -39,6 +41,13 @@ class Scheduled:
         program from here on, the step has to prove it first.
         """
         return Scheduled(nest, dependences(nest), self.private, True)
+
+    def renamed(self, names: Mapping[str, str]) -> Scheduled:
+        """What lives in one iteration of a loop lives in one of the loop that took its place."""
+        private = frozenset((array, names.get(owner, owner)) for array, owner in self.private)
+        scopes = {f"local {old}": f"local {new}" for old, new in names.items()}
+        arrays = tuple(replace(a, scope=scopes.get(a.scope, a.scope)) for a in self.nest.arrays)
+        return replace(self, nest=replace(self.nest, arrays=arrays), private=private)
 
     def with_order(self, order: Order) -> Scheduled:
         """The same program in another order."""

@@ -100,12 +100,13 @@ def evaluate(e: Int, env: Mapping[str, int]) -> int:
 
 
 class Runner:
-    """Runs a function once. Iterations of parallel loops run in a shuffled order, so a wrong mark shows."""
+    """Runs a function once. Iterations of parallel loops run in a shuffled order, so a wrong mark shows; none is in another."""
 
     def __init__(self, function: Function, arrays: Sequence[np.ndarray], integers: Mapping[str, int], seed: int = 0) -> None:
         self.env: dict[str, int] = dict(integers)
         self.random = random.Random(seed)
         self.arrays: dict[str, np.ndarray] = {}
+        self.split = False
         given = iter(arrays)
         for a in function.arrays:
             shape = tuple(evaluate(s, self.env) for s in a.shape)
@@ -130,11 +131,15 @@ class Runner:
         """Run one node."""
         if isinstance(t, Loop):
             values = list(range(evaluate(t.lower, self.env), evaluate(t.upper, self.env), t.step))
+            around = self.split
             if "parallel" in t.kind:
+                assert not around, f"the team is split again at {t.name}"
                 self.random.shuffle(values)
+                self.split = True
             for v in values:
                 self.env[t.name] = v
                 self.block(t.body)
+            self.split = around
         elif isinstance(t, If):
             if evaluate(t.condition, self.env):
                 self.block(t.then)
@@ -143,12 +148,13 @@ class Runner:
         elif isinstance(t, Declare):
             shape = tuple(evaluate(s, self.env) for s in t.array.shape)
             self.arrays[t.array.name] = self.fresh(shape, t.array.dtype)
-        elif isinstance(t, Single):
-            self.block(t.body)
         elif isinstance(t, Store):
             self.store(t)
         else:
-            assert isinstance(t, Barrier), t
+            assert isinstance(t, (Single, Barrier)), t
+            assert not self.split, "threads meet, or one works alone, in a loop that is split over them"
+            if isinstance(t, Single):
+                self.block(t.body)
 
     def place(self, array: str, index: Sequence[Int]) -> tuple[int, ...]:
         """An index, checked against the bounds of the array."""

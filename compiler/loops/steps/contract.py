@@ -91,10 +91,43 @@ def contract(scheduled: Scheduled, array: str, name: str) -> Scheduled:
     info = scheduled.nest.array(array)
     fixed = [axis for axis in range(len(info.shape)) if _follows(sites, axis, path)]
     kept = [axis for axis in range(len(info.shape)) if axis not in fixed]
+    dropped = frozenset((array, tuple((s, index[axis]) for s, index, _ in sites)) for axis in fixed)
     local = ArrayInfo(array, info.dtype, tuple(info.shape[a] for a in kept), f"local {name}")
     nest = _reindex(scheduled.nest, array, kept)
     arrays = tuple(local if a.name == array else a for a in nest.arrays)
-    return replace(scheduled, nest=replace(nest, arrays=arrays), private=scheduled.private | {(array, name)})
+    private = frozenset((a, owner) for a, owner in scheduled.private if a != array) | {(array, name)}
+    return replace(scheduled, nest=replace(nest, arrays=arrays), private=private, dropped=scheduled.dropped | dropped)
+
+
+def not_private(scheduled: Scheduled, array: str, name: str) -> str | None:
+    """Why an array that was contracted cannot live inside one iteration of a loop in the present order, or None."""
+    reason = can_contract(scheduled, array, name)
+    if reason:
+        return reason
+    path = (*scheduled.outer(name), scheduled.loop(name))
+    sites = _sites(scheduled, array)
+    for owner, axis in scheduled.dropped:
+        if owner == array and _aliased(scheduled, sites, axis, path):
+            return f"two elements of {array} would be in one place in one iteration of {name}"
+    return None
+
+
+def _aliased(scheduled: Scheduled, sites: list[Site], axis: tuple[tuple[str, Size], ...], path: tuple[LoopOrder, ...]) -> bool:
+    """Whether elements that differ along an axis that is gone meet in one iteration of a path of loops."""
+    for loop in path:
+        shifts = {(index - loop.value(s)).constant for s, index in axis}
+        if len(shifts) == 1 and None not in shifts:
+            return False
+    table = scheduled.nest.statement_table
+    for s, x in axis:
+        for t, y in axis:
+            rename = primed(table[t])
+            pairs = [(p.value(s), p.value(t)) for p in path]
+            same = [f"{isl.affine_text(a)} = {isl.affine_text(b.substitute(rename))}" for a, b in pairs]
+            differ = f"{isl.affine_text(x)} != {isl.affine_text(y.substitute(rename))}"
+            if not pair_map(table[s], table[t], " and ".join([*same, differ]), scheduled.nest.params).is_empty():
+                return True
+    return False
 
 
 def _follows(sites: list[Site], axis: int, path: tuple[LoopOrder, ...]) -> bool:

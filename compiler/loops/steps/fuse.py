@@ -52,7 +52,7 @@ def fuse(scheduled: Scheduled, first: str, second: str) -> Scheduled:
     graph = nx.contracted_nodes(sibling_graph(scheduled, children), i, j, self_loops=False)
     places = list(nx.lexicographical_topological_sort(graph))
     new = [merged if n == i else children[n] for n in places]
-    return scheduled.with_order(replace_siblings(scheduled.nest.order, first, new))
+    return scheduled.with_order(replace_siblings(scheduled.nest.order, first, new)).renamed({second: first})
 
 
 def can_distribute(scheduled: Scheduled, name: str, statement: str) -> str | None:

@@ -36,6 +36,8 @@ def tile(scheduled: Scheduled, *args: str | int) -> Scheduled:
         for i: S(t, i)      -->         for i_o:
                                             for t_i in the block:
                                                 for i_i in the block: S(t, i)
+
+    A loop's threads are shared out by blocks; its vectors are inside them.
     """
     reason = can_tile(scheduled, *args)
     if reason:
@@ -50,13 +52,18 @@ def tile(scheduled: Scheduled, *args: str | int) -> Scheduled:
             band.append(body)
         inner: Order = band[-1].body
         for one in reversed(band):
-            inner = replace(one, name=f"{one.name}_i", body=inner)
+            inner = replace(one, name=f"{one.name}_i", body=inner, kind=_only(one.kind, "vector"))
         for one, size in zip(reversed(band), reversed(sizes), strict=True):
             blocks = tuple((s, v // Size.of(size)) for s, v in one.values)
-            inner = LoopOrder(f"{one.name}_o", blocks, inner, one.kind)
+            inner = LoopOrder(f"{one.name}_o", blocks, inner, _only(one.kind, "parallel"))
         return inner
 
-    return scheduled.with_order(change_loop(scheduled.nest.order, names[0], change))
+    tiled = scheduled.with_order(change_loop(scheduled.nest.order, names[0], change))
+    return tiled.renamed({name: f"{name}_i" for name in names})
+
+
+def _only(kind: str, mark: str) -> str:
+    return mark if mark in kind.split() else "serial"
 
 
 def _split(args: tuple[str | int, ...]) -> tuple[list[str], list[int]]:

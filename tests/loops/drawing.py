@@ -1,0 +1,171 @@
+"""How to draw plausible arguments for every step: a row for each in ``ARGUMENTS``, or the tests fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import TypeVar
+
+from unspool.compiler.loops.nest import Leaf, LoopOrder, Order, loops_of
+from unspool.compiler.loops.nest import Sequence as SequenceOrder
+from unspool.compiler.loops.schedule import Step
+from unspool.compiler.loops.scheduled import Scheduled
+
+T = TypeVar("T")
+Args = tuple[str | int, ...]
+#: Arguments for a step in a program, or None where there is nothing that it could be tried on.
+Draw = Callable[[Scheduled, Random], Args | None]
+
+
+def one_of(dice: Random, options: Sequence[T]) -> T | None:
+    """One of them, if there is any."""
+    return dice.choice(options) if options else None
+
+
+def loop(scheduled: Scheduled, dice: Random) -> Args | None:
+    """Any loop."""
+    return one_of(dice, [(name,) for name in scheduled.loops])
+
+
+def innermost(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A loop with none inside, mostly."""
+    inner = [(o.name,) for o in scheduled.loops.values() if not any(True for _ in loops_of(o.body))]
+    return one_of(dice, inner) if dice.random() < 0.9 else loop(scheduled, dice)
+
+
+def sequences(order: Order) -> list[SequenceOrder]:
+    """Every sequence under an order."""
+    if isinstance(order, SequenceOrder):
+        return [order, *(s for c in order.children for s in sequences(c))]
+    return sequences(order.body) if isinstance(order, LoopOrder) else []
+
+
+def siblings(scheduled: Scheduled, dice: Random) -> Args | None:
+    """Two loops of one sequence, the first first."""
+    pairs = []
+    for s in sequences(scheduled.nest.order):
+        names = [c.name for c in s.children if isinstance(c, LoopOrder)]
+        pairs += [(a, b) for n, a in enumerate(names) for b in names[n + 1 :]]
+    return one_of(dice, pairs)
+
+
+def nested(scheduled: Scheduled, dice: Random) -> Args | None:
+    """Two loops, one directly inside the other, outer one first."""
+    return one_of(dice, [(o.name, o.body.name) for o in scheduled.loops.values() if isinstance(o.body, LoopOrder)])
+
+
+def inside(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A loop and one around it."""
+    return one_of(dice, [(i.name, o.name) for o in scheduled.loops.values() for i in loops_of(o.body)])
+
+
+def factor(dice: Random) -> int:
+    """A small number that is not 0."""
+    return dice.choice([-2, -1, 1, 1, 2])
+
+
+def distribute(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A loop around a sequence and the first statement of a part that is not its first."""
+    cuts: list[Args] = []
+    for o in scheduled.loops.values():
+        if isinstance(o.body, SequenceOrder):
+            cuts += [(o.name, next(iter(_leaves(c)))) for c in o.body.children[1:]]
+    return one_of(dice, cuts)
+
+
+def _leaves(order: Order) -> list[str]:
+    if isinstance(order, Leaf):
+        return [order.statement]
+    children = order.children if isinstance(order, SequenceOrder) else [order.body]
+    return [s for c in children for s in _leaves(c)]
+
+
+def bands(scheduled: Scheduled) -> list[list[LoopOrder]]:
+    """Every run of loops, one directly inside the other."""
+    found = []
+    for o in scheduled.loops.values():
+        run = [o]
+        found.append(list(run))
+        while isinstance(run[-1].body, LoopOrder):
+            run.append(run[-1].body)
+            found.append(list(run))
+    return found
+
+
+def tile(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A band and block sizes."""
+    band = one_of(dice, [b for b in bands(scheduled) if len(b) <= 3 and not any(o.name.endswith(("_o", "_i")) for o in b)])
+    return None if band is None else (*(o.name for o in band), *(dice.choice([2, 3, 4]) for _ in band))
+
+
+def contract(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A scratch array and a loop around all that touches it, mostly."""
+    pairs: list[Args] = []
+    for a in scheduled.nest.arrays:
+        users = {s.name for s in scheduled.nest.statements if a.name in s.arrays()}
+        around = [o.name for o in scheduled.loops.values() if users <= {s for s, _ in o.values}]
+        pairs += [(a.name, name) for name in (around if a.temporary and a.scope == "problem" else around[:1])]
+    return one_of(dice, pairs)
+
+
+def shifted(draw: Draw) -> Draw:
+    """What ``draw`` gives, and a small number."""
+
+    def both(scheduled: Scheduled, dice: Random) -> Args | None:
+        args = draw(scheduled, dice)
+        return None if args is None else (*args, factor(dice))
+
+    return both
+
+
+#: step name -> how its arguments are drawn
+ARGUMENTS: dict[str, Draw] = {
+    "fuse": siblings,
+    "distribute": distribute,
+    "interchange": nested,
+    "shift": shifted(loop),
+    "reverse": loop,
+    "skew": shifted(inside),
+    "tile": tile,
+    "parallel": loop,
+    "vector": innermost,
+    "contract": contract,
+}
+
+
+def _align(scheduled: Scheduled, dice: Random) -> list[Step]:
+    """Two sweeps at other positions made one."""
+    pair = siblings(scheduled, dice)
+    return [] if pair is None else [Step("shift", (pair[1], factor(dice))), Step("fuse", pair)]
+
+
+def _skew_tile(scheduled: Scheduled, dice: Random) -> list[Step]:
+    """Time tiles: the inner loop of a pair skewed, both cut into blocks."""
+    pair = nested(scheduled, dice)
+    if pair is None:
+        return []
+    return [
+        Step("skew", (pair[1], pair[0], dice.choice([1, 2]))),
+        Step("tile", (*pair, dice.choice([2, 3]), dice.choice([2, 3, 4]))),
+    ]
+
+
+def _wavefront(scheduled: Scheduled, dice: Random) -> list[Step]:
+    """A pair skewed and swapped, so that the inner loop is parallel."""
+    pair = nested(scheduled, dice)
+    if pair is None:
+        return []
+    return [Step("skew", (pair[1], pair[0], dice.choice([1, 2, 3]))), Step("interchange", pair), Step("parallel", (pair[0],))]
+
+
+def _strip_out(scheduled: Scheduled, dice: Random) -> list[Step]:
+    """A loop cut into blocks, the blocks moved outwards."""
+    pair = nested(scheduled, dice)
+    if pair is None:
+        return []
+    outer, inner = (str(a) for a in pair)
+    return [Step("tile", (inner, dice.choice([2, 3]))), Step("interchange", (outer, f"{inner}_o"))]
+
+
+#: Steps that are legal together more often than one by one.
+RECIPES: tuple[Callable[[Scheduled, Random], list[Step]], ...] = (_align, _skew_tile, _wavefront, _strip_out)

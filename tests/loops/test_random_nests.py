@@ -1,0 +1,261 @@
+"""Random steps on random nests: every legal schedule computes the same, every refusal is due, by brute force.
+
+Steps come from ``STEPS`` at large; a step without a row in ``drawing.ARGUMENTS``, or that none of the nests took, is a failure.
+The nests of a run are always the same ones; ``make experiments`` draws 10,000 others.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+
+from tests.backends import trees
+from tests.helpers import STEPS as REPORT
+from tests.loops.drawing import ARGUMENTS, RECIPES
+from tests.loops.nests import CLASSES, random_arrays, random_nest
+from tests.loops.oracle import Conflicts
+from tests.loops.run_tree import Runner
+from unspool.compiler.loops.check import check_nest
+from unspool.compiler.loops.dependences import IllegalSchedule
+from unspool.compiler.loops.nest import Nest, loops_of
+from unspool.compiler.loops.scan import scan
+from unspool.compiler.loops.schedule import STEPS, Schedule, Step, apply, apply_step, parse_schedule, prove, why_not
+from unspool.compiler.loops.scheduled import Scheduled
+from unspool.compiler.loops.text import parse_nest, print_nest
+from unspool.compiler.loops.tree_text import parse_tree, print_tree
+from unspool.compiler.search.choose import choose
+from unspool.compiler.search.draft import Task
+from unspool.compiler.target import Machine
+
+#: Groups of nests, each a test of its own that takes every step; nests of a group, and those of them compiled for c and for numba.
+GROUPS, NESTS, C_EVERY, NUMBA_EVERY = 4, 80, 10, 40
+TRIES = 14
+#: Iterations of a run; and so many that every dependence shows, blocks of loops over them included, where a refusal is to be explained.
+COUNTS, MANY = {"K": 4, "L": 3}, {"K": 13, "L": 12}
+
+
+@dataclass
+class Session:
+    """What happened to the nests of a group."""
+
+    applied: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    checked: Counter[str] = field(default_factory=Counter)
+    classes: Counter[str] = field(default_factory=Counter)
+
+    def name(self, dice: Random) -> str:
+        """A step, rather one that was seldom applied."""
+        names = dice.sample(list(ARGUMENTS), 3)
+        return min(names, key=lambda n: self.applied[n])
+
+
+class Walk:
+    """One nest and the steps it took, each compared with brute force."""
+
+    def __init__(self, nest: Nest, seed: int, session: Session) -> None:
+        self.nest, self.dice, self.session, self.seed = nest, Random(seed), session, seed
+        self.integers = {p: COUNTS[p] for p in nest.params}
+        self.start = self.now = Scheduled.start(nest)
+        self.steps: list[Step] = []
+        self.program = Conflicts(nest, self.integers)
+        self.strict = self.dice.random() < 0.2
+
+    def attempt(self) -> None:
+        """Draw a step, or a few that belong together, and take what is legal."""
+        dice = self.dice
+        if dice.random() < 0.25:
+            self.take(dice.choice(RECIPES)(self.now, dice))
+            return
+        steps, tried = [], self.now
+        for _ in range(dice.choice([1, 1, 1, 2, 3])):  # orders on the way need not be legal
+            name = self.session.name(dice)
+            args = ARGUMENTS[name](tried, dice)
+            if args is None:
+                continue
+            steps.append(Step(name, args))
+            try:
+                tried = apply_step(tried, steps[-1])
+            except IllegalSchedule:
+                break
+        self.take(steps)
+
+    def take(self, steps: list[Step]) -> None:
+        tried = self.now
+        for step in steps:
+            reason = why_not(tried, step)
+            if reason is not None:
+                self.refusal(tried, step, reason)
+                return
+            before = tried
+            try:
+                tried = apply_step(tried, step)
+            except IllegalSchedule:  # a step that proves what it starts from
+                assert self.program.reversed(before.nest.order, strict=self.strict), f"{step} is refused"
+                return
+            if not same_program(before, tried):
+                assert not self.program.reversed(before.nest.order, strict=False), f"{step} rewrites an illegal order"
+                self.program = Conflicts(tried.nest, self.integers)
+        try:
+            prove(tried, strict=self.strict)
+            refused = ""
+        except IllegalSchedule as error:
+            refused = str(error)
+        wrong = self.wrong(self.program, tried) or (refused and self.wrong(self.longer(), tried))
+        assert bool(refused) == bool(wrong), f"isl: {refused or 'legal'}; by brute force: {wrong or 'legal'}; steps {steps}"
+        self.session.checked["orders refused" if refused else "orders accepted"] += 1
+        if refused:
+            self.session.refused.update(s.name for s in steps)
+            self.program = Conflicts(self.now.nest, self.integers) if not same_program(self.now, tried) else self.program
+            return
+        self.now = tried
+        self.steps += steps
+        self.session.applied.update(s.name for s in steps)
+
+    def longer(self) -> Conflicts:
+        """The conflicts of the same program with more iterations."""
+        return Conflicts(self.program.program, {p: MANY[p] for p in self.nest.params})
+
+    def wrong(self, program: Conflicts, tried: Scheduled) -> str:
+        """Why a program in an order is not legal, by brute force."""
+        found = program.reversed(tried.nest.order, strict=self.strict)
+        for loop in tried.loops.values():
+            for kind in loop.kind.split():
+                if kind == "vector" and any(True for _ in loops_of(loop.body)):
+                    return "a loop is inside a vector"
+                if not found and kind in ("parallel", "vector"):
+                    found = program.joined(
+                        tried.nest.order,
+                        loop,
+                        reductions=kind == "vector",
+                        private=lambda a, loop=loop: tried.is_private(a, loop),
+                    )
+        return found
+
+    def refusal(self, tried: Scheduled, step: Step, reason: str) -> None:
+        """A step that names a dependence between iterations of one loop must be right about it."""
+        self.session.refused[step.name] += 1
+        if step.name not in ("parallel", "vector", "reverse") or "joins different iterations" not in reason:
+            return
+        loop = tried.loop(str(step.args[0]))
+        reductions = step.name != "parallel"
+        found = any(
+            program().joined(tried.nest.order, loop, reductions=reductions, private=lambda a: tried.is_private(a, loop))
+            for program in (lambda: self.program, self.longer)
+        )
+        assert found, f"{step} is refused ({reason}), and by brute force nothing forbids it"
+        self.session.checked["marks refused"] += 1
+
+    def compare(self, targets: tuple[str, ...]) -> None:
+        """Run the program that the steps made, element by element and compiled, against program order."""
+        tree = scan(self.now, "walk")
+        assert parse_tree(print_tree(tree)) == tree
+        assert parse_nest(print_nest(self.now.nest)) == self.now.nest
+        if self.seed % 3 == 0:
+            text = str(Schedule(tuple(self.steps)))
+            assert apply(self.nest, parse_schedule(text), strict=self.strict).nest == self.now.nest
+        plain = scan(self.start, "plain")
+        few = dict.fromkeys(self.nest.params, self.dice.choice([0, 1, 2]))
+        for integers in (self.integers, few) if few else (self.integers,):
+            expected, found = (random_arrays(self.nest, self.seed, integers) for _ in range(2))
+            Runner(plain, expected, integers)
+            Runner(tree, found, integers, self.seed)
+            close(found, expected)
+        inputs = sum(a.scope == "input" for a in self.nest.arrays)
+        for target in targets:
+            expected = random_arrays(self.nest, self.seed, self.integers)
+            Runner(plain, expected, self.integers)
+            operands = [torch.from_numpy(a) for a in random_arrays(self.nest, self.seed, self.integers)]
+            counts = [self.integers[p] for p in tree.integers]
+            trees.run(tree, operands[:inputs], operands[inputs:], team_size=2, integers=counts, strict=self.strict, target=target)
+            close([t.numpy() for t in operands], expected)
+            self.session.checked[f"compiled for {target}"] += 1
+
+
+def same_program(a: Scheduled, b: Scheduled) -> bool:
+    """Whether both have the instances, and the dependences, of one program."""
+    domains = [[(s.name, s.dims, s.guards) for s in x.nest.statements] for x in (a, b)]
+    return domains[0] == domains[1] and a.found is b.found
+
+
+def close(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    for got, want in zip(found, expected, strict=True):
+        assert np.isfinite(want).all()
+        np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-10)
+
+
+def walk(seed: int, session: Session, targets: tuple[str, ...] = ()) -> None:
+    """One random nest through random steps."""
+    dice = Random(seed)
+    kind = list(CLASSES)[seed % len(CLASSES)]
+    nest = random_nest(dice, kind)
+    session.classes[kind] += 1
+    check_nest(nest)
+    one = Walk(nest, seed, session)
+    try:
+        found = {(d.source, d.sink, d.array, d.kind) for d in one.start.found}
+        assert found == one.program.kinds
+        for _ in range(TRIES):
+            one.attempt()
+        one.compare(targets)
+    except Exception as error:
+        lines = "\n".join(map(str, one.steps))
+        raise AssertionError(f"nest {seed} ({kind}): {error}\n\n{print_nest(nest)}\nafter\n{lines}") from error
+
+
+def test_every_step_has_its_arguments_drawn() -> None:
+    assert ARGUMENTS.keys() == STEPS.keys()
+
+
+@pytest.mark.parametrize("group", range(GROUPS))
+def test_random_nests(group: int) -> None:
+    session = Session()
+    for n in range(NESTS):
+        targets = (*(["c"] if n % C_EVERY == group else []), *(["numba"] if n % NUMBA_EVERY == group else []))
+        walk(group * NESTS + n, session, targets)
+    REPORT.update(session.applied)
+    never = STEPS.keys() - session.applied.keys()
+    assert not never, f"no random nest took {never}"
+    assert sum(session.classes.values()) == NESTS
+    assert session.classes.keys() == CLASSES.keys()
+    assert session.checked["compiled for c"] == NESTS // C_EVERY
+    assert session.checked["compiled for numba"] == NESTS // NUMBA_EVERY
+    assert min(session.checked[what] for what in ("orders refused", "orders accepted", "marks refused")) >= 20
+
+
+def test_there_are_enough_nests() -> None:
+    assert GROUPS * NESTS >= 300
+
+
+#: Caches so small that what is done for large programs is done for these.
+TINY = Machine(64, 32, l1=512, l2=4096, l3=16384)
+
+
+@pytest.mark.parametrize("group", range(2))
+@pytest.mark.parametrize("kind", CLASSES)
+def test_the_choice_keeps_the_result(kind: str, group: int) -> None:
+    for seed in range(10 * group, 10 * group + 10):
+        nest = random_nest(Random(seed), kind)
+        strict = seed % 5 == 0
+        scheduled, schedule = choose(Task(nest, TINY, strict))
+        program = Conflicts(nest, {p: COUNTS[p] for p in nest.params})
+        if not scheduled.rebased:
+            assert not program.reversed(scheduled.nest.order, strict=strict)
+        expected, found = (random_arrays(nest, seed, program.integers) for _ in range(2))
+        Runner(scan(Scheduled.start(nest), "plain"), expected, program.integers)
+        Runner(scan(scheduled, "chosen"), found, program.integers, seed)
+        close(found, expected)
+        REPORT.update(s.name for s in schedule.steps)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", range(100))
+def test_10000_random_nests(group: int) -> None:
+    session = Session()
+    for n in range(100):
+        walk(10_000 + 100 * group + n, session, ("c",) if n % 50 == 0 else ())
+    assert not STEPS.keys() - session.applied.keys()
