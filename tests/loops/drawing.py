@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from random import Random
 from typing import TypeVar
 
@@ -131,6 +132,31 @@ ARGUMENTS: dict[str, Draw] = {
     "vector": innermost,
     "contract": contract,
 }
+
+
+def mangled(order: Order, dice: Random) -> Order:
+    """The order with one thing wrong, as it were: parts swapped, or a loop turned round, moved for one statement, or swapped."""
+    if isinstance(order, Leaf):
+        return order
+    if isinstance(order, SequenceOrder):
+        children = list(order.children)
+        n = dice.randrange(len(children))
+        if dice.random() < 0.5:
+            children[n] = mangled(children[n], dice)
+        else:
+            m = dice.randrange(len(children))
+            children[n], children[m] = children[m], children[n]
+        return SequenceOrder(tuple(children))
+    kind, values, body = dice.randrange(6), list(order.values), order.body
+    if kind == 0:
+        return replace(order, values=tuple((s, -v) for s, v in values))
+    if kind == 1:
+        n = dice.randrange(len(values))
+        values[n] = (values[n][0], values[n][1] + factor(dice))
+        return replace(order, values=tuple(values))
+    if kind == 2 and isinstance(body, LoopOrder):
+        return replace(body, body=replace(order, body=body.body))
+    return replace(order, body=mangled(body, dice))
 
 
 def _align(scheduled: Scheduled, dice: Random) -> list[Step]:
