@@ -1,11 +1,12 @@
 # Every target does its own set-up: in a fresh clone, `make demo` and `make test` are enough.
-# Settings: PYTHON (3.10 to 3.13), VENV (where the environment goes), PIP_ARGS (more arguments for pip).
+# Settings: PYTHON (3.10 to 3.13), VENV (where the environment goes), PIP_ARGS, PYTEST_ARGS, BENCH_ARGS and POLYBENCH_ARGS (more arguments).
 
 PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+POLYBENCH_ARGS ?=
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -54,8 +55,9 @@ docs: $(INSTALLED) ## the documentation as a site in build/site; a broken link i
 package: $(INSTALLED) ## build sdist and wheel into build/dist, install the wheel elsewhere and try it
 	$(BIN)/python .ci/package.py
 
-bench: $(PEERS) ## time the unrolled suite against its peers, about 20 minutes; writes benchmarks/results/
+bench: $(PEERS) ## time the unrolled suite and PolyBench against their peers, about 35 minutes; writes benchmarks/results/
 	$(BIN)/python -m benchmarks.unrolled $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks.polybench $(POLYBENCH_ARGS)
 
 experiments: $(PEERS) ## the long runs: slow tests, and the benchmarks at full size
 	$(BIN)/python -m pytest --quiet --slow -m slow $(PYTEST_ARGS)

@@ -2,7 +2,8 @@
 
 The file stands alone. ``void NAME(...)`` takes the arrays in the order of the algorithm's inputs and results and holds the loops
 between ``#pragma scop`` and ``#pragma endscop``, as Pluto, Polly, Graphite and pet read them; with ``-DUNSPOOL_MAIN`` a ``main``
-fills the inputs with numbers that a seed fixes, times the function, and prints the seconds and a checksum.
+fills the inputs with numbers that a seed fixes, times the function, and prints the seconds and a checksum. The diagonals of square
+matrices outweigh their rows, so that factorizations and solvers have something to work on.
 """
 
 from __future__ import annotations
@@ -107,6 +108,10 @@ class _Plain:
         axes = "".join(f"[{self.printer.int(s)}]" for s in a.shape)
         return f"{C_TYPES[a.dtype]} {self.printer.names.get('array', a.name)}{axes}"
 
+    def extent(self, a: Array, axis: int) -> str:
+        """The length of an axis."""
+        return self.printer.int(a.shape[axis])
+
     def main(self, name: str, passed: list[Array]) -> str:
         """The timed ``main``."""
         if any(a.dtype in ("c64", "c128", "key", "bool") for a in passed):
@@ -118,6 +123,9 @@ class _Plain:
             count = f"sizeof {self.printer.names.get('array', a.name)} / sizeof({C_TYPES[a.dtype]})"
             value = f"({C_TYPES[a.dtype]})next(&state)" if a.scope == "input" else "0"
             fill.append(f"    for (size_t i = 0; i < {count}; i++) ({pointer})[i] = {value};")
+            if a.scope == "input" and a.dtype in ("f32", "f64") and len(a.shape) == 2 and self.extent(a, 0) == self.extent(a, 1):
+                n = self.extent(a, 0)
+                fill.append(f"    for (size_t i = 0; i < {n}; i++) ({pointer})[i * ({n} + 1)] += 1.1 * {n};")
             if a.scope == "output":
                 total.append(f"  for (size_t i = 0; i < {count}; i++) sum += ({pointer})[i];")
         args = ", ".join(("" if a.shape else "&") + self.printer.names.get("array", a.name) for a in passed)

@@ -98,7 +98,13 @@ def table(name: str, dtype: str) -> tuple[list[float], float]:
     _, f, weight, interval, single, double = TABLES[name]
     if name == "ERFCX":
         middle, half = (mp.mpf(str(v)) for v in ERFCX_MAP[dtype])
-        return fit(lambda t: f(middle + half * t), lambda t: weight(middle + half * t), (-1, 1), single if dtype == "f32" else double, dtype)
+        return fit(
+            lambda t: f(middle + half * t),
+            lambda t: weight(middle + half * t),
+            (-1, 1),
+            single if dtype == "f32" else double,
+            dtype,
+        )
     return fit(f, weight, interval, single if dtype == "f32" else double, dtype)
 
 

@@ -79,3 +79,11 @@ def test_what_is_not_one_nest_of_loops_says_so() -> None:
     routine = us.load(PROGRAMS / "balance.us").alf_lb.compile({"T": 4, "E": 3}, schedule="", target="c")
     with pytest.raises(us.CompileError, match="plain C has no routine topk_mask"):
         _ = routine.plain
+
+
+def test_the_timed_main_gives_a_factorization_a_positive_definite_matrix(tmp_path: Path) -> None:
+    kernel = us.load(PROGRAMS / "triangular.us").cholesky_lower.compile({"n": 40}, dtype="f64", schedule="", target="c")
+    main = built(kernel.plain, tmp_path, "-DUNSPOOL_MAIN")
+    _, checksum = subprocess.run([main], capture_output=True, text=True, check=True).stdout.split()
+    assert np.isfinite(float(checksum))
+    assert float(checksum) > 40 * 40**0.5  # the diagonal alone: each at least the root of 1.1 n less what the row took

@@ -131,7 +131,9 @@ def has_compiler() -> bool:
 
 
 @pytest.mark.skipif(not has_compiler(), reason="no C compiler")
-@pytest.mark.parametrize("m", [machine(), Machine(16, 16, cores=1, l3=0), Machine(16, 32, cores=3)], ids=["this", "small", "wide"])
+@pytest.mark.parametrize(
+    "m", [machine(), Machine(16, 16, cores=1, l3=0), Machine(16, 32, cores=3)], ids=["this", "small", "wide"]
+)
 def test_by_c(m: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     quick(monkeypatch)
     found = roofline.measure(m)
