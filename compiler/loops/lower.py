@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from ..diagnostics import CompileError, Span
 from ..graph.graph import Graph, Node, Region, Value, free_names, region_captures
 from ..graph.specialize import size_names
-from ..graph.types import Size, Type, range_length, size_fn
+from ..graph.types import HALF, Size, Type, range_length, size_fn
 from .expand import rule_for
 from .isl import NotAffine, safe
 from .lazy import Index, Lazy, stored
 from .nest import (
     Access,
+    Apply,
     ArrayInfo,
     Dim,
     Expr,
@@ -131,6 +132,8 @@ class Lowering:
             names = order(write, value, names)
         ranked = {d.name: d for d in own}
         dims = (*self.dims, *(ranked[n] for n in names))
+        if dims and not reduce and not self.strict and dims[-1].name not in set().union(*(i.names() for i in write.index)):
+            reduce, value = accumulation(write, value)
         statement = Statement(self.fresh("S"), dims, write, value, reduce, self.guards, span=self.span)
         self._place(statement, names)
 
@@ -356,6 +359,26 @@ class Lowering:
         used = set().union(*(s.arrays() for s in self.statements))
         arrays = tuple(a for a in self.arrays.values() if a.name in used or not a.temporary)
         return Nest(safe(graph.name), tuple(params), arrays, tuple(self.statements), sequence(self.items))
+
+
+#: Ops that are accumulations, and what is accumulated in their place.
+_ACCUMULATE = {"add": "add", "sub": "add", "mul": "mul", "maximum": "max", "minimum": "min"}
+
+
+def accumulation(write: Access, value: Expr) -> tuple[str, Expr]:
+    """The operator and the value of ``write op= value``, where a statement is one; else no operator and the value as it is.
+
+    a[i] = a[i] - x     -->     a[i] add= -x
+    """
+    kind = _ACCUMULATE.get(value.op, "") if isinstance(value, Apply) else ""
+    if not kind or not isinstance(value, Apply) or value.dtype != write.dtype or value.dtype in HALF:
+        return "", value
+    first, second = value.args
+    if second == write and value.op != "sub":
+        first, second = second, first
+    if first != write or second.dtype != write.dtype or write.array in {a.array for a in accesses(second)}:
+        return "", value
+    return kind, Apply("neg", (second,), value.dtype) if value.op == "sub" else second
 
 
 def _aligned(index: Index, name: str) -> Size:

@@ -11,11 +11,15 @@ from collections.abc import Callable
 from ..loops.dependences import IllegalSchedule
 from ..loops.schedule import Schedule, prove
 from ..loops.scheduled import Scheduled
+from .cost import estimate
 from .draft import Draft, Task
 from .sweeps import finish
 
 #: Each changes the parts of a draft that it knows how to make faster, and says whether there were any.
 PROPOSERS: tuple[Callable[[Draft], bool], ...] = ()
+
+#: Estimates that differ by less are equal.
+TIE = 0.02
 
 
 def candidates(task: Task) -> list[Draft]:
@@ -36,13 +40,16 @@ def candidates(task: Task) -> list[Draft]:
 
 
 def choose(task: Task) -> tuple[Scheduled, Schedule]:
-    """The most transformed candidate that is proved; program order in the end."""
-    *rest, last = candidates(task)
-    for draft in reversed(rest):
+    """The candidate of the least estimate among those that are proved; of equals the plainer."""
+    made = [(estimate(draft.scheduled, task.machine).seconds, n, draft) for n, draft in enumerate(candidates(task))]
+    waiting = sorted(made, key=lambda one: one[:2])
+    while waiting:
+        limit = waiting[0][0] * (1 + TIE)
+        best = min((one for one in waiting if one[0] <= limit), key=lambda one: one[1])
         try:
-            prove(last.scheduled, strict=task.strict)
+            prove(best[2].scheduled, strict=task.strict)
         except IllegalSchedule:
-            last = draft
+            waiting.remove(best)
             continue
-        break
-    return last.scheduled, last.schedule
+        return best[2].scheduled, best[2].schedule
+    raise IllegalSchedule("no order of the program could be proved")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from ..loops.batch_tile import reductions_inward
 from ..loops.nest import LoopOrder, Order, loops_of
 from ..loops.nest import Sequence as SequenceOrder
-from ..loops.scheduled import Scheduled, extent
+from ..loops.scheduled import Scheduled, conflicts, extent
 from ..loops.steps.contract import can_contract
 from ..loops.steps.fuse import can_fuse
 from ..loops.steps.mark import can_parallel, can_vector
@@ -36,6 +36,7 @@ def finish(draft: Draft) -> None:
 class _Sweeps:
     def __init__(self, draft: Draft) -> None:
         self.draft = draft
+        self.iterating: dict[object, bool] = {}
 
     @property
     def scheduled(self) -> Scheduled:
@@ -71,15 +72,22 @@ class _Sweeps:
 
     def _worth_fusing(self, a: str, b: str) -> bool:
         first, second = self.scheduled.loop(a), self.scheduled.loop(b)
-        if first.name.startswith("t") != second.name.startswith("t") or not self._arrays(first) & self._arrays(second):
+        if not self._arrays(first) & self._arrays(second) or self._iterates(first) != self._iterates(second):
             return False
         x, y = extent(self.scheduled, first), extent(self.scheduled, second)
         if x is None or y is None:
-            return x == y and not first.name.startswith("t")
+            return x == y and not self._iterates(first)
         overlap = min(x[1], y[1]) - max(x[0], y[0]) + 1
         if overlap < 0.9 * max(x[1] - x[0] + 1, y[1] - y[0] + 1) and max(x[1] - x[0], y[1] - y[0]) > 8:
             return False
         return not self._parallel_lost(first, second)
+
+    def _iterates(self, loop: LoopOrder) -> bool:
+        """Whether iterations of a loop build on each other: a value flows from one into a later one, sums aside."""
+        key = (loop.name, loop.values)
+        if key not in self.iterating:
+            self.iterating[key] = any(d.kind == "flow" for d in conflicts(self.scheduled, loop.name, reductions=True))
+        return self.iterating[key]
 
     def _arrays(self, loop: LoopOrder) -> set[str]:
         """Arrays touched below a loop, inputs aside."""
@@ -113,7 +121,7 @@ class _Sweeps:
     def _fits(self, array: str, loop: LoopOrder) -> bool:
         """Contract fully, to rows of a sweep, or scalars of an iteration; not whole arrays inside a loop over iterations."""
         rank = len(self.scheduled.nest.array(array).shape)
-        around = [p for p in (*self.scheduled.outer(loop.name), loop) if not p.name.startswith("t")]
+        around = [p for p in (*self.scheduled.outer(loop.name), loop) if not self._iterates(p)]
         return rank == 0 or bool(around)
 
     # -- parallel and vector loops -------------------------------------------------------------------------------

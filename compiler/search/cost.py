@@ -1,0 +1,310 @@
+"""An analytic estimate of how long a scheduled nest takes on one problem.
+
+Per statement: operations (weights in :data:`..loops.lazy.COSTS`), vectors or not, strides of the innermost loop. Per loop: cache
+lines it touches, against what each cache holds (a loop whose single iterations fit touches every line once; else every
+iteration starts anew). Parallel loops divide by the team and cost a barrier each time. The figures of a core are typical ones:
+candidates are compared with each other, nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ..graph.types import Size
+from ..loops.lazy import COSTS
+from ..loops.nest import Access, Apply, ArrayInfo, Expr, Leaf, LoopOrder, Nest, Order, Statement
+from ..loops.nest import Sequence as SequenceOrder
+from ..loops.scheduled import Scheduled
+from ..loops.storing import nominal
+from ..target import Machine
+from .space import LINE, Space, lines, stride
+
+#: Seconds of a cycle, of a barrier, and bytes per second that reach a core from l2, l3 and memory.
+CYCLE, BARRIER = 0.3e-9, 1.5e-6
+BANDWIDTH = (90e9, 45e9, 20e9)
+#: Memory serves two cores 1.6 times as fast as one.
+MEMORY_SHARE = 0.8
+#: Bytes of a page, and how much longer data takes that is taken from a page a few lines at a time.
+PAGE, _JUMP = 4096, 2.5
+#: Part of a cache that a working set can count on.
+USABLE = 0.8
+_WIDTH = {"f64": 8, "i64": 8, "c64": 8, "c128": 16, "key": 16, "f16": 2, "bf16": 2, "i16": 2, "i8": 1, "bool": 1}
+#: Cycles to start a loop, of an addition that waits for the one before, of a vector load or store, of an element loaded alone.
+_START, _LATENCY, _MOVE, _ALONE = 8.0, 4.0, 0.6, 1.0
+
+
+#: Cache lines by array and index.
+Touched = Mapping[tuple[str, tuple[Size, ...]], float]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """``seconds`` in all; ``compute``, ``moving`` and ``waiting`` are its parts, which overlap; ``flops`` are weighted operations, and
+    ``bytes`` what comes into l1, l2 and l3."""
+
+    seconds: float
+    compute: float
+    moving: float
+    waiting: float
+    flops: float
+    bytes: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of the order, per execution: seconds of a core, lines missed per cache, seconds that moving them takes, barriers,
+    and the lines it touches by array and access."""
+
+    compute: float = 0.0
+    flops: float = 0.0
+    missed: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    moving: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    barriers: float = 0.0
+    touched: Touched | None = None
+
+
+def estimate(scheduled: Scheduled, machine: Machine) -> Estimate:
+    """How long one problem takes, by one thread or by a team, whichever is shorter (small problems run on one thread)."""
+    alone = _total(_Model(scheduled.nest, machine, 1).whole())
+    if machine.cores < 2 or not any("parallel" in loop.kind for loop in scheduled.loops.values()):
+        return alone
+    return min(alone, _total(_Model(scheduled.nest, machine, machine.cores).whole()), key=lambda e: e.seconds)
+
+
+def _total(parts: list[_Part]) -> Estimate:
+    """Parts in a row; within one, moving data and computing overlap."""
+    seconds = 0.0
+    for part in parts:
+        times = sorted((part.compute, *part.moving), reverse=True)
+        seconds += times[0] + 0.25 * sum(times[1:]) + part.barriers * BARRIER
+    bytes_in = tuple(LINE * sum(p.missed[c] for p in parts) for c in range(3))
+    moving = sum(sum(p.moving) for p in parts)
+    waiting = sum(p.barriers for p in parts) * BARRIER
+    assert len(bytes_in) == 3
+    return Estimate(seconds, sum(p.compute for p in parts), moving, waiting, sum(p.flops for p in parts), bytes_in)
+
+
+@dataclass
+class _Model:
+    nest: Nest
+    machine: Machine
+    team: int
+
+    def __post_init__(self) -> None:
+        self.caches = tuple(USABLE * c / LINE for c in (self.machine.l1, self.machine.l2, self.machine.l3))
+        self.arrays = self.nest.array_table
+        self.refs = {s.name: _refs(s, self.arrays) for s in self.nest.statements}
+
+    def whole(self) -> list[_Part]:
+        """The parts of the program."""
+        spaces = {s.name: Space.of(s) for s in self.nest.statements}
+        order = self.nest.order
+        children = order.children if isinstance(order, SequenceOrder) else (order,)
+        return self._row([self.visit(c, spaces, ()) for c in children])
+
+    def visit(self, order: Order, spaces: Mapping[str, Space], path: tuple[LoopOrder, ...]) -> _Part:
+        """One execution of a part."""
+        if isinstance(order, Leaf):
+            return self._leaf(order.statement, spaces[order.statement])
+        if isinstance(order, SequenceOrder):
+            return self._join(self._row([self.visit(c, spaces, path) for c in order.children]))
+        return self._loop(order, spaces, path)
+
+    # -- sequences ---------------------------------------------------------------------------------------------------
+
+    def _row(self, parts: list[_Part]) -> list[_Part]:
+        """Parts one after the other: beside parallel loops, what is not parallel is one thread's, and the others wait."""
+        if self.team > 1 and any(p.barriers for p in parts) and len(parts) > 1:
+            return [p if p.barriers else replace(p, barriers=1.0) for p in parts]
+        return parts
+
+    def _join(self, parts: list[_Part]) -> _Part:
+        touched: dict[tuple[str, tuple[Size, ...]], float] = {}
+        for p in parts:
+            for key, count in (p.touched or {}).items():
+                touched[key] = max(touched.get(key, 0.0), count)
+        size = self._union(touched)
+        joined = _Part(
+            sum(p.compute for p in parts),
+            sum(p.flops for p in parts),
+            _sums([p.missed for p in parts]),
+            _sums([p.moving for p in parts]),
+            sum(p.barriers for p in parts),
+            touched,
+        )
+        return self._once(joined, size, size)
+
+    def _once(self, part: _Part, working: float, whole: float) -> _Part:
+        """Where a cache holds the working set, lines come into it once."""
+        missed, moving = list(part.missed), list(part.moving)
+        for c, capacity in enumerate(self.caches):
+            if working <= capacity and missed[c] > whole:
+                moving[c] *= whole / missed[c]
+                missed[c] = whole
+        return replace(part, missed=_three(missed), moving=_three(moving))
+
+    def _union(self, touched: Touched) -> float:
+        """Lines of several accesses together: those of one array overlap as far as it is small."""
+        total: dict[str, float] = {}
+        for (array, _), count in touched.items():
+            total[array] = total.get(array, 0.0) + count
+        return sum(min(count, self._lines_of(a)) for a, count in total.items())
+
+    def _lines_of(self, array: str) -> float:
+        info, count = self.arrays[array], 1
+        for extent in info.shape:
+            count *= max(1, nominal(extent))
+        return max(1.0, count * _WIDTH.get(info.dtype, 4) / LINE)
+
+    # -- loops -------------------------------------------------------------------------------------------------------
+
+    def _loop(self, loop: LoopOrder, spaces: Mapping[str, Space], path: tuple[LoopOrder, ...]) -> _Part:
+        inside = dict(spaces)
+        trips: dict[str, float] = {}
+        for s, value in loop.values:
+            trips[s], inside[s] = spaces[s].enter(value)
+        trip = max(trips.values())
+        if _innermost(loop.body):
+            body = self._body(loop, spaces, inside, trips, (*path, loop))
+        else:
+            body = self.visit(loop.body, inside, (*path, loop))
+        touched = {
+            (a.array, a.index): lines(a, self.arrays[a.array], spaces[s], width)
+            for s, _ in loop.values
+            for a, width in self.refs[s]
+        }
+        working, whole = self._union(body.touched or {}), self._union(touched)
+        rows = self._rows(loop)
+        all_of = _Part(
+            body.compute * trip + _START * CYCLE,
+            body.flops * trip,
+            _three([max(m * trip / rows, min(m * trip, whole)) for m in body.missed]),
+            _three([v * trip * max(1 / rows, min(1.0, whole / (m * trip or 1))) for v, m in zip(body.moving, body.missed)]),
+            body.barriers * trip,
+            touched,
+        )
+        if trip > 64 and self._jumps(loop, spaces):
+            all_of = replace(all_of, moving=_three([_JUMP * v for v in all_of.moving]))
+        made = self._once(all_of, working, whole)
+        if "parallel" not in loop.kind or self.team == 1:
+            return made
+        share = max(1.0, min(self.team, trip))
+        memory = max(1.0, share * MEMORY_SHARE)
+        moving = (made.moving[0] / share, made.moving[1] / share, made.moving[2] / memory)
+        return replace(made, compute=made.compute / share, moving=moving, barriers=1.0)
+
+    def _rows(self, loop: LoopOrder) -> int:
+        """How many iterations of a loop the writer takes at once through a contraction inside, so that they share what they load."""
+        for child in loop.body.children if isinstance(loop.body, SequenceOrder) else (loop.body,):
+            inner: Order = child
+            chain: list[LoopOrder] = []
+            while isinstance(inner, LoopOrder):
+                chain.append(inner)
+                inner = inner.body
+            if not chain or not isinstance(inner, Leaf) or "vector" not in chain[-1].kind:
+                continue
+            s = self.nest.statement_table[inner.statement]
+            mine = loop.value(s.name).names()
+            bounds = [d for d in s.dims for p in chain if d.name in p.value(s.name).names()]
+            if s.reduce != "add" or self._sums(loop, s) or any(mine & (d.lower.names() | d.upper.names()) for d in bounds):
+                continue
+            sums = [p for p in chain if self._sums(p, s)]
+            if sums and (sums[-1] is chain[-1] or sums == chain[:-1]):
+                return 4 if sums[-1] is chain[-1] else 6
+        return 1
+
+    def _jumps(self, loop: LoopOrder, spaces: Mapping[str, Space]) -> bool:
+        """Whether a sum that is kept in registers reads a few lines of a page in each iteration of a loop, then goes to another page."""
+        inner = loop.body
+        if not isinstance(inner, LoopOrder) or "vector" not in inner.kind or not isinstance(inner.body, Leaf):
+            return False
+        s = self.nest.statement_table[inner.body.statement]
+        if s.reduce != "add" or not self._sums(loop, s):
+            return False
+        moved = spaces[s.name].moves(loop.value(s.name))
+        return any(abs(stride(a, self.arrays[a.array], moved)) * width >= PAGE for a, width in self.refs[s.name])
+
+    def _sums(self, loop: LoopOrder, s: Statement) -> bool:
+        """Whether all iterations of a loop go into the same elements."""
+        scope = self.arrays[s.write.array].scope.split()
+        return not loop.value(s.name).names() & _names(s) and scope != ["local", loop.name]
+
+    def _body(self, loop: LoopOrder, outside: Mapping[str, Space], inside: Mapping[str, Space], trips: Mapping[str, float],
+              path: tuple[LoopOrder, ...]) -> _Part:  # fmt: skip
+        """One iteration of an innermost loop, on average."""
+        longest = max(trips.values())
+        parts = []
+        for s, value in loop.values:
+            part = self._leaf(s, inside[s])
+            cycles = self._cycles(self.nest.statement_table[s], outside[s].moves(value), path, trips[s])
+            share = trips[s] / longest
+            parts.append(replace(part, compute=cycles * CYCLE * share, flops=part.flops * share))
+        return self._join(parts)
+
+    def _leaf(self, name: str, space: Space) -> _Part:
+        """A statement on its own, once."""
+        statement = self.nest.statement_table[name]
+        touched = {(a.array, a.index): 1.0 for a, _ in self.refs[name] if self.arrays[a.array].shape}
+        work = operations(statement)
+        seconds = CYCLE * (work + 0.5 * len(self.refs[name]))
+        if statement.routine:
+            touched = {(w.array, w.index): self._lines_of(w.array) for w in (*statement.outputs, *statement.inputs)}
+            seconds = 20 * CYCLE * sum(touched.values())
+        missed = sum(touched.values()) + touched.get((statement.write.array, statement.write.index), 0.0)
+        moving = _three([missed * LINE / b for b in BANDWIDTH])
+        return _Part(seconds, work, (missed, missed, missed), moving, 0.0, touched)
+
+    def _cycles(self, s: Statement, moved: str, path: tuple[LoopOrder, ...], trip: float) -> float:
+        """Cycles of an instance of a statement in an innermost loop, the start of the loop included."""
+        loop = path[-1]
+        lanes = self.machine.lanes(s.value.dtype)
+        strides = [stride(a, self.arrays[a.array], moved) for a, _ in self.refs[s.name]]
+        own = stride(s.write, self.arrays[s.write.array], moved)
+        work = operations(s)
+        if "vector" not in loop.kind:
+            carried = own == 0 and (s.reduce or any(a.array == s.write.array for a, _ in self.refs[s.name][1:]))
+            reads_own = any(a.array == s.write.array and a.index != s.write.index for a, _ in self.refs[s.name][1:])
+            chain = _LATENCY if carried else _LATENCY * work if reads_own else 0.0
+            return max(0.5 * work + 0.5 * sum(1 for x in strides if x), chain) + _START / trip
+        start = (_START + lanes / 2) / trip
+        if s.reduce == "add" and moved and all(x in (0, 1) for x in (*strides, own)):
+            kept = len(path) > 1 and path[-2].body is loop and self._sums(path[-2], s)
+            if own == 0 or kept:  # sums stay in registers
+                return max(work, _MOVE * sum(1 for x in strides if x)) / lanes + start / (8 if kept else 1)
+        unit = sum(1 for x in strides if x in (1, -1)) + (1 if s.reduce and own else 0)
+        apart = sum(1 for x in strides if x not in (0, 1, -1)) + (1 if own not in (0, 1, -1) else 0)
+        return max(work, _MOVE * unit) / lanes + _ALONE * apart + start
+
+
+def operations(s: Statement) -> float:
+    """Additions of an instance of a statement; a multiplication that is added at once costs nothing of its own."""
+
+    def count(value: Expr) -> float:
+        return COSTS.get(value.op, 1) + sum(map(count, value.args)) if isinstance(value, Apply) else 0.0
+
+    fused = s.reduce == "add" and isinstance(s.value, Apply) and s.value.op == "mul"
+    return count(s.value) + (1.0 if s.reduce else 0.0) - (1.0 if fused else 0.0)
+
+
+def _names(s: Statement) -> set[str]:
+    return set().union(*(i.names() for i in s.write.index))
+
+
+def _refs(s: Statement, arrays: Mapping[str, ArrayInfo]) -> list[tuple[Access, int]]:
+    """The write, then the reads, with bytes of an element."""
+    if s.routine:
+        return []
+    return [(a, _WIDTH.get(arrays[a.array].dtype, 4)) for a in dict.fromkeys((s.write, *s.reads()))]
+
+
+def _innermost(body: Order) -> bool:
+    return isinstance(body, Leaf) or (isinstance(body, SequenceOrder) and all(isinstance(c, Leaf) for c in body.children))
+
+
+def _three(values: list[float]) -> tuple[float, float, float]:
+    return values[0], values[1], values[2]
+
+
+def _sums(values: list[tuple[float, float, float]]) -> tuple[float, float, float]:
+    return _three([sum(v[c] for v in values) for c in range(3)])

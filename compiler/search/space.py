@@ -1,0 +1,137 @@
+"""How many iterations loops have and how much of an array they touch, by boxes instead of by counting.
+
+Extents are averages: in a triangle the inner loop has half of the outer one's iterations. Sizes known only at run time count
+as a nominal number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+
+from ..graph.types import Size
+from ..loops.nest import Access, ArrayInfo, Statement
+from ..loops.storing import nominal
+
+LINE = 64
+
+#: Coefficients of a value over names, and by how much the value may stray from that (what divisions drop).
+Form = tuple[tuple[tuple[str, float], ...], float]
+
+
+@lru_cache(maxsize=1 << 14)
+def form(size: Size) -> Form:
+    """A size as a linear form; quotients count as fractions, remainders and products only as slack."""
+    coefficients: dict[str, float] = {}
+    slack = 0.0
+    for monomial, c in size.terms:
+        if not monomial:
+            continue
+        atom = monomial[0]
+        if isinstance(atom, str):
+            coefficients[atom] = coefficients.get(atom, 0) + c
+            continue
+        divisor = max(1, nominal(atom.args[1])) if atom.op in ("//", "%") else 1
+        if atom.op == "%":
+            slack += abs(c) * (divisor - 1)
+            continue
+        inner, loose = form(atom.args[0])
+        for name, k in inner:
+            coefficients[name] = coefficients.get(name, 0) + c * k / divisor
+        slack += abs(c) * (loose + divisor - 1) / divisor
+    return tuple((n, c) for n, c in coefficients.items() if c), slack
+
+
+@dataclass(frozen=True)
+class Space:
+    """The instances of a statement that are left once some loops around it stand at an iteration."""
+
+    extents: dict[str, float]
+    points: float
+    fixed: tuple[Form, ...] = ()
+
+    @staticmethod
+    def of(statement: Statement) -> Space:
+        """All instances."""
+        middle: dict[str, float] = {}
+        extents: dict[str, float] = {}
+        for d in statement.dims:
+            lower, upper = _at(d.lower, middle), _at(d.upper, middle)
+            extents[d.name] = max(1.0, upper - lower)
+            middle[d.name] = (lower + max(lower, upper - 1)) / 2
+        space = Space(extents, prod(extents.values()))
+        for guard in statement.guards:
+            if guard.op == "==":
+                space = space.enter(guard.size)[1]
+        return space
+
+    def enter(self, value: Size) -> tuple[float, Space]:
+        """The number of iterations of a loop, and what is left in one of them."""
+        terms, slack = form(value)
+        free = [(n, c) for n, c in terms if self.extents.get(n, 1) > 1]
+        if not free:
+            return 1.0, self
+        span = sum(abs(c) * (self.extents[n] - 1) for n, c in free) + 1
+        trip = max(1.0, min(span, prod(self.extents[n] for n, _ in free), self.points))
+        extents, fixed = dict(self.extents), (*self.fixed, (terms, slack))
+        for _ in range(2 if len(fixed) > 1 else 1):
+            for names, loose in fixed:
+                _narrow(extents, names, loose)
+        return trip, Space(extents, self.points / trip, fixed)
+
+    def moves(self, value: Size) -> str:
+        """The dim that a loop moves."""
+        free = [n for n, _ in form(value)[0] if self.extents.get(n, 1) > 1]
+        return free[-1] if free else ""
+
+
+def _at(size: Size, middle: dict[str, float]) -> float:
+    total = 0.0
+    for monomial, c in size.terms:
+        product = float(c)
+        for atom in monomial:
+            if isinstance(atom, str):
+                product *= middle[atom] if atom in middle else nominal(Size.of(atom))
+                continue
+            args = [_at(a, middle) for a in atom.args]
+            if atom.op in ("min", "max"):
+                product *= min(args) if atom.op == "min" else max(args)
+            else:
+                product *= args[0] // max(1, args[1]) if atom.op == "//" else args[0] % max(1, args[1])
+        total += product
+    return total
+
+
+def _narrow(extents: dict[str, float], names: tuple[tuple[str, float], ...], loose: float) -> None:
+    """What a known value leaves of the ranges of its names."""
+    old = {n: extents.get(n, 1.0) for n, _ in names}
+    whole = sum(abs(c) * (old[n] - 1) for n, c in names) + loose
+    for n, c in names:
+        if n in extents:
+            extents[n] = max(1.0, min(old[n], (whole - abs(c) * (old[n] - 1)) / abs(c) + 1))
+
+
+def stride(access: Access, info: ArrayInfo, name: str) -> float:
+    """By how many elements an access moves when a dim grows by one."""
+    step, distance = 1, 0.0
+    for index, extent in zip(reversed(access.index), reversed(info.shape)):
+        distance += step * sum(c for n, c in form(index)[0] if n == name)
+        step *= max(1, nominal(extent))
+    return distance
+
+
+def lines(access: Access, info: ArrayInfo, space: Space, width: int) -> float:
+    """Cache lines that an access touches in the instances of a space."""
+    if not info.shape:
+        return 0.0
+    found = 1.0
+    for axis, (index, extent) in enumerate(zip(access.index, info.shape)):
+        terms, slack = form(index)
+        count = slack + sum(abs(c) * (space.extents.get(n, 1.0) - 1) for n, c in terms) + 1
+        count = min(count, max(1, nominal(extent)))
+        if axis == len(info.shape) - 1:
+            values = prod(space.extents.get(n, 1.0) for n, _ in terms)
+            count = min(values, max(1.0, (count - 1) * width / LINE + 1))
+        found *= count
+    return max(1.0, min(found, space.points))
