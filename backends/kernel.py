@@ -12,15 +12,19 @@ from ..compiler.driver import Compiled
 from ..compiler.graph.text import print_graph
 from ..compiler.loops.isl import safe
 from ..compiler.loops.text import print_nest
+from ..compiler.loops.tree_text import print_tree
 from .binding import Binding, check_where
 from .call import Routine, arguments_of, match
 from .execute import KernelPlan
 from .executor import HostPlan
+from .explain import lines, report
 from .plain_c import plain_c
+from .replay import dependences_text, steps_text
 
 
 class Kernel:
-    """A compiled algorithm. ``graph``, ``loops``, ``schedule``, ``source`` and ``asm`` are texts; ``explain()`` sums up.
+    """A compiled algorithm. ``graph``, ``loops``, ``dependences``, ``schedule``, ``steps``, ``tree``, ``source`` and ``asm`` are
+    texts; ``explain()`` sums up.
 
     What the target cannot express runs in the interpreter, between several kernels: then each text has a part for each.
     """
@@ -109,6 +113,21 @@ class Kernel:
         return self._joined("", [(n, c.schedule) for n, c in self.compiled])
 
     @property
+    def dependences(self) -> str:
+        """The dependences of the program order: kind, array, statements, distances, and the loops that carry them."""
+        return self._joined("#", [(n, dependences_text(c)) for n, c in self.compiled])
+
+    @property
+    def steps(self) -> str:
+        """The loops in program order, then after each step of the schedule what it changed."""
+        return self._joined("#", [(n, steps_text(c)) for n, c in self.compiled])
+
+    @property
+    def tree(self) -> str:
+        """The loop tree that is printed as source: bounds, buffers, barriers."""
+        return self._joined("#", [(n, print_tree(c.tree)) for n, c in self.compiled])
+
+    @property
     def source(self) -> str:
         """The generated source."""
         comment = "//" if self.suffix == "c" else "#"
@@ -135,28 +154,34 @@ class Kernel:
         """The assembly of the kernels."""
         return self._joined("#", [(n, c.target.assembly(c.tree, c.source)) for n, c in self.compiled])
 
-    def explain(self) -> str:
-        """What runs where, and the schedule chosen."""
-        return "\n".join(self._explained())
+    def explain(self, *, gradients: bool = False) -> str:
+        """What runs where and why: statements, dependences, the schedule, storage, work, and what kept a part out of the kernels.
 
-    def _explained(self) -> Iterator[str]:
-        algorithm, plan = self._routine.algorithm, self._plan
-        sizes = ", ".join(f"{n} = {v}" for n, v in sorted(self._binding.sizes.items()))
-        yield f"{algorithm.name} for target {self._routine.settings.target}, {self._dtype}, {sizes}"
-        parts = self.compiled
-        if isinstance(plan, HostPlan):
-            calls = sorted({n.op for n in plan.program.graph.nodes})
-            nodes = len(plan.program.graph.nodes)
-            yield f"host program of {nodes} nodes run by the interpreter ({', '.join(calls)}), {len(parts)} kernels"
-        for name, c in parts:
-            seconds = sum(t for _, t in c.times)
-            counts = f"; run-time integers {', '.join(c.integers)}" if c.integers else ""
-            yield f"kernel {name}: {len(c.nest.statements)} statements, about {c.work:.3g} additions per problem{counts}"
-            if c.tree.tile is not None:
-                yield f"  a second body runs tiles of {c.tree.tile.size} problems side by side"
-            spent = ", ".join(f"{stage} {1e3 * t:.0f} ms" for stage, t in c.times)
-            yield f"  compiled in {seconds:.2f} s: {spent}" if spent else "  from a kernel file"
-            yield "  schedule: " + (c.schedule.replace("\n", "\n            ") or "program order")
+        With ``gradients`` also the kernels of the backward pass, in everything that can have a gradient.
+        """
+        return "\n".join(lines(self.report(gradients=gradients)))
+
+    def report(self, *, gradients: bool = False) -> dict[str, Any]:
+        """What :meth:`explain` tells, as data that JSON can hold."""
+        about = {
+            "target": self._routine.settings.target,
+            "dtype": self._dtype,
+            "sizes": dict(sorted(self._binding.sizes.items())),
+        }
+        host = self._plan.program if isinstance(self._plan, HostPlan) else None
+        parts = [*self.compiled, *(self._backward() if gradients else ())]
+        return report(self._routine.algorithm.name, about, parts, host)
+
+    def _backward(self) -> Iterator[tuple[str, Compiled]]:
+        """The kernels of the gradients in all inputs that can have one, by name; what the interpreter differentiates has none."""
+        plan = self._plan
+        plans = [plan] if isinstance(plan, KernelPlan) else [p for _, p in sorted(plan.plans.items())]
+        for (name, _), one in zip(self.compiled, plans, strict=True):
+            wrt = tuple(i for i, flag in enumerate(one.can_differ) if flag)
+            if wrt and any(one.differentiable):
+                backward = one.adjoint(wrt, tuple(one.differentiable))
+                if backward.forward is not None:
+                    yield f"{name}_backward", backward.forward.compiled
 
     def _joined(self, comment: str, parts: list[tuple[str, str]]) -> str:
         if len(parts) == 1:

@@ -26,6 +26,7 @@ from typing import Any
 from . import options
 from .graph.compare import compare
 from .graph.graph import Graph, Node, walk
+from .graph.ops.table import lookup
 from .graph.partition import kernel_graph, kernels, partition
 from .graph.simplify import simplify
 from .graph.specialize import size_names
@@ -66,7 +67,7 @@ class Compiled:
     ``graph`` (simplified), ``nest`` (scheduled), ``schedule`` (text of the steps), ``tree``, ``source``; ``tile`` is the
     scheduled nest of a batch tile, if there is one; ``kernel`` is built on first use. ``work``: additions per problem,
     roughly, with run-time counts at a nominal value;
-    ``times``: seconds per stage.
+    ``times``: seconds per stage; ``lowered`` and ``tile_lowered``: the nests before their schedules (None: not kept).
     """
 
     graph: Graph
@@ -78,6 +79,8 @@ class Compiled:
     work: float
     times: tuple[tuple[str, float], ...] = ()
     tile: Nest | None = None
+    lowered: Nest | None = None
+    tile_lowered: Nest | None = None
 
     @cached_property
     def integers(self) -> tuple[str, ...]:
@@ -96,10 +99,11 @@ class Compiled:
 
 @dataclass
 class HostProgram:
-    """A graph that runs on the host, with kernels by number for its ``kernel`` nodes."""
+    """A graph that runs on the host, with kernels by number for its ``kernel`` nodes; ``refused``: why others are none."""
 
     graph: Graph
     kernels: Mapping[int, Compiled] = field(default_factory=dict)
+    refused: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,8 @@ def compile_graph(
         work_of(simple),
         tuple(stages.times),
         None if tiled is None else tiled.nest,
+        nest,
+        None if made is None else made.nest,
     )
 
 
@@ -203,15 +209,16 @@ def compile_host(graph: Graph, target: Target, *, strict: bool = False, schedule
     start = stages.run("graph", GRAPH, lambda: graph)
     simple = stages.run("simplify", GRAPH, lambda: simplify(start), before=start)
     cut = stages.run("partition", GRAPH, lambda: partition(simple, lambda n: expands(n) and _held(n, simple, target)))
-    made = {}
+    made: dict[int, Compiled] = {}
+    refused: dict[int, str] = {}
     parts = {f"{graph.name}_{node.attr('number')}": node for node in kernels(cut)}
     chosen = {} if schedule is None else split_kernels(schedule, list(parts))
     for name, node in parts.items():
         try:
             made[node.attr("number")] = compile_graph(kernel_graph(node, name), target, strict=strict, schedule=chosen.get(name))
-        except CannotExpand:
-            continue  # the interpreter runs this part
-    return HostProgram(cut, made)
+        except CannotExpand as error:  # the interpreter runs this part
+            refused[node.attr("number")] = str(error)
+    return HostProgram(cut, made, refused)
 
 
 def _held(node: Node, graph: Graph, target: Target) -> bool:
@@ -227,14 +234,22 @@ def is_one_kernel(graph: Graph) -> bool:
 
 def expands(node: Node) -> bool:
     """Whether a node, with all inside it, can be part of a kernel."""
-    for inner in walk([node]):
-        if inner.attr("until") or rule_for(inner.op) is None:
-            return False
-        if any(isinstance(i, Pick) for i in inner.attr("items", ())):
-            return False
-        if inner.op == "topk_mask" and inner.attr("axis") != -1:
-            return False
-    return True
+    return all(why_host(inner) is None for inner in walk([node]))
+
+
+def why_host(node: Node) -> str | None:
+    """Why a node itself, whatever is inside it, cannot be part of a kernel, or None."""
+    if node.attr("until"):
+        return "its end depends on data (`until`)"
+    if node.op == "module":
+        return "a learned operator is a torch module"
+    if rule_for(node.op) is None:
+        return "a library routine of torch" if lookup(node.op).library else "it has no expansion into loops"
+    if any(isinstance(i, Pick) for i in node.attr("items", ())):
+        return "an index comes from data"
+    if node.op == "topk_mask" and node.attr("axis") != -1:
+        return "it selects along an axis that is not the last"
+    return None
 
 
 def work_of(graph: Graph) -> float:

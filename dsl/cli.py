@@ -120,7 +120,9 @@ def compile_(
     emit: Annotated[
         str | None,
         typer.Option(
-            "--emit", help="What to show: graph, loops, schedule, source, asm, explain; several by commas.", show_default="source"
+            "--emit",
+            help="What to show: graph, loops, dependences, schedule, steps, tree, source, asm, explain; several by commas.",
+            show_default="source",
         ),
     ] = None,
     out: Annotated[
@@ -138,7 +140,10 @@ def compile_(
     stages = {
         "graph": ".graph",
         "loops": ".loops",
+        "dependences": ".dependences",
         "schedule": ".schedule",
+        "steps": ".steps",
+        "tree": ".tree",
         "source": "",
         "c": ".c",
         "asm": ".s",
@@ -181,6 +186,35 @@ def compile_(
         if saved:
             kernel.save(saved, backward=gradients)
             print(f"wrote {saved}")
+
+
+@app.command()
+@takes_options
+def explain(
+    program: Program,
+    size: Sizes = None,
+    batch: Batch = "",
+    counts: Counts = None,
+    inputs: Inputs = None,
+    gradients: Annotated[bool, typer.Option("--gradients", help="Also the kernels of the backward pass.")] = False,
+    timed: Annotated[bool, typer.Option("--time", help="Also measure a call, on made-up data where none is given.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="As JSON, for tools.")] = False,
+    *,
+    flags: dict[str, Any],
+) -> None:
+    """Tell what a compiled algorithm does and why: statements, dependences, schedule, storage, work, what is no kernel."""
+    from .explain import show
+    from .session import compile_kernel, prepare
+
+    with _reported():
+        handle = _algorithm(program)
+        sizes, lead, chosen = _pairs(size, "--size"), _shape(batch), read(flags)
+        given = _counts(handle, counts)
+        call = prepare(handle, inputs or [], sizes, lead, given, chosen) if timed else None
+        kernel, said = compile_kernel(handle, inputs or [], sizes, lead, given, chosen)
+        if said and call is None:
+            print(said, file=sys.stderr)
+        show(kernel, call, gradients=gradients, as_json=json_)
 
 
 @app.command()

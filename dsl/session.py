@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,12 @@ class Call:
     real: str
     chosen: CompileOptions
     said: str
+    lead: tuple[int, ...] = ()
+
+    @property
+    def problems(self) -> int:
+        """How many problems a call solves, if no input that was given has leading dimensions of its own."""
+        return prod(self.lead)
 
     def run(self) -> list[Any]:
         """The results, as NumPy arrays."""
@@ -66,7 +73,7 @@ def prepare(
         values[i.name] = draw(i.name, i.type, complete, () if i.given else lead, seed, real)
     said = _said(algorithm.name, complete, assumed, lead, [i.name for i in missing], seed)
     only = {n: v for n, v in complete.items() if n not in dict(algorithm.iterations)}
-    return Call(handle, values, dict(counts), only, real, chosen, said)
+    return Call(handle, values, dict(counts), only, real, chosen, said, lead)
 
 
 def compile_kernel(

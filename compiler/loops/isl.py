@@ -127,6 +127,39 @@ def example_pair(found: islpy.Map) -> str:
     return " -> ".join(ends) + (f" ({given})" if given else "")
 
 
+def differences(
+    found: islpy.Map, source: Statement, sink: Statement, pairs: Sequence[tuple[Size, Size]], params: Sequence[str]
+) -> islpy.Set:
+    """Of the pairs of a relation as :func:`relation` makes it, the set of differences of values: (at source, at sink primed)."""
+    right = ", ".join(d.name + "_" for d in sink.dims)
+    values = ", ".join(f"{affine_text(b)} - {affine_text(a)}" for a, b in pairs)
+    ends = f"[{_tuple(source)} -> {sink.name}[{right}]]"
+    return found.wrap().apply(islpy.Map(f"{head(params)}{{ {ends} -> [{values}] }}"))
+
+
+def entries(found: islpy.Set) -> tuple[str, ...]:
+    """What every dim of a non-empty set can be, for any parameters: a number, a range open where it has no bound, or ``*``."""
+    found = found.project_out_all_params()
+    texts = []
+    for n in range(found.dim(islpy.dim_type.set)):
+        low, high = (v.to_python() if v.is_int() else None for v in (found.dim_min_val(n), found.dim_max_val(n)))
+        both = low is None or low < 0, high is None or high > 0
+        open_ = "*" if all(both) else f"{'' if low is None else low}..{'' if high is None else high}"
+        texts.append(str(low) if low is not None and low == high else open_)
+    return tuple(texts)
+
+
+def first_nonzero(found: islpy.Set) -> list[int]:
+    """The places at which vectors of a set have their first entry that is not 0."""
+    places = []
+    for n in range(found.dim(islpy.dim_type.set)):
+        zero = found.fix_val(islpy.dim_type.set, n, islpy.Val(0))
+        if not found.is_subset(zero):
+            places.append(n)
+        found = zero
+    return places
+
+
 def bound_values(expression: Size, dims: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
     """Least and greatest value of an affine size over a box of inclusive ranges of its names."""
     found = expression.affine()

@@ -83,6 +83,11 @@ def _order_lines(order: Order, depth: int) -> list[str]:
     return [f"{pad}for {order.name} {order.kind} ({values})", *_order_lines(order.body, depth + 1)]
 
 
+def print_order(order: Order) -> str:
+    """An order as it stands in the text of a nest, without its margin."""
+    return "\n".join(_order_lines(order, 0))
+
+
 class _Reader:
     """A cursor over the tokens of one line."""
 

@@ -1,0 +1,51 @@
+"""What ``dsl explain`` prints: tables on a terminal, the text of ``kernel.explain()`` elsewhere, JSON on request."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from ..backends.explain import lines
+from ..backends.kernel import Kernel
+from .session import Call
+from .timing import interleaved
+
+#: Headings of a report, which a terminal shows in bold.
+_HEADINGS = ("statements", "dependences", "schedule", "loops", "storage", "work", "kernel ", "on the host", "measured")
+
+
+def show(kernel: Kernel, call: Call | None, *, gradients: bool, as_json: bool) -> None:
+    """Print the report of a kernel, with the time of a call if there is one."""
+    found = kernel.report(gradients=gradients)
+    if call is not None:
+        print(call.said, file=sys.stderr)
+        found["measured"] = measured(call, found)
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    console = Console(soft_wrap=True, highlight=False)
+    for line in lines(found):
+        text = escape(line)
+        console.print(f"[bold]{text}[/]" if line.startswith(_HEADINGS) else text)
+
+
+def measured(call: Call, found: Mapping[str, Any]) -> dict[str, Any]:
+    """The time of a call, and its operations and least traffic per second; a host program's kernels count as called once."""
+    timing = interleaved({"call": call.run}, rounds=11, seconds=10.0)["call"]
+    forward = [k for k in found["kernels"] if not k["kernel"].endswith("_backward")]
+    flops, moved = (call.problems * sum(sum(k["work"][n] for n in names) for k in forward)
+                    for names in (("flops",), ("bytes_read", "bytes_written")))  # fmt: skip
+    return {
+        "problems": call.problems,
+        "median_seconds": timing.median,
+        "minimum_seconds": timing.minimum,
+        "runs": timing.runs,
+        "flops": flops,
+        "flops_per_second": flops / timing.median,
+        "bytes_per_second": moved / timing.median,
+    }
