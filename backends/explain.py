@@ -19,7 +19,7 @@ from ..compiler.loops.account import WIDTHS, Work, array_bytes, flops_of, instan
 from ..compiler.loops.carriers import Summary, summaries
 from ..compiler.loops.infix import domain_text, infix
 from ..compiler.loops.isl import safe
-from ..compiler.loops.nest import Nest
+from ..compiler.loops.nest import Nest, Statement
 from ..compiler.loops.schedule import STEPS, parse_schedule
 from ..compiler.loops.schedule_parts import split_batch
 from ..compiler.loops.scheduled import Scheduled
@@ -28,34 +28,55 @@ from ..compiler.loops.tree import Array, Declare, Function, Tile
 from ..compiler.target import Machine
 from .affine import constant
 from .rewrite import walk as walk_tree
+from .roofline import Roofline
 from .writer import STACK_BYTES
 
 Report = dict[str, Any]
 
 
-def report(name: str, about: Mapping[str, Any], parts: Sequence[tuple[str, Compiled]], host: HostProgram | None) -> Report:
-    """The report of an algorithm; ``about`` has at least its ``sizes`` (iteration counts included)."""
-    made: Report = {"algorithm": name, **about, "kernels": [kernel_report(n, c, about["sizes"]) for n, c in parts]}
+def report(
+    name: str,
+    about: Mapping[str, Any],
+    parts: Sequence[tuple[str, Compiled]],
+    host: HostProgram | None,
+    roofline: Roofline | None = None,
+) -> Report:
+    """The report of an algorithm; ``about`` has at least its ``sizes`` (iteration counts included), ``dtype`` and ``threads``. With a
+    roofline, work is held against the limits of the machine."""
+    limits = None if roofline is None else _limits(roofline, about["dtype"], about["threads"])
+    made: Report = {"algorithm": name, **about, "kernels": [kernel_report(n, c, about["sizes"], limits) for n, c in parts]}
+    if limits is not None:
+        made["limits"] = limits
     if host is not None:
         made["host"] = host_report(host)
     return made
 
 
-def kernel_report(name: str, compiled: Compiled, sizes: Mapping[str, int]) -> Report:
+def _limits(roofline: Roofline, dtype: str, threads: int) -> Report:
+    """What the threads in use can do at most; half precisions are computed in f32."""
+    one = threads == 1
+    return {
+        "cores": 1 if one else roofline.cores,
+        "flops_per_second": (roofline.flops_core if one else roofline.flops)["f64" if dtype == "f64" else "f32"],
+        "bytes_per_second": dict(roofline.bandwidth_core if one else roofline.bandwidth),
+    }
+
+
+def kernel_report(name: str, compiled: Compiled, sizes: Mapping[str, int], limits: Report | None = None) -> Report:
     """Everything about one kernel."""
     env = {safe(n): v for n, v in sizes.items()}
     alone, size, together = split_batch(compiled.schedule)
     made: Report = {
         "kernel": name,
         "run_time_integers": list(compiled.integers),
-        **_body(compiled.lowered, compiled.nest, alone, compiled.tree, env, compiled.target.capabilities.machine),
+        **_body(compiled.lowered, compiled.nest, alone, compiled.tree, env, compiled.target.capabilities.machine, limits),
         "compile_seconds": dict(compiled.times),
     }
     if compiled.tile is not None and compiled.tree.tile is not None:
         tile = compiled.tree.tile
         inside = {**env, tile.lanes: size, **_strides(compiled, tile, env)}
         machine = compiled.target.capabilities.machine
-        body = _body(compiled.tile_lowered, compiled.tile, together, tile.function, inside, machine)
+        body = _body(compiled.tile_lowered, compiled.tile, together, tile.function, inside, machine, limits)
         made["batch_tile"] = {"problems": size, **body}
     return made
 
@@ -71,7 +92,13 @@ def _strides(compiled: Compiled, tile: Tile, env: Mapping[str, int]) -> dict[str
 
 
 def _body(
-    lowered: Nest | None, nest: Nest, schedule: str, function: Function, env: Mapping[str, int], machine: Machine
+    lowered: Nest | None,
+    nest: Nest,
+    schedule: str,
+    function: Function,
+    env: Mapping[str, int],
+    machine: Machine,
+    limits: Report | None,
 ) -> Report:
     """A nest with its schedule: ``lowered`` before it, ``nest`` after it."""
     start = nest if lowered is None else lowered
@@ -83,7 +110,7 @@ def _body(
         "schedule": [_step(str(s), s.name) for s in parse_schedule(schedule).steps],
         "loops": print_order(nest.order).splitlines(),
         "buffers": list(_buffers(nest, function, env, machine)),
-        "work": _work(work, start, env, machine),
+        "work": _work(work, start, env, machine, limits),
     }
 
 
@@ -169,7 +196,7 @@ def level(size: int, machine: Machine) -> str:
 # -- work -----------------------------------------------------------------------------------------------------------------
 
 
-def _work(work: Work, nest: Nest, env: Mapping[str, int], machine: Machine) -> Report:
+def _work(work: Work, nest: Nest, env: Mapping[str, int], machine: Machine, limits: Report | None) -> Report:
     live = sum(array_bytes(a, env) for a in nest.arrays)
     made: Report = {
         "flops": work.flops,
@@ -179,19 +206,56 @@ def _work(work: Work, nest: Nest, env: Mapping[str, int], machine: Machine) -> R
         "data_bytes": live,
         "data_fits": level(live, machine),
     }
+    iteration = _iteration(nest, env)
+    if iteration is not None:
+        made["iteration"] = {**iteration, "data_fits": level(iteration["bytes"], machine)}
+    if limits is not None:
+        made["prediction"] = _prediction(made, limits)
+    return made
+
+
+def _iteration(nest: Nest, env: Mapping[str, int]) -> Report | None:
+    """One iteration of the outermost loop of the program that does most of the work."""
     spent: Counter[str] = Counter()
-    count: dict[str, int] = {}
+    inside: dict[str, list[Statement]] = {}
     for s in nest.statements:
         if s.dims and s.dims[0].name.startswith("t"):
-            first = s.dims[0]
-            spent[first.name] += instances(s, env) * flops_of(s)
-            values = {n: env.get(n, 1) for n in first.upper.names() | first.lower.names()}
-            count[first.name] = first.upper.evaluate(values) - first.lower.evaluate(values)
-    if spent:
-        loop, flops = spent.most_common(1)[0]
-        if count[loop] > 1:
-            made["iteration"] = {"loop": loop, "count": count[loop], "flops": flops / count[loop]}
-    return made
+            spent[s.dims[0].name] += instances(s, env) * flops_of(s)
+            inside.setdefault(s.dims[0].name, []).append(s)
+    if not spent:
+        return None
+    loop, flops = spent.most_common(1)[0]
+    dim = inside[loop][0].dims[0]
+    names = dim.upper.names() | dim.lower.names()
+    values = {**dict.fromkeys(names, 1), **{n: v for n, v in env.items() if n in names}}
+    count = dim.upper.evaluate(values) - dim.lower.evaluate(values)
+    if count < 2:
+        return None
+    touched = set().union(*(s.arrays() for s in inside[loop]))
+    moved = sum(array_bytes(a, env) // (count if _per_iteration(a.name, loop, inside[loop]) else 1) for a in nest.arrays if a.name in touched)
+    return {"loop": loop, "count": count, "flops": flops / count, "bytes": moved}
+
+
+def _per_iteration(array: str, loop: str, statements: Sequence[Statement]) -> bool:
+    """Whether every iteration touches a part of its own of an array."""
+    places = [a.index for s in statements for a in (s.write, *s.reads()) if a.array == array]
+    return bool(places) and all(any(loop in i.names() for i in index) for index in places)
+
+
+def _prediction(work: Report, limits: Report) -> Report:
+    """The least time for the operations, for the least traffic with memory, and for an untiled loop over iterations, whose
+    arrays come out of the cache that holds them once in each."""
+    speed = limits["bytes_per_second"]
+    seconds = {"compute": work["flops"] / limits["flops_per_second"]}
+    moved = Counter({"dram": work["bytes_read"] + work["bytes_written"]})
+    if "iteration" in work:
+        near = work["iteration"]["data_fits"].lower()
+        moved[near] = max(moved[near], work["iteration"]["bytes"] * work["iteration"]["count"])
+    for place, count in moved.items():
+        known = place if place in speed else "dram"
+        seconds[known] = max(seconds.get(known, 0.0), count / speed[known])
+    bound = max(seconds, key=lambda place: seconds[place])
+    return {"bytes": dict(moved), "seconds": seconds, "bound": bound, "least_seconds": seconds[bound]}
 
 
 # -- host programs --------------------------------------------------------------------------------------------------------
@@ -232,6 +296,10 @@ def lines(found: Report) -> Iterator[str]:
     sizes = ", ".join(f"{n} = {v}" for n, v in sorted(found["sizes"].items()))
     kind = "a host program" if "host" in found else "one kernel"
     yield f"{found['algorithm']}: {kind} for target {found['target']}, {found['dtype']}" + (f", {sizes}" if sizes else "")
+    if "limits" in found:
+        top = found["limits"]
+        speeds = ", ".join(f"{place.upper()} {scaled(v, 'B/s')}" for place, v in top["bytes_per_second"].items())
+        yield f"this machine, {_several(top['cores'], 'core')}: {scaled(top['flops_per_second'], 'flop/s')}, {speeds}"
     if "host" in found:
         yield ""
         yield from _host_lines(found["host"], len(found["kernels"]))
@@ -289,6 +357,10 @@ def _body_lines(body: Report) -> Iterator[str]:
     yield from _work_lines(body["work"])
 
 
+#: What limits a kernel, in words.
+_BOUNDS = {"compute": "arithmetic", "l1": "L1", "l2": "L2", "l3": "L3", "dram": "memory"}
+
+
 def _dependence_lines(found: Sequence[Report]) -> Iterator[str]:
     if not found:
         yield "dependences: none"
@@ -312,19 +384,27 @@ def _work_lines(work: Report) -> Iterator[str]:
     rows = [("operations", scaled(work["flops"], "flop"), "")]
     if "iteration" in work:
         i = work["iteration"]
-        rows.append(("", scaled(i["flops"], "flop"), f"in each of {i['count']} iterations of {i['loop']}"))
+        where = f"in each of {i['count']} iterations of {i['loop']}, which touches {scaled(i['bytes'], 'B')} ({i['data_fits']})"
+        rows.append(("", scaled(i["flops"], "flop"), where))
     rows.append(("traffic", scaled(work["bytes_read"] + work["bytes_written"], "B"), "at least: inputs once, results once"))
     rows.append(("intensity", f"{work['intensity']:.3g} flop/B", "at most, for that traffic"))
     rows.append(("data", scaled(work["data_bytes"], "B"), f"all arrays together: {_fits(work['data_fits'])}"))
+    if "prediction" in work:
+        p = work["prediction"]
+        each = ", ".join(f"{place} {scaled(t, 's')}" for place, t in p["seconds"].items())
+        rows.append(("at best", scaled(p["least_seconds"], "s"), f"bound by {_BOUNDS[p['bound']]} ({each})"))
     yield from _table(rows)
 
 
 def _measured_lines(found: Report) -> Iterator[str]:
-    median, least = (f"{1e3 * found[key]:.3g} ms" for key in ("median_seconds", "minimum_seconds"))
+    median, least = (scaled(found[key], "s") for key in ("median_seconds", "minimum_seconds"))
     problems = f" of {found['problems']} problems" if found["problems"] > 1 else ""
     yield f"measured: a call{problems} takes {median} (median; at best {least})"
     if found["flops"]:
-        yield f"  {scaled(found['flops_per_second'], 'flop/s')}, and at least {scaled(found['bytes_per_second'], 'B/s')} from and to the caller"
+        part = 100 * found.get("least_seconds", 0.0) / found["median_seconds"]
+        share = f": {part:.2g}% of what the limits allow" if part else ""
+        rates = f"{scaled(found['flops_per_second'], 'flop/s')}, {scaled(found['bytes_per_second'], 'B/s')} from and to the caller"
+        yield f"  {rates}{share}"
 
 
 def _several(count: int, what: str) -> str:
@@ -337,6 +417,9 @@ def _fits(place: str) -> str:
 
 def scaled(value: float, unit: str) -> str:
     """A number with three digits and a decimal prefix."""
+    for prefix, factor in (("n", 1e9), ("u", 1e6), ("m", 1e3)):
+        if 0 < abs(value) * factor < 999.5:
+            return f"{value * factor:.3g} {prefix}{unit}"
     for prefix in ("", "k", "M", "G", "T"):
         if abs(value) < 999.5:
             return f"{value:.3g} {prefix}{unit}"

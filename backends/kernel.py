@@ -7,6 +7,8 @@ from functools import cached_property
 from os import PathLike
 from typing import Any
 
+import torch
+
 from ..compiler.diagnostics import CompileError, DataError
 from ..compiler.driver import Compiled
 from ..compiler.graph.text import print_graph
@@ -20,6 +22,7 @@ from .executor import HostPlan
 from .explain import lines, report
 from .plain_c import plain_c
 from .replay import dependences_text, steps_text
+from .roofline import roofline
 
 
 class Kernel:
@@ -154,23 +157,25 @@ class Kernel:
         """The assembly of the kernels."""
         return self._joined("#", [(n, c.target.assembly(c.tree, c.source)) for n, c in self.compiled])
 
-    def explain(self, *, gradients: bool = False) -> str:
+    def explain(self, *, gradients: bool = False, limits: bool = False) -> str:
         """What runs where and why: statements, dependences, the schedule, storage, work, and what kept a part out of the kernels.
 
-        With ``gradients`` also the kernels of the backward pass, in everything that can have a gradient.
+        With ``gradients`` also the kernels of the backward pass, in everything that can have a gradient. With ``limits`` work is held
+        against what this machine can do, which takes a second to measure the first time.
         """
-        return "\n".join(lines(self.report(gradients=gradients)))
+        return "\n".join(lines(self.report(gradients=gradients, limits=limits)))
 
-    def report(self, *, gradients: bool = False) -> dict[str, Any]:
+    def report(self, *, gradients: bool = False, limits: bool = False) -> dict[str, Any]:
         """What :meth:`explain` tells, as data that JSON can hold."""
         about = {
             "target": self._routine.settings.target,
             "dtype": self._dtype,
             "sizes": dict(sorted(self._binding.sizes.items())),
+            "threads": torch.get_num_threads(),
         }
         host = self._plan.program if isinstance(self._plan, HostPlan) else None
         parts = [*self.compiled, *(self._backward() if gradients else ())]
-        return report(self._routine.algorithm.name, about, parts, host)
+        return report(self._routine.algorithm.name, about, parts, host, roofline() if limits else None)
 
     def _backward(self) -> Iterator[tuple[str, Compiled]]:
         """The kernels of the gradients in all inputs that can have one, by name; what the interpreter differentiates has none."""

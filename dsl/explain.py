@@ -16,12 +16,12 @@ from .session import Call
 from .timing import interleaved
 
 #: Headings of a report, which a terminal shows in bold.
-_HEADINGS = ("statements", "dependences", "schedule", "loops", "storage", "work", "kernel ", "on the host", "measured")
+_HEADINGS = ("statements", "dependences", "schedule", "loops", "storage", "work", "kernel ", "this machine", "on the host", "measured")
 
 
 def show(kernel: Kernel, call: Call | None, *, gradients: bool, as_json: bool) -> None:
     """Print the report of a kernel, with the time of a call if there is one."""
-    found = kernel.report(gradients=gradients)
+    found = kernel.report(gradients=gradients, limits=True)
     if call is not None:
         print(call.said, file=sys.stderr)
         found["measured"] = measured(call, found)
@@ -48,4 +48,5 @@ def measured(call: Call, found: Mapping[str, Any]) -> dict[str, Any]:
         "flops": flops,
         "flops_per_second": flops / timing.median,
         "bytes_per_second": moved / timing.median,
+        "least_seconds": call.problems * sum(k["work"]["prediction"]["least_seconds"] for k in forward),
     }
