@@ -89,7 +89,7 @@ def test_check_of_a_file_that_is_no_text(dsl: Dsl, tmp_path: Path) -> None:
         (["run", f"{LASSO}:ista", "-K", "J=3"], "ista has no iteration count 'J'; it has K"),
         (["run", f"{PROGRAMS / 'triangular.us'}:syrk", "-K", "3"], "it has none"),
         (["run", f"{PROGRAMS / 'em.us'}:gmm", "--size", "n=5,d=2,c=2", "-o", "a.npy", "-o", "b.npy"], "gmm has 3 results"),
-        (["compile", f"{LASSO}:ista", "--emit", "ptx"], "'ptx' is none of graph, loops, schedule, source, c"),
+        (["compile", f"{LASSO}:ista", "--emit", "ptx"], "'ptx' is none of graph, loops, dependences, schedule, steps, tree, source, c"),
     ],
 )
 def test_wrong_use(dsl: Dsl, arguments: list[object], message: str) -> None:
