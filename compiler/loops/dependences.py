@@ -264,8 +264,17 @@ def joins(nest: Nest, loop: LoopOrder, d: Dependence, outer: Sequence[LoopOrder]
     return None if pairs is None else Reason.of(f"the {d.kind} dependence on {d.array} joins different iterations", d, pairs)
 
 
-def _joined(nest: Nest, loop: LoopOrder, d: Dependence, outer: Sequence[LoopOrder]) -> Any:
-    """The part of a dependence that joins different iterations of a loop, outer loops equal; None if there is none."""
+def goes_back(nest: Nest, loop: LoopOrder, d: Dependence, outer: Sequence[LoopOrder]) -> Reason | None:
+    """The reason that a dependence, carried by a loop to an earlier iteration, is; or None."""
+    pairs = _joined(nest, loop, d, outer, ">")
+    return (
+        None if pairs is None else Reason.of(f"the {d.kind} dependence on {d.array} goes back to an earlier iteration", d, pairs)
+    )
+
+
+def _joined(nest: Nest, loop: LoopOrder, d: Dependence, outer: Sequence[LoopOrder], how: str = "!=") -> Any:
+    """The part of a dependence that joins different iterations of a loop, outer loops equal; None if there is none. ``how`` compares
+    the iterations of source and sink."""
     if d.forces_equal(loop.value(d.source), loop.value(d.sink)):
         return None
     table = nest.statement_table
@@ -277,6 +286,6 @@ def _joined(nest: Nest, loop: LoopOrder, d: Dependence, outer: Sequence[LoopOrde
 
     equal = [f"{a} = {b}" for a, b in map(values, outer)]
     first, second = values(loop)
-    condition = " and ".join([*equal, f"{first} != {second}"])
+    condition = " and ".join([*equal, f"{first} {how} {second}"])
     pairs = d.relation.intersect(pair_map(source, sink, condition, nest.params))
     return None if pairs.is_empty() else pairs

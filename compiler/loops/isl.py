@@ -160,6 +160,29 @@ def first_nonzero(found: islpy.Set) -> list[int]:
     return places
 
 
+def _narrowed(found: islpy.Set, condition: str, names: Sequence[str]) -> islpy.Set:
+    return found.intersect(islpy.Set(f"{{ [{', '.join(names)}] : {condition} }}"))
+
+
+def sample_where(found: islpy.Set, condition: str, names: Sequence[str]) -> tuple[int, ...] | None:
+    """A point of a set, its dims called ``names``, that meets a condition, or None."""
+    narrowed = _narrowed(found, condition, names)
+    if narrowed.is_empty():
+        return None
+    point = narrowed.sample_point()
+    return tuple(point.get_coordinate_val(islpy.dim_type.set, n).to_python() for n in range(len(names)))
+
+
+def least_where(found: islpy.Set, condition: str, names: Sequence[str], direction: int = 1) -> float | None:
+    """The least value of ``direction`` times the last dim where a condition holds (-inf if there is none); None if it nowhere holds."""
+    narrowed = _narrowed(found, condition, names)
+    if narrowed.is_empty():
+        return None
+    last = len(names) - 1
+    value = narrowed.dim_min_val(last) if direction > 0 else narrowed.dim_max_val(last).neg()
+    return value.to_python() if value.is_int() else float("-inf")
+
+
 def bound_values(expression: Size, dims: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
     """Least and greatest value of an affine size over a box of inclusive ranges of its names."""
     found = expression.affine()

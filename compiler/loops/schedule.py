@@ -20,8 +20,20 @@ from .scheduled import Scheduled
 from .steps.contract import can_contract, contract, not_private
 from .steps.fuse import can_distribute, can_fuse, distribute, fuse
 from .steps.mark import can_parallel, can_vector, parallel, vector
-from .steps.reorder import can_interchange, can_reverse, can_shift, can_skew, interchange, reverse, shift, skew
+from .steps.reorder import (
+    can_interchange,
+    can_reverse,
+    can_shift,
+    can_skew,
+    can_wavefront,
+    interchange,
+    reverse,
+    shift,
+    skew,
+    wavefront,
+)
 from .steps.tile import can_tile, tile
+from .steps.trapezoid import can_trapezoid, trapezoid
 
 #: step name -> (transformation, its can_ twin)
 STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., str | None]]] = {
@@ -31,7 +43,9 @@ STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., str | None]]] = {
     "shift": (shift, can_shift),
     "reverse": (reverse, can_reverse),
     "skew": (skew, can_skew),
+    "wavefront": (wavefront, can_wavefront),
     "tile": (tile, can_tile),
+    "trapezoid": (trapezoid, can_trapezoid),
     "parallel": (parallel, can_parallel),
     "vector": (vector, can_vector),
     "contract": (contract, can_contract),

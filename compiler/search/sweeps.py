@@ -14,7 +14,7 @@ from ..loops.nest import LoopOrder, Order, loops_of
 from ..loops.nest import Sequence as SequenceOrder
 from ..loops.scheduled import Scheduled, conflicts, extent
 from ..loops.steps.contract import can_contract
-from ..loops.steps.fuse import can_fuse
+from ..loops.steps.fuse import aligned, can_fuse
 from ..loops.steps.mark import can_parallel, can_vector
 from .draft import Draft
 
@@ -27,10 +27,15 @@ def finish(draft: Draft) -> None:
     if draft.task.tile:
         for outer, inner in list(reductions_inward(draft.task.nest)):
             draft.take("interchange", outer, inner)
+    prepare(draft)
+    _Sweeps(draft).mark_all()
+
+
+def prepare(draft: Draft) -> None:
+    """Fuse sweeps at equal positions, and contract."""
     sweeps = _Sweeps(draft)
     sweeps.fuse_all()
     sweeps.contract_all()
-    sweeps.mark_all()
 
 
 class _Sweeps:
@@ -61,7 +66,9 @@ class _Sweeps:
             kept: list[str] = []
             for name in heads:
                 for head in reversed(kept):
-                    if self._worth_fusing(head, name) and can_fuse(self.scheduled, head, name) is None:
+                    if not self._worth_fusing(head, name) or not aligned(self.scheduled, head, name):
+                        continue
+                    if can_fuse(self.scheduled, head, name) is None:
                         self.draft.take("fuse", head, name)
                         changed = True
                         break

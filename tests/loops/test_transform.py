@@ -58,7 +58,9 @@ DRAWN = {
     "interchange": (pair(), "interchange t0 i0"),
     "shift": (chain(1), "shift i1 1; fuse i0 i1"),
     "reverse": (pair(), "reverse i0"),
-    "skew": (sweep(), "skew i0 t0 1"),
+    "skew": (sweep(), "skew i0 t0"),
+    "wavefront": (sweep(), "wavefront t0 i0; parallel t0"),
+    "trapezoid": (chain(1), "trapezoid t0 2 2 i0 i1; parallel t0_chunk"),
     "tile": (sweep(), "skew i0 t0 1; tile t0 i0 2 4"),
     "parallel": (chain(0), "parallel i0"),
     "vector": (chain(0), "vector i0"),
@@ -112,7 +114,7 @@ def test_distributing_a_backward_dependence_is_refused() -> None:
 
 
 def test_fusing_at_unequal_positions_is_refused_with_the_array() -> None:
-    with pytest.raises(IllegalSchedule, match="dependence on T joins different iterations"):
+    with pytest.raises(IllegalSchedule, match="dependence on T goes back to an earlier iteration"):
         apply(chain(1), parse_schedule("fuse i0 i1"))
 
 

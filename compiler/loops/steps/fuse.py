@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import networkx as nx
 
-from ..dependences import Reason, joins
+from ..dependences import Reason, carried, goes_back, joins
 from ..nest import LoopOrder, Order, leaves, sequence
 from ..nest import Sequence as SequenceOrder
 from ..scheduled import Scheduled, change_loop, replace_siblings, sibling_graph, siblings
 
 
 def can_fuse(scheduled: Scheduled, first: str, second: str) -> str | None:
-    """Why the loops cannot share one loop at equal values, or None."""
+    """Why the loops cannot share one loop at equal values, or None: a dependence would run backward."""
     if first not in scheduled.loops or second not in scheduled.loops:
         return "no such loop"
     children = siblings(scheduled.nest.order, first)
@@ -25,13 +25,22 @@ def can_fuse(scheduled: Scheduled, first: str, second: str) -> str | None:
     outer = scheduled.outer(first)
     both = LoopOrder(first, (*a.values, *b.values), a.body)
     for d in scheduled.found:
-        if d.source in inside_a and d.sink in inside_b and (reason := joins(scheduled.nest, both, d, outer)):
+        if d.source in inside_a and d.sink in inside_b and (reason := goes_back(scheduled.nest, both, d, outer)):
             return reason
     graph = sibling_graph(scheduled, children)
     i, j = names.index(first), names.index(second)
     for middle in set(nx.descendants(graph, i)) & set(nx.ancestors(graph, j)):
         return f"statement {next(leaves(children[middle]))} must run between them"
     return None
+
+
+def aligned(scheduled: Scheduled, first: str, second: str) -> bool:
+    """Whether every dependence between two sibling loops stays at equal iterations: fused, they are as parallel as before."""
+    a, b = scheduled.loop(first), scheduled.loop(second)
+    inside_a, inside_b = set(leaves(a)), set(leaves(b))
+    both, outer = LoopOrder(first, (*a.values, *b.values), a.body), scheduled.outer(first)
+    ends = ((d.source in inside_a and d.sink in inside_b, d) for d in scheduled.found)
+    return not any(here and carried(scheduled.nest, scheduled.nest.order, both, d, outer) for here, d in ends)
 
 
 def fuse(scheduled: Scheduled, first: str, second: str) -> Scheduled:

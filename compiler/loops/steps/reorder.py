@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 
 from ...graph.types import Size
-from ..nest import LoopOrder, Order, loops_of
-from ..scheduled import Scheduled, change_loop, conflict
+from .. import isl
+from ..distances import distances, skew_factor
+from ..nest import LoopOrder, Order, leaves, loops_of
+from ..scheduled import Scheduled, change_loop, conflict, siblings
 
 
 def can_interchange(scheduled: Scheduled, outer: str, inner: str) -> str | None:
@@ -35,20 +38,43 @@ def interchange(scheduled: Scheduled, outer: str, inner: str) -> Scheduled:
     return scheduled.with_order(change_loop(scheduled.nest.order, outer, change))
 
 
-def can_shift(scheduled: Scheduled, name: str, by: int) -> str | None:
-    """Why a loop cannot be counted from elsewhere, or None."""
-    return None if name in scheduled.loops else "no such loop"
+def can_shift(scheduled: Scheduled, name: str, by: int | str) -> str | None:
+    """Why a loop cannot be counted from elsewhere, or from where another loop can be fused with it, or None."""
+    if name not in scheduled.loops or (isinstance(by, str) and by not in scheduled.loops):
+        return "no such loop"
+    found = _shift(scheduled, name, by)
+    return found if isinstance(found, str) else None
 
 
-def shift(scheduled: Scheduled, name: str, by: int) -> Scheduled:
+def _shift(scheduled: Scheduled, name: str, by: int | str) -> int | str:
+    if isinstance(by, int):
+        return by
+    children = siblings(scheduled.nest.order, name)
+    names = [c.name if isinstance(c, LoopOrder) else "" for c in children]
+    if by not in names or names.index(by) >= names.index(name):
+        return f"{by} is not an earlier sibling of {name}"
+    first, second = scheduled.loop(by), scheduled.loop(name)
+    before, after = set(leaves(first)), set(leaves(second))
+    where, outer = dict(first.values) | dict(second.values), scheduled.outer(name)
+    sets = [(d, distances(scheduled, d, (where,), outer)) for d in scheduled.found if d.source in before and d.sink in after]
+    least = min((isl.least_where(found, "1 = 1", ("x",)) or 0 for _, found in sets if not found.is_empty()), default=0)
+    if least == -inf:
+        return f"dependences from {by} to {name} reach back without limit"
+    return max(0, -int(least))
+
+
+def shift(scheduled: Scheduled, name: str, by: int | str) -> Scheduled:
     """Every statement of a loop runs ``by`` later, so that it can share a loop with what it has to wait for.
 
     for i in 0..n: S(i)         -->         for i in by..n+by: S(i - by)
+
+    ``shift j i`` shifts ``j`` by as little as lets it be fused with its earlier sibling ``i``.
     """
     reason = can_shift(scheduled, name, by)
-    if reason:
+    amount = _shift(scheduled, name, by)
+    if reason or isinstance(amount, str):
         raise ValueError(f"cannot shift {name}: {reason}")
-    return _revalue(scheduled, name, lambda loop: tuple((s, v + by) for s, v in loop.values))
+    return _revalue(scheduled, name, lambda loop: tuple((s, v + amount) for s, v in loop.values))
 
 
 def can_reverse(scheduled: Scheduled, name: str) -> str | None:
@@ -69,26 +95,57 @@ def reverse(scheduled: Scheduled, name: str) -> Scheduled:
     return _revalue(scheduled, name, lambda loop: tuple((s, -v) for s, v in loop.values))
 
 
-def can_skew(scheduled: Scheduled, inner: str, outer: str, factor: int) -> str | None:
+def can_skew(scheduled: Scheduled, inner: str, outer: str, factor: int | None = None) -> str | None:
     """Why a loop cannot be skewed against one around it, or None."""
     if inner not in scheduled.loops or outer not in scheduled.loops:
         return "no such loop"
     if not any(loop.name == inner for loop in loops_of(scheduled.loop(outer).body)):
         return f"{inner} is not inside {outer}"
-    return None if factor else "a factor of 0 changes nothing"
+    found = skew_factor(scheduled, inner, outer) if factor is None else factor
+    if isinstance(found, str):
+        return found
+    return None if found else "a factor of 0 changes nothing"
 
 
-def skew(scheduled: Scheduled, inner: str, outer: str, factor: int) -> Scheduled:
+def skew(scheduled: Scheduled, inner: str, outer: str, factor: int | None = None) -> Scheduled:
     """A loop starts ``factor`` further on in every iteration of one around it; then the two may be tiled or swapped.
 
     for t:                                  for t:
         for i in 0..n: S(t, i)      -->         for i in factor*t..n+factor*t: S(t, i - factor*t)
+
+    Without a factor: the least one that keeps every dependence that ``outer`` carries from going backward in ``inner``.
     """
     reason = can_skew(scheduled, inner, outer, factor)
-    if reason:
+    by = skew_factor(scheduled, inner, outer) if factor is None else factor
+    if reason or isinstance(by, str):
         raise ValueError(f"cannot skew {inner} {outer}: {reason}")
     around = scheduled.loop(outer)
-    return _revalue(scheduled, inner, lambda loop: tuple((s, v + factor * around.value(s)) for s, v in loop.values))
+    return _revalue(scheduled, inner, lambda loop: tuple((s, v + by * around.value(s)) for s, v in loop.values))
+
+
+def can_wavefront(scheduled: Scheduled, outer: str, inner: str) -> str | None:
+    """Why two loops, one directly inside the other, cannot become fronts, or None."""
+    reason = can_interchange(scheduled, outer, inner)
+    if reason:
+        return reason
+    factor = skew_factor(scheduled, inner, outer, apart=1)
+    return factor if isinstance(factor, str) else None
+
+
+def wavefront(scheduled: Scheduled, outer: str, inner: str) -> Scheduled:
+    """Two loops become fronts, and iterations of the outer one in a front are independent: a skew by the least factor for that, and
+    an interchange.
+
+    for t:                              for i:                          # fronts
+        for i: S(t, i)      -->             for t: S(t, i - factor*t)   # independent
+
+    Source: L. Lamport, The parallel execution of DO loops, 1974 (the hyperplane method).
+    """
+    reason = can_wavefront(scheduled, outer, inner)
+    factor = 0 if reason else skew_factor(scheduled, inner, outer, apart=1)
+    if reason or isinstance(factor, str):
+        raise ValueError(f"cannot make fronts of {outer} {inner}: {reason}")
+    return interchange(skew(scheduled, inner, outer, factor) if factor else scheduled, outer, inner)
 
 
 def _revalue(scheduled: Scheduled, name: str, values: Callable[[LoopOrder], tuple[tuple[str, Size], ...]]) -> Scheduled:
