@@ -119,15 +119,44 @@ def shifted(draw: Draw) -> Draw:
     return both
 
 
+def or_solved(draw: Draw) -> Draw:
+    """What ``draw`` gives, half of the time without its number, so that the step solves for it."""
+
+    def both(scheduled: Scheduled, dice: Random) -> Args | None:
+        args = draw(scheduled, dice)
+        return args[:-1] if args is not None and dice.random() < 0.5 else args
+
+    return both
+
+
+def shift(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A loop and by how much, or its earlier sibling."""
+    pair = siblings(scheduled, dice)
+    return pair[::-1] if pair is not None and dice.random() < 0.3 else shifted(loop)(scheduled, dice)
+
+
+def trapezoid(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A loop around others, and what is directly inside."""
+    options: list[Args] = []
+    for o in scheduled.loops.values():
+        inner = o.body.children if isinstance(o.body, SequenceOrder) else [o.body]
+        if all(isinstance(c, LoopOrder) for c in inner):
+            options.append((o.name, *(c.name for c in inner if isinstance(c, LoopOrder))))
+    found = one_of(dice, options)
+    return None if found is None else (found[0], dice.choice([1, 2, 3]), dice.choice([1, 2, 3]), *found[1:])
+
+
 #: step name -> how its arguments are drawn
 ARGUMENTS: dict[str, Draw] = {
     "fuse": siblings,
     "distribute": distribute,
     "interchange": nested,
-    "shift": shifted(loop),
+    "shift": shift,
     "reverse": loop,
-    "skew": shifted(inside),
+    "skew": or_solved(shifted(inside)),
+    "wavefront": nested,
     "tile": tile,
+    "trapezoid": trapezoid,
     "parallel": loop,
     "vector": innermost,
     "contract": contract,

@@ -28,6 +28,8 @@ def can_trapezoid(scheduled: Scheduled, outer: str, block: int, chunks: int, *lo
     for name in (outer, *loops):
         if name not in scheduled.loops:
             return f"no such loop: {name}"
+    if scheduled.loop(outer).kind != "serial":
+        return f"{outer} is {scheduled.loop(outer).kind}"
     taken = [f"{outer}_{part}" for part in ("o", "phase", "chunk", "i") if f"{outer}_{part}" in scheduled.loops]
     if taken:
         return f"there is a loop {taken[0]} already"
@@ -102,4 +104,4 @@ def trapezoid(scheduled: Scheduled, outer: str, block: int, chunks: int, *loops:
         order = LoopOrder(f"{outer}_phase", tuple((s, upper[s] - lower[s]) for s, _ in loop.values), order)
         return LoopOrder(f"{outer}_o", tuple((s, v // Size.of(block)) for s, v in loop.values), order)
 
-    return scheduled.with_order(change_loop(scheduled.nest.order, outer, change))
+    return scheduled.with_order(change_loop(scheduled.nest.order, outer, change)).renamed({outer: f"{outer}_i"})
