@@ -1,4 +1,4 @@
-"""What a compiled algorithm does and why, as data: :func:`report`; :func:`lines` makes a text of it.
+"""What a compiled algorithm does and why, as data: :func:`report`. A text is made of it in :mod:`.explain_text`.
 
 A report holds nothing but dicts, lists, texts and numbers, so that it can be written as JSON. Counts of operations and bytes are
 those of one problem, for the iteration counts that the kernel was compiled with.
@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 from ..compiler.diagnostics import Span
 from ..compiler.driver import Compiled, HostProgram, why_host
 from ..compiler.graph.graph import Node, walk
 from ..compiler.graph.partition import CHEAP
-from ..compiler.loops.account import WIDTHS, Work, array_bytes, flops_of, instances, work_of_nest
+from ..compiler.loops.account import WIDTHS, Work, array_bytes, fix, flops_of, instances, work_of_nest
 from ..compiler.loops.carriers import Summary, summaries
 from ..compiler.loops.infix import domain_text, infix
 from ..compiler.loops.isl import safe
@@ -25,6 +24,7 @@ from ..compiler.loops.schedule_parts import split_batch
 from ..compiler.loops.scheduled import Scheduled
 from ..compiler.loops.text import print_order
 from ..compiler.loops.tree import Array, Declare, Function, Tile
+from ..compiler.search.cost import estimate
 from ..compiler.target import Machine
 from .affine import constant
 from .rewrite import walk as walk_tree
@@ -110,7 +110,7 @@ def _body(
         "schedule": [_step(str(s), s.name) for s in parse_schedule(schedule).steps],
         "loops": print_order(nest.order).splitlines(),
         "buffers": list(_buffers(nest, function, env, machine)),
-        "work": _work(work, start, env, machine, limits),
+        "work": _work(work, start, nest, env, machine, limits),
     }
 
 
@@ -196,7 +196,9 @@ def level(size: int, machine: Machine) -> str:
 # -- work -----------------------------------------------------------------------------------------------------------------
 
 
-def _work(work: Work, nest: Nest, env: Mapping[str, int], machine: Machine, limits: Report | None) -> Report:
+def _work(
+    work: Work, start: Nest, nest: Nest, env: Mapping[str, int], machine: Machine, limits: Report | None
+) -> Report:
     live = sum(array_bytes(a, env) for a in nest.arrays)
     made: Report = {
         "flops": work.flops,
@@ -206,7 +208,8 @@ def _work(work: Work, nest: Nest, env: Mapping[str, int], machine: Machine, limi
         "data_bytes": live,
         "data_fits": level(live, machine),
     }
-    iteration = _iteration(nest, env)
+    made["estimate"] = _estimate(nest, env, machine)
+    iteration = _iteration(start, env)
     if iteration is not None:
         made["iteration"] = {**iteration, "data_fits": level(iteration["bytes"], machine)}
     if limits is not None:
@@ -242,20 +245,21 @@ def _per_iteration(array: str, loop: str, statements: Sequence[Statement]) -> bo
     return bool(places) and all(any(loop in i.names() for i in index) for index in places)
 
 
+def _estimate(nest: Nest, env: Mapping[str, int], machine: Machine) -> Report:
+    """What the model that chose the schedule expects of it, for these counts (:mod:`~..compiler.search.cost`)."""
+    found = estimate(Scheduled(fix(nest, env), ()), machine)
+    return {"seconds": found.seconds, "bytes": dict(zip(("l2", "l3", "dram"), found.bytes, strict=True))}
+
+
 def _prediction(work: Report, limits: Report) -> Report:
-    """The least time for the operations, for the least traffic with memory, and for an untiled loop over iterations, whose
-    arrays come out of the cache that holds them once in each."""
+    """The least time for the operations and for the traffic out of each level: the most of it is the bound."""
     speed = limits["bytes_per_second"]
     seconds = {"compute": work["flops"] / limits["flops_per_second"]}
-    moved = Counter({"dram": work["bytes_read"] + work["bytes_written"]})
-    if "iteration" in work:
-        near = work["iteration"]["data_fits"].lower()
-        moved[near] = max(moved[near], work["iteration"]["bytes"] * work["iteration"]["count"])
-    for place, count in moved.items():
-        known = place if place in speed else "dram"
-        seconds[known] = max(seconds.get(known, 0.0), count / speed[known])
+    for place, count in work["estimate"]["bytes"].items():
+        if place in speed:
+            seconds[place] = count / speed[place]
     bound = max(seconds, key=lambda place: seconds[place])
-    return {"bytes": dict(moved), "seconds": seconds, "bound": bound, "least_seconds": seconds[bound]}
+    return {"seconds": seconds, "bound": bound, "least_seconds": seconds[bound]}
 
 
 # -- host programs --------------------------------------------------------------------------------------------------------
@@ -286,149 +290,3 @@ def _outside(nodes: Sequence[Node]) -> Iterator[Node]:
         if node.op != "kernel":
             for region in node.regions:
                 yield from _outside(region.nodes)
-
-
-# -- text -----------------------------------------------------------------------------------------------------------------
-
-
-def lines(found: Report) -> Iterator[str]:
-    """A report as text."""
-    sizes = ", ".join(f"{n} = {v}" for n, v in sorted(found["sizes"].items()))
-    kind = "a host program" if "host" in found else "one kernel"
-    yield f"{found['algorithm']}: {kind} for target {found['target']}, {found['dtype']}" + (f", {sizes}" if sizes else "")
-    if "limits" in found:
-        top = found["limits"]
-        speeds = ", ".join(f"{place.upper()} {scaled(v, 'B/s')}" for place, v in top["bytes_per_second"].items())
-        yield f"this machine, {_several(top['cores'], 'core')}: {scaled(top['flops_per_second'], 'flop/s')}, {speeds}"
-    if "host" in found:
-        yield ""
-        yield from _host_lines(found["host"], len(found["kernels"]))
-    for kernel in found["kernels"]:
-        yield ""
-        yield from _kernel_lines(kernel)
-    if "measured" in found:
-        yield ""
-        yield from _measured_lines(found["measured"])
-
-
-def _host_lines(host: Report, kernels: int) -> Iterator[str]:
-    operations = _several(host["nodes"], "operation")
-    yield f"on the host, by the interpreter: {operations}, of them {_several(kernels, 'kernel')}; what is none, and why"
-    rows = [(o["operation"], f"line {o['line']}" if "line" in o else "", o["reason"], o.get("source", "")) for o in host["operations"]]
-    yield from _table(list(dict.fromkeys(rows))) if rows else ["  nothing: no part was left over for a kernel"]
-
-
-def _kernel_lines(kernel: Report) -> Iterator[str]:
-    counts = f"; run-time integers {', '.join(kernel['run_time_integers'])}" if kernel["run_time_integers"] else ""
-    spent = ", ".join(f"{stage} {1e3 * t:.0f} ms" for stage, t in kernel["compile_seconds"].items())
-    total = sum(kernel["compile_seconds"].values())
-    yield f"kernel {kernel['kernel']}: {_several(len(kernel['statements']), 'statement')}{counts}"
-    yield f"compiled in {total:.2f} s: {spent}" if spent else "from a kernel file"
-    yield from _body_lines(kernel)
-    if "batch_tile" in kernel:
-        tile = kernel["batch_tile"]
-        yield ""
-        yield f"kernel {kernel['kernel']}, a second body for {tile['problems']} problems side by side; its figures are of all of them"
-        yield from _body_lines(tile)
-
-
-def _body_lines(body: Report) -> Iterator[str]:
-    yield "statements"
-    rows = []
-    for s in body["statements"]:
-        where = f"line {s['line']}" if "line" in s else ""
-        rows.append((s["statement"], s["text"], s["domain"], f"{s['instances']} times", where))
-    yield from _table(rows) if rows else ["  none: nothing is computed"]
-    yield from _dependence_lines(body["dependences"])
-    yield "schedule" if body["schedule"] else "schedule: none, program order"
-    steps = []
-    for _, group in groupby(body["schedule"], lambda s: s["name"]):
-        steps += [(s["step"], "" if n else s["words"]) for n, s in enumerate(group)]
-    yield from _table(steps)
-    yield "loops"
-    yield from (f"  {line}" for line in body["loops"])
-    yield "storage"
-    rows = [
-        (b["array"], f"{b['dtype']}[{', '.join(b['shape'])}]", scaled(b["bytes"], "B"), b["place"], "" if b["place"] == "register" else b["fits"])
-        for b in body["buffers"]
-    ]
-    yield from _table(rows)
-    yield "work"
-    yield from _work_lines(body["work"])
-
-
-#: What limits a kernel, in words.
-_BOUNDS = {"compute": "arithmetic", "l1": "L1", "l2": "L2", "l3": "L3", "dram": "memory"}
-
-
-def _dependence_lines(found: Sequence[Report]) -> Iterator[str]:
-    if not found:
-        yield "dependences: none"
-        return
-    kinds = Counter("reduction" if d["reduction"] else d["kind"] for d in found)
-    counted = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
-    yield f"dependences: {counted}; of them flow and reductions (--emit dependences has all)"
-    rows = []
-    for d in found:
-        if d["kind"] != "flow" and not d["reduction"]:
-            continue
-        distance = ", ".join(f"({', '.join(v)})" for v in d["distances"][:4]) + (", ..." if len(d["distances"]) > 4 else "")
-        carried = f"carried by {', '.join(d['carried_by'])}" if d["carried_by"] else ""
-        kind = "reduction" if d["reduction"] else d["kind"]
-        over = f"({', '.join(d['loops'])}) = {distance}" if d["loops"] else ""
-        rows.append((kind, d["array"], f"{d['from']} -> {d['to']}", over, carried))
-    yield from _table(rows)
-
-
-def _work_lines(work: Report) -> Iterator[str]:
-    rows = [("operations", scaled(work["flops"], "flop"), "")]
-    if "iteration" in work:
-        i = work["iteration"]
-        where = f"in each of {i['count']} iterations of {i['loop']}, which touches {scaled(i['bytes'], 'B')} ({i['data_fits']})"
-        rows.append(("", scaled(i["flops"], "flop"), where))
-    rows.append(("traffic", scaled(work["bytes_read"] + work["bytes_written"], "B"), "at least: inputs once, results once"))
-    rows.append(("intensity", f"{work['intensity']:.3g} flop/B", "at most, for that traffic"))
-    rows.append(("data", scaled(work["data_bytes"], "B"), f"all arrays together: {_fits(work['data_fits'])}"))
-    if "prediction" in work:
-        p = work["prediction"]
-        each = ", ".join(f"{place} {scaled(t, 's')}" for place, t in p["seconds"].items())
-        rows.append(("at best", scaled(p["least_seconds"], "s"), f"bound by {_BOUNDS[p['bound']]} ({each})"))
-    yield from _table(rows)
-
-
-def _measured_lines(found: Report) -> Iterator[str]:
-    median, least = (scaled(found[key], "s") for key in ("median_seconds", "minimum_seconds"))
-    problems = f" of {found['problems']} problems" if found["problems"] > 1 else ""
-    yield f"measured: a call{problems} takes {median} (median; at best {least})"
-    if found["flops"]:
-        part = 100 * found.get("least_seconds", 0.0) / found["median_seconds"]
-        share = f": {part:.2g}% of what the limits allow" if part else ""
-        rates = f"{scaled(found['flops_per_second'], 'flop/s')}, {scaled(found['bytes_per_second'], 'B/s')} from and to the caller"
-        yield f"  {rates}{share}"
-
-
-def _several(count: int, what: str) -> str:
-    return f"{count} {what}" + ("" if count == 1 else "s")
-
-
-def _fits(place: str) -> str:
-    return "more than the caches hold" if place == "DRAM" else f"{place} holds them"
-
-
-def scaled(value: float, unit: str) -> str:
-    """A number with three digits and a decimal prefix."""
-    for prefix, factor in (("n", 1e9), ("u", 1e6), ("m", 1e3)):
-        if 0 < abs(value) * factor < 999.5:
-            return f"{value * factor:.3g} {prefix}{unit}"
-    for prefix in ("", "k", "M", "G", "T"):
-        if abs(value) < 999.5:
-            return f"{value:.3g} {prefix}{unit}"
-        value /= 1000
-    return f"{value:.3g} P{unit}"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Rows in columns; a cell longer than 60 characters does not widen its column."""
-    widths = [max((len(r[c]) for r in rows if len(r[c]) <= 60), default=0) for c in range(len(rows[0]))] if rows else []
-    for row in rows:
-        yield ("  " + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths))).rstrip()

@@ -19,7 +19,8 @@ from .binding import Binding, check_where
 from .call import Routine, arguments_of, match
 from .execute import KernelPlan
 from .executor import HostPlan
-from .explain import lines, report
+from .explain import report
+from .explain_text import lines
 from .plain_c import plain_c
 from .replay import dependences_text, steps_text
 from .roofline import roofline

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from ..backends.explain import lines
+from ..backends.explain_text import lines
 from ..backends.kernel import Kernel
 from .session import Call
 from .timing import interleaved

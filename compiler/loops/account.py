@@ -13,7 +13,8 @@ from itertools import pairwise
 from math import comb
 
 from ..graph.types import Size, is_complex, is_floating
-from .nest import Apply, ArrayInfo, Expr, Guard, Nest, Statement, Whole
+from .nest import Apply, ArrayInfo, Expr, Guard, LoopOrder, Nest, Order, Statement, Whole
+from .nest import Sequence as SequenceOrder
 
 _FREE = frozenset(
     "cast stop_gradient re im conj eq ne lt le gt ge and or not where isfinite neg abs sign floor ceil round floordiv mod".split()
@@ -194,6 +195,14 @@ def fix(nest: Nest, sizes: Mapping[str, int]) -> Nest:
         write = replace(s.write, index=tuple(i.substitute(env) for i in s.write.index))
         return replace(s, dims=dims, guards=guards, write=write, outputs=blocks(s.outputs), inputs=blocks(s.inputs))
 
+    def placed(order: Order) -> Order:
+        if isinstance(order, SequenceOrder):
+            return SequenceOrder(tuple(map(placed, order.children)))
+        if isinstance(order, LoopOrder):
+            values = tuple((s, v.substitute(env)) for s, v in order.values)
+            return replace(order, values=values, body=placed(order.body))
+        return order
+
     arrays = tuple(replace(a, shape=tuple(e.substitute(env) for e in a.shape)) for a in nest.arrays)
     params = tuple(n for n in nest.params if n not in env)
-    return replace(nest, params=params, arrays=arrays, statements=tuple(map(one, nest.statements)))
+    return Nest(nest.name, params, arrays, tuple(map(one, nest.statements)), placed(nest.order))

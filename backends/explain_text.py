@@ -1,0 +1,154 @@
+"""The report of :mod:`.explain` as text, in columns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from .explain import Report
+
+#: What limits a kernel, in words.
+_BOUNDS = {"compute": "arithmetic", "l1": "L1", "l2": "L2", "l3": "L3", "dram": "memory"}
+
+
+def lines(found: Report) -> Iterator[str]:
+    """A report as text."""
+    sizes = ", ".join(f"{n} = {v}" for n, v in sorted(found["sizes"].items()))
+    kind = "a host program" if "host" in found else "one kernel"
+    yield f"{found['algorithm']}: {kind} for target {found['target']}, {found['dtype']}" + (f", {sizes}" if sizes else "")
+    if "limits" in found:
+        top = found["limits"]
+        speeds = ", ".join(f"{place.upper()} {scaled(v, 'B/s')}" for place, v in top["bytes_per_second"].items())
+        yield f"this machine, {_several(top['cores'], 'core')}: {scaled(top['flops_per_second'], 'flop/s')}, {speeds}"
+    if "host" in found:
+        yield ""
+        yield from _host_lines(found["host"], len(found["kernels"]))
+    for kernel in found["kernels"]:
+        yield ""
+        yield from _kernel_lines(kernel)
+    if "measured" in found:
+        yield ""
+        yield from _measured_lines(found["measured"])
+
+
+def _host_lines(host: Report, kernels: int) -> Iterator[str]:
+    operations = _several(host["nodes"], "operation")
+    yield f"on the host, by the interpreter: {operations}, of them {_several(kernels, 'kernel')}; what is none, and why"
+    rows = [(o["operation"], f"line {o['line']}" if "line" in o else "", o["reason"], o.get("source", "")) for o in host["operations"]]
+    yield from _table(list(dict.fromkeys(rows))) if rows else ["  nothing: no part was left over for a kernel"]
+
+
+def _kernel_lines(kernel: Report) -> Iterator[str]:
+    counts = f"; run-time integers {', '.join(kernel['run_time_integers'])}" if kernel["run_time_integers"] else ""
+    spent = ", ".join(f"{stage} {1e3 * t:.0f} ms" for stage, t in kernel["compile_seconds"].items())
+    total = sum(kernel["compile_seconds"].values())
+    yield f"kernel {kernel['kernel']}: {_several(len(kernel['statements']), 'statement')}{counts}"
+    yield f"compiled in {total:.2f} s: {spent}" if spent else "from a kernel file"
+    yield from _body_lines(kernel)
+    if "batch_tile" in kernel:
+        tile = kernel["batch_tile"]
+        yield ""
+        yield f"kernel {kernel['kernel']}, a second body for {tile['problems']} problems side by side; its figures are of all of them"
+        yield from _body_lines(tile)
+
+
+def _body_lines(body: Report) -> Iterator[str]:
+    yield "statements"
+    rows = []
+    for s in body["statements"]:
+        where = f"line {s['line']}" if "line" in s else ""
+        rows.append((s["statement"], s["text"], s["domain"], f"{s['instances']} times", where))
+    yield from _table(rows) if rows else ["  none: nothing is computed"]
+    yield from _dependence_lines(body["dependences"])
+    yield "schedule" if body["schedule"] else "schedule: none, program order"
+    steps = []
+    for _, group in groupby(body["schedule"], lambda s: s["name"]):
+        steps += [(s["step"], "" if n else s["words"]) for n, s in enumerate(group)]
+    yield from _table(steps)
+    yield "loops"
+    yield from (f"  {line}" for line in body["loops"])
+    yield "storage"
+    rows = [
+        (b["array"], f"{b['dtype']}[{', '.join(b['shape'])}]", scaled(b["bytes"], "B"), b["place"], "" if b["place"] == "register" else b["fits"])
+        for b in body["buffers"]
+    ]
+    yield from _table(rows)
+    yield "work"
+    yield from _work_lines(body["work"])
+
+
+def _dependence_lines(found: Sequence[Report]) -> Iterator[str]:
+    if not found:
+        yield "dependences: none"
+        return
+    kinds = Counter("reduction" if d["reduction"] else d["kind"] for d in found)
+    counted = ", ".join(f"{n} {kind}" for kind, n in kinds.items())
+    yield f"dependences: {counted}; of them flow and reductions (--emit dependences has all)"
+    rows = []
+    for d in found:
+        if d["kind"] != "flow" and not d["reduction"]:
+            continue
+        distance = ", ".join(f"({', '.join(v)})" for v in d["distances"][:4]) + (", ..." if len(d["distances"]) > 4 else "")
+        carried = f"carried by {', '.join(d['carried_by'])}" if d["carried_by"] else ""
+        kind = "reduction" if d["reduction"] else d["kind"]
+        over = f"({', '.join(d['loops'])}) = {distance}" if d["loops"] else ""
+        rows.append((kind, d["array"], f"{d['from']} -> {d['to']}", over, carried))
+    yield from _table(rows)
+
+
+def _work_lines(work: Report) -> Iterator[str]:
+    rows = [("operations", scaled(work["flops"], "flop"), "")]
+    if "iteration" in work:
+        i = work["iteration"]
+        where = f"in each of {i['count']} iterations of {i['loop']}, which touches {scaled(i['bytes'], 'B')} ({i['data_fits']})"
+        rows.append(("", scaled(i["flops"], "flop"), where))
+    rows.append(("traffic", scaled(work["bytes_read"] + work["bytes_written"], "B"), "at least: inputs once, results once"))
+    rows.append(("intensity", f"{work['intensity']:.3g} flop/B", "at most, for that traffic"))
+    rows.append(("data", scaled(work["data_bytes"], "B"), f"all arrays together: {_fits(work['data_fits'])}"))
+    moved = work["estimate"]["bytes"]
+    among = ", ".join(f"{scaled(count, 'B')} out of {_BOUNDS[place]}" for place, count in moved.items())
+    rows.append(("estimated", scaled(work["estimate"]["seconds"], "s"), f"moving {among}"))
+    if "prediction" in work:
+        p = work["prediction"]
+        each = ", ".join(f"{place} {scaled(t, 's')}" for place, t in p["seconds"].items())
+        rows.append(("at best", scaled(p["least_seconds"], "s"), f"bound by {_BOUNDS[p['bound']]} ({each})"))
+    yield from _table(rows)
+
+
+def _measured_lines(found: Report) -> Iterator[str]:
+    median, least = (scaled(found[key], "s") for key in ("median_seconds", "minimum_seconds"))
+    problems = f" of {found['problems']} problems" if found["problems"] > 1 else ""
+    yield f"measured: a call{problems} takes {median} (median; at best {least})"
+    if found["flops"]:
+        part = 100 * found.get("least_seconds", 0.0) / found["median_seconds"]
+        share = f": {part:.2g}% of what the limits allow" if part else ""
+        rates = f"{scaled(found['flops_per_second'], 'flop/s')}, {scaled(found['bytes_per_second'], 'B/s')} from and to the caller"
+        yield f"  {rates}{share}"
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
+
+
+def _fits(place: str) -> str:
+    return "more than the caches hold" if place == "DRAM" else f"{place} holds them"
+
+
+def scaled(value: float, unit: str) -> str:
+    """A number with three digits and a decimal prefix."""
+    for prefix, factor in (("n", 1e9), ("u", 1e6), ("m", 1e3)):
+        if 0 < abs(value) * factor < 999.5:
+            return f"{value * factor:.3g} {prefix}{unit}"
+    for prefix in ("", "k", "M", "G", "T"):
+        if abs(value) < 999.5:
+            return f"{value:.3g} {prefix}{unit}"
+        value /= 1000
+    return f"{value:.3g} P{unit}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Rows in columns; a cell longer than 60 characters does not widen its column."""
+    widths = [max((len(r[c]) for r in rows if len(r[c]) <= 60), default=0) for c in range(len(rows[0]))] if rows else []
+    for row in rows:
+        yield ("  " + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths))).rstrip()
