@@ -10,6 +10,7 @@ import ctypes
 import hashlib
 import json
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -124,29 +125,45 @@ def measure(m: Machine) -> Roofline:
         lab: _Lab = _Lab(m)
     except CompileError:
         return _by_torch(m)
-    with ThreadPoolExecutor(m.cores) as pool:
-        flops = [{d: lab.peak(pool, threads, d) for d in DTYPES} for threads in (m.cores, 1)]
-        bandwidth = [{level: lab.bandwidth(pool, threads, level) for level in lab.levels} for threads in (m.cores, 1)]
+    with _Team(m.cores) as team:
+        flops = [{d: lab.peak(team, threads, d) for d in DTYPES} for threads in (m.cores, 1)]
+        bandwidth = [{level: lab.bandwidth(team, threads, level) for level in lab.levels} for threads in (m.cores, 1)]
     return Roofline(m.cores, flops[0], flops[1], bandwidth[0], bandwidth[1], "c")
 
 
-def rate(pool: ThreadPoolExecutor, threads: int, work: Work) -> float:
-    """Repetitions per second of all threads together, the best of some samples."""
+class _Team:
+    """Threads that are bound to a core each, where the system knows of binding: two on one core would measure half of the machine."""
 
-    def sample(repeats: int) -> float:
+    def __init__(self, size: int) -> None:
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+        self.threads = [ThreadPoolExecutor(1, initializer=self._bind, initargs=(cores[i : i + 1],)) for i in range(size)]
+
+    @staticmethod
+    def _bind(cores: list[int]) -> None:
+        if cores:
+            os.sched_setaffinity(0, cores)
+
+    def seconds(self, count: int, work: Work, repeats: int) -> float:
+        """How long ``count`` threads need for ``work(thread, repeats)`` each, side by side."""
         start = time.perf_counter()
-        if threads == 1:
-            work(0, repeats)
-        else:
-            for done in [pool.submit(work, thread, repeats) for thread in range(threads)]:
-                done.result()
+        for done in [thread.submit(work, number, repeats) for number, thread in enumerate(self.threads[:count])]:
+            done.result()
         return time.perf_counter() - start
 
-    repeats, seconds = 1, sample(1)
-    while seconds < SAMPLE:
-        repeats = max(2 * repeats, min(16 * repeats, int(1.5 * repeats * SAMPLE / max(seconds, 1e-9))))
-        seconds = sample(repeats)
-    return threads * repeats / min(seconds, *(sample(repeats) for _ in range(SAMPLES)))
+    def __enter__(self) -> _Team:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for thread in self.threads:
+            thread.shutdown()
+
+
+def rate(seconds: Callable[[int], float]) -> float:
+    """Repetitions per second, the best of some samples, of what needs ``seconds(repeats)``."""
+    repeats = 1
+    while (spent := min(seconds(repeats), seconds(repeats))) < SAMPLE:  # one alone may have been interrupted
+        repeats = max(2 * repeats, min(16 * repeats, int(1.5 * repeats * SAMPLE / max(spent, 1e-9))))
+    return repeats / min(spent, *(seconds(repeats) for _ in range(SAMPLES)))
 
 
 class _Lab:
@@ -166,14 +183,18 @@ class _Lab:
         pointers = (ctypes.c_void_p * 2)(self.memory.data_ptr() + 8 * offset, self.sink.data_ptr() + 512 * thread)
         self.function(what, elements, repeats, pointers, None, None, None, None)
 
-    def peak(self, pool: ThreadPoolExecutor, threads: int, dtype: str) -> float:
+    def peak(self, team: _Team, threads: int, dtype: str) -> float:
         """Operations per second in registers."""
         steps = 1000
         operations = 2 * steps * self.machine.accumulators * self.machine.lanes(dtype)
         what = DTYPES.index(dtype)
-        return operations * rate(pool, threads, lambda thread, repeats: self.call(what, 0, steps, thread, repeats))
 
-    def bandwidth(self, pool: ThreadPoolExecutor, threads: int, level: str) -> float:
+        def work(thread: int, repeats: int) -> None:
+            self.call(what, 0, steps, thread, repeats)
+
+        return operations * threads * rate(partial(team.seconds, threads, work))
+
+    def bandwidth(self, team: _Team, threads: int, level: str) -> float:
         """Bytes per second: of reading alone, or of reading two arrays and writing one, whichever is more."""
         m, share = self.machine, self.bytes // threads
         within = {"l1": m.l1 // 2, "l2": m.l2 // 2, "l3": max(m.l3 // 2 // threads, 3 * m.l2 // 2), "dram": share}[level]
@@ -184,7 +205,7 @@ class _Lab:
             def work(thread: int, repeats: int, what: int = what) -> None:
                 self.call(what, thread * (share // 8 // 192 * 192), elements, thread, repeats)
 
-            best = max(best, 8 * elements * rate(pool, threads, work))
+            best = max(best, 8 * elements * threads * rate(partial(team.seconds, threads, work)))
         return best
 
 
@@ -249,20 +270,21 @@ int64_t roofline_workspace(int64_t teams, int64_t size, const int64_t *integers)
 def _by_torch(m: Machine) -> Roofline:
     """Without a C compiler: a matrix product of torch, and sums over arrays of the sizes of the levels; for one core the share of it."""
     flops, bandwidth = {}, {}
-    with ThreadPoolExecutor(1) as pool:
-        for dtype, kind in (("f64", torch.float64), ("f32", torch.float32)):
-            a = torch.ones(1024, 1024, dtype=kind)
-            flops[dtype] = 2 * 1024**3 * rate(pool, 1, partial(_repeat, partial(torch.mm, a, a)))
-        threads = torch.get_num_threads()
-        for level, size in (("l1", m.l1 // 2), ("l2", m.l2 // 2), ("l3", m.l3 // 2), ("dram", min(MOST_DRAM, 4 * m.l3))):
-            x = torch.ones(max(1024, (size * threads if level in ("l1", "l2") else size) // 8), dtype=torch.float64)
-            bandwidth[level] = 8 * len(x) * rate(pool, 1, partial(_repeat, x.sum))
+    for dtype, kind in (("f64", torch.float64), ("f32", torch.float32)):
+        a = torch.ones(1024, 1024, dtype=kind)
+        flops[dtype] = 2 * 1024**3 * rate(partial(_repeated, partial(torch.mm, a, a)))
+    threads = torch.get_num_threads()
+    for level, size in (("l1", m.l1 // 2), ("l2", m.l2 // 2), ("l3", m.l3 // 2), ("dram", min(MOST_DRAM, 4 * m.l3))):
+        x = torch.ones(max(1024, (size * threads if level in ("l1", "l2") else size) // 8), dtype=torch.float64)
+        bandwidth[level] = 8 * len(x) * rate(partial(_repeated, x.sum))
     one = 1 / max(1, min(m.cores, threads))
     return Roofline(
         m.cores, flops, {d: v * one for d, v in flops.items()}, bandwidth, {n: v * one for n, v in bandwidth.items()}, "torch"
     )
 
 
-def _repeat(function: Callable[[], Any], _: int, repeats: int) -> None:
+def _repeated(function: Callable[[], Any], repeats: int) -> float:
+    start = time.perf_counter()
     for _ in range(repeats):
         function()
+    return time.perf_counter() - start

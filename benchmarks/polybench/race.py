@@ -68,14 +68,13 @@ class Worker:
         command = [sys.executable, "-m", "benchmarks.polybench.worker", str(spec)]
         streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.errors}
         environment = {**os.environ, **contestant.environment}
-        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, bufsize=0, **streams)
+        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, bufsize=0, **streams)
 
     def ask(self, question: str = "") -> Any:
         """The answer to a line; to none, the greeting. Raises Failure if the process ends or takes too long."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGCONT)
+        self.process.send_signal(signal.SIGCONT)
         with contextlib.suppress(BrokenPipeError):
             if question:
                 self.process.stdin.write(f"{question}\n".encode())
@@ -84,8 +83,7 @@ class Worker:
         line = self.process.stdout.readline()
         if not line:
             raise Failure(self._last_words())
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGSTOP)
+        self.process.send_signal(signal.SIGSTOP)
         return json.loads(line)
 
     def _last_words(self) -> str:
@@ -97,8 +95,7 @@ class Worker:
 
     def close(self) -> None:
         """End the process."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout, self.errors):
             if stream is not None:
