@@ -1,20 +1,39 @@
 """The untransformed program as plain C, for other compilers: loops in program order over arrays with their own axes.
 
 The file stands alone. ``void NAME(...)`` takes the arrays in the order of the algorithm's inputs and results and holds the loops
-between ``#pragma scop`` and ``#pragma endscop``, as Pluto, Polly, Graphite and pet read them; with ``-DUNSPOOL_MAIN`` a ``main``
-fills the inputs with numbers that a seed fixes, times the function, and prints the seconds and a checksum. The diagonals of square
-matrices outweigh their rows, so that factorizations and solvers have something to work on.
+between ``#pragma scop`` and ``#pragma endscop``, as Pluto, Polly, Graphite and pet read them (their variables are ``int``, unless
+some index needs 64 bits); with ``-DUNSPOOL_MAIN`` a ``main`` fills the inputs with numbers that a seed fixes, times the function, and
+prints the seconds and a checksum. The diagonals of square matrices outweigh their rows, so that factorizations and solvers have
+something to work on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import prod
 
 from ..compiler.diagnostics import CompileError
 from ..compiler.loops.nest import Nest
 from ..compiler.loops.scan import scan
 from ..compiler.loops.scheduled import Scheduled
-from ..compiler.loops.tree import Array, Barrier, Block, Declare, Function, If, Int, LibraryCall, Loop, Single, Store, Tree
+from ..compiler.loops.tree import (
+    Array,
+    Barrier,
+    Block,
+    Call,
+    Declare,
+    Expr,
+    FromInt,
+    Function,
+    If,
+    Int,
+    LibraryCall,
+    Load,
+    Loop,
+    Single,
+    Store,
+    Tree,
+)
 from .c_runtime import C_TYPES, prelude
 from .emit import combine
 from .expressions import Printer
@@ -70,12 +89,47 @@ def plain_c(nest: Nest, integers: Mapping[str, int]) -> str:
     return _Plain(function, integers).text()
 
 
+def _largest(tree: Tree | Block, bounds: dict[str, int]) -> int:
+    """No integer that the tree works out is larger than this, in magnitude; ``bounds`` are those of variables."""
+    if isinstance(tree, Block):
+        return max((_largest(c, bounds) for c in tree.children), default=0)
+    if isinstance(tree, Loop):
+        ends = [_bound(tree.lower, bounds), _bound(tree.upper, bounds)]
+        return max(*ends, _largest(tree.body, {**bounds, tree.name: max(ends)}))
+    if isinstance(tree, If):
+        parts = [tree.then, *([tree.orelse] if tree.orelse else [])]
+        return max(_bound(tree.condition, bounds), *(_largest(p, bounds) for p in parts))
+    if isinstance(tree, Single):
+        return _largest(tree.body, bounds)
+    if isinstance(tree, Store):
+        return max((_bound(i, bounds) for i in [*tree.index, *_integers(tree.value)]), default=0)
+    return 0
+
+
+def _integers(value: Expr) -> list[Int]:
+    """The integer expressions in a value."""
+    if isinstance(value, Load):
+        return list(value.index)
+    if isinstance(value, FromInt):
+        return [value.value]
+    return [i for a in value.args for i in _integers(a)] if isinstance(value, Call) else []
+
+
+def _bound(e: Int, bounds: Mapping[str, int]) -> int:
+    """No part of an integer expression is larger than this, in magnitude."""
+    if e.op in ("const", "name"):
+        return abs(e.value) if e.op == "const" else bounds[e.name]
+    parts = [_bound(a, bounds) for a in e.args]
+    return sum(parts) if e.op in ("+", "-") else prod(parts) if e.op == "*" else max(parts)
+
+
 class _Plain:
     def __init__(self, function: Function, integers: Mapping[str, int]) -> None:
         self.function = function
         self.integers = integers
         self.printer = _Printer({a.name: a for a in function.arrays})
         self.lines = Text(1)
+        self.index = "int" if _largest(function.body, dict(integers)) < 2**31 else "int64_t"
         for a in function.arrays:
             self.printer.check_dtype(a.dtype)
 
@@ -144,7 +198,9 @@ class _Plain:
         if isinstance(tree, Loop):
             v = self.printer.names.get("variable", tree.name)
             step = f"{v} += {tree.step}" if tree.step != 1 else f"{v}++"
-            self.lines.open(f"for (int {v} = {self.printer.int(tree.lower)}; {v} < {self.printer.int(tree.upper)}; {step})")
+            self.lines.open(
+                f"for ({self.index} {v} = {self.printer.int(tree.lower)}; {v} < {self.printer.int(tree.upper)}; {step})"
+            )
             self.block(tree.body)
             self.lines.close()
         elif isinstance(tree, If):
