@@ -126,6 +126,6 @@ def _shape(draft: Draft, name: str, loops: list[LoopOrder], reach: int) -> tuple
     if not rows or not reach:
         return 0, 0
     row = state_bytes(draft, draft.scheduled.loop(name)) / rows
-    near, far = (int(size / (row * reach)) for size in (2 * machine.l2, machine.l3 / (2 * machine.cores)))
+    near, far = (int(size / (row * reach)) for size in (0.7 * machine.l2, machine.l3 / (2 * machine.cores)))
     cached = near if near >= 4 else min(far, 8)
     return min(_BLOCKS[1], cached, rows // (4 * machine.cores * reach)), machine.cores
