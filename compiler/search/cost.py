@@ -18,7 +18,7 @@ from ..loops.nest import Sequence as SequenceOrder
 from ..loops.scheduled import Scheduled
 from ..loops.storing import nominal
 from ..target import Machine
-from .space import LINE, Space, lines, stride
+from .space import LINE, Lines, Space, lines, stride, together
 
 #: Seconds of a cycle, of a barrier, and bytes per second that reach a core from l2, l3 and memory.
 CYCLE, BARRIER = 0.3e-9, 1.5e-6
@@ -34,8 +34,8 @@ _WIDTH = {"f64": 8, "i64": 8, "c64": 8, "c128": 16, "key": 16, "f16": 2, "bf16":
 _START, _LATENCY, _MOVE, _ALONE = 8.0, 4.0, 0.6, 1.0
 
 
-#: Cache lines by array and index.
-Touched = Mapping[tuple[str, tuple[Size, ...]], float]
+#: Cache lines by array and index: how many, and along every axis.
+Touched = Mapping[tuple[str, tuple[Size, ...]], Lines]
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ class _Model:
         self.caches = tuple(USABLE * c / LINE for c in (self.machine.l1, self.machine.l2, self.machine.l3))
         self.arrays = self.nest.array_table
         self.refs = {s.name: _refs(s, self.arrays) for s in self.nest.statements}
+        self.keys = {s.name: {a: _key(s, a) for a, _ in self.refs[s.name]} for s in self.nest.statements}
 
     def whole(self) -> list[_Part]:
         """The parts of the program."""
@@ -120,10 +121,10 @@ class _Model:
         return parts
 
     def _join(self, parts: list[_Part]) -> _Part:
-        touched: dict[tuple[str, tuple[Size, ...]], float] = {}
+        touched: dict[tuple[str, tuple[Size, ...]], Lines] = {}
         for p in parts:
             for key, count in (p.touched or {}).items():
-                touched[key] = max(touched.get(key, 0.0), count)
+                touched[key] = max(touched[key], count, key=lambda x: x.count) if key in touched else count
         size = self._union(touched)
         joined = _Part(
             sum(p.compute for p in parts),
@@ -145,9 +146,9 @@ class _Model:
         return replace(part, missed=_three(missed), moving=_three(moving))
 
     def _union(self, touched: Touched) -> float:
-        """Lines of several accesses together: those of one array overlap as far as it is small."""
+        """Lines of several accesses together: those that differ by constants overlap, others of one array as far as it is small."""
         total: dict[str, float] = {}
-        for (array, _), count in touched.items():
+        for (array, _), count in together(touched).items():
             total[array] = total.get(array, 0.0) + count
         return sum(min(count, self._lines_of(a)) for a, count in total.items())
 
@@ -170,9 +171,7 @@ class _Model:
         else:
             body = self.visit(loop.body, inside, (*path, loop))
         touched = {
-            (a.array, a.index): lines(a, self.arrays[a.array], spaces[s], width)
-            for s, _ in loop.values
-            for a, width in self.refs[s]
+            self.keys[s][a]: lines(a, self.arrays[a.array], spaces[s], width) for s, _ in loop.values for a, width in self.refs[s]
         }
         working, whole = self._union(body.touched or {}), self._union(touched)
         rows = self._rows(loop)
@@ -245,13 +244,15 @@ class _Model:
     def _leaf(self, name: str, space: Space) -> _Part:
         """A statement on its own, once."""
         statement = self.nest.statement_table[name]
-        touched = {(a.array, a.index): 1.0 for a, _ in self.refs[name] if self.arrays[a.array].shape}
+        touched = {self.keys[name][a]: Lines.one(len(a.index)) for a, _ in self.refs[name] if self.arrays[a.array].shape}
         work = operations(statement)
         seconds = CYCLE * (work + 0.5 * len(self.refs[name]))
         if statement.routine:
-            touched = {(w.array, w.index): self._lines_of(w.array) for w in (*statement.outputs, *statement.inputs)}
-            seconds = 20 * CYCLE * sum(touched.values())
-        missed = sum(touched.values()) + touched.get((statement.write.array, statement.write.index), 0.0)
+            blocks = (*statement.outputs, *statement.inputs)
+            touched = {(w.array, w.index): Lines(self._lines_of(w.array), (1.0,) * len(w.index)) for w in blocks}
+            seconds = 20 * CYCLE * sum(t.count for t in touched.values())
+        missed = sum(t.count for t in touched.values())
+        missed += 1.0 if self.arrays[statement.write.array].shape and not statement.routine else 0.0
         moving = _three([missed * LINE / b for b in BANDWIDTH])
         return _Part(seconds, work, (missed, missed, missed), moving, 0.0, touched)
 
@@ -296,6 +297,12 @@ def _refs(s: Statement, arrays: Mapping[str, ArrayInfo]) -> list[tuple[Access, i
     if s.routine:
         return []
     return [(a, _WIDTH.get(arrays[a.array].dtype, 4)) for a in dict.fromkeys((s.write, *s.reads()))]
+
+
+def _key(s: Statement, access: Access) -> tuple[str, tuple[Size, ...]]:
+    """An array and an index over the places of dims: in what statements with dims of their own share, these walk together."""
+    places = {d.name: Size.of(f"d{n}") for n, d in enumerate(s.dims)}
+    return access.array, tuple(i.substitute(places) for i in access.index)
 
 
 def _innermost(body: Order) -> bool:

@@ -6,6 +6,7 @@ as a nominal number.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -121,11 +122,24 @@ def stride(access: Access, info: ArrayInfo, name: str) -> float:
     return distance
 
 
-def lines(access: Access, info: ArrayInfo, space: Space, width: int) -> float:
-    """Cache lines that an access touches in the instances of a space."""
+@dataclass(frozen=True)
+class Lines:
+    """Cache lines that an access touches: how many, and the extent along every axis (the last one in lines)."""
+
+    count: float
+    sides: tuple[float, ...]
+
+    @staticmethod
+    def one(rank: int) -> Lines:
+        """Those of one element."""
+        return Lines(1.0, (1.0,) * rank)
+
+
+def lines(access: Access, info: ArrayInfo, space: Space, width: int) -> Lines:
+    """What an access touches in the instances of a space."""
     if not info.shape:
-        return 0.0
-    found = 1.0
+        return Lines(0.0, ())
+    sides = []
     for axis, (index, extent) in enumerate(zip(access.index, info.shape)):
         terms, slack = form(index)
         count = slack + sum(abs(c) * (space.extents.get(n, 1.0) - 1) for n, c in terms) + 1
@@ -133,5 +147,22 @@ def lines(access: Access, info: ArrayInfo, space: Space, width: int) -> float:
         if axis == len(info.shape) - 1:
             values = prod(space.extents.get(n, 1.0) for n, _ in terms)
             count = min(values, max(1.0, (count - 1) * width / LINE + 1))
-        found *= count
-    return max(1.0, min(found, space.points))
+        sides.append(count)
+    return Lines(max(1.0, min(prod(sides), space.points)), tuple(sides))
+
+
+def together(touched: Mapping[tuple[str, tuple[Size, ...]], Lines]) -> dict[tuple[str, tuple[Form, ...]], float]:
+    """Lines by array and linear part of the index: of accesses that differ by constants, those of the box around them."""
+    groups: dict[tuple[str, tuple[Form, ...]], list[tuple[tuple[Size, ...], Lines]]] = {}
+    for (array, index), found in touched.items():
+        groups.setdefault((array, tuple(form(i) for i in index)), []).append((index, found))
+    return {key: _box(members) for key, members in groups.items()}
+
+
+def _box(members: Sequence[tuple[tuple[Size, ...], Lines]]) -> float:
+    largest = max((found for _, found in members), key=lambda x: x.count)
+    grown, first = 1.0, members[0][0]
+    for axis, side in enumerate(largest.sides[:-1]):  # along the last axis neighbours share lines
+        apart = [(index[axis] - first[axis]).constant or 0 for index, _ in members]
+        grown *= (side + max(apart) - min(apart)) / side
+    return min(largest.count * grown, sum(found.count for _, found in members))

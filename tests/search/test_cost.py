@@ -74,8 +74,8 @@ def test_lines_and_strides() -> None:
     assert (stride(row, info, "k"), stride(column, info, "k")) == (1, 64)
     _, inner = space.enter(I)
     _, inner = inner.enter(J)
-    assert lines(row, info, inner, 8) == pytest.approx(8, abs=1)
-    assert lines(column, info, inner, 8) == 64
+    assert lines(row, info, inner, 8).count == pytest.approx(8, abs=1)
+    assert lines(column, info, inner, 8).count == 64
 
 
 def test_a_multiplication_that_is_added_costs_nothing_of_its_own() -> None:
