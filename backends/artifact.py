@@ -1,6 +1,6 @@
 """Kernel files: a compiled kernel, or a built layer with its parameters, as one file that runs without a compiler.
 
-A file (``.usk``) has the C sources, the shared objects, graphs, loops and schedules as text, a manifest, and tensors as
+A file (``.usk``) has the sources, the machine code, graphs, loops and schedules as text, a manifest, and tensors as
 safetensors; there is no pickle in it (see :mod:`.artifact_file` for the container). It is native code: loading one from a
 source that is not trusted is like running a program from there. Digests find damage, not malice.
 """
@@ -25,14 +25,13 @@ from ..compiler.graph.text import print_graph
 from ..compiler.loops.text import parse_nest, print_nest
 from ..compiler.loops.tree_text import parse_tree, print_tree
 from ..compiler.version import VERSION
-from . import artifact_machine, constraints
+from . import artifact_machine, artifact_native, constraints
 from .artifact_file import pack, read, unpack, write
 from .artifact_manifest import algorithm_json, read_algorithm, read_graph, read_type, read_value, type_json, value_json
 from .artifact_plan import StoredPlan, StoredRoutine, StoredTarget, interface
-from .build import flags, load_object, machine, object_code
 from .call import Routine
 from .convert import DTYPE_NAMES, argument
-from .cpu import BuiltKernel
+from .cpu_target import operands
 from .execute import KernelPlan
 from .executor import HostPlan, Plan, Settings
 
@@ -64,8 +63,8 @@ class _Writer:
         """A plan. Raises CompileError where there is nothing native in it."""
         name = self.routine.algorithm.name
         target = self.routine.settings.target
-        if target != "c":
-            raise CompileError(f"{name} was compiled for target {target}, whose kernels cannot be stored: only those of c can")
+        if target not in artifact_native.SUFFIXES:
+            raise CompileError(f"{name} was compiled for target {target}, which makes no native code that could be stored")
         if isinstance(plan, KernelPlan):
             own = {i.name for i in self.routine.algorithm.inputs if i.given}
             return {"kernel": self.kernel(plan, own)}
@@ -99,8 +98,9 @@ class _Writer:
             )
         compiled = plan.forward.compiled
         number, self.count = self.count, self.count + 1
-        base = f"kernels/{number}"
-        self.entries[f"{base}.so"] = object_code(compiled.source, compiled.tree.name)
+        base, target = f"kernels/{number}", self.routine.settings.target
+        source, binary = (f"{base}.{suffix}" for suffix in artifact_native.SUFFIXES[target])
+        self.entries[binary], more = artifact_native.code(target, compiled)
         return {
             "name": name,
             "integers": list(compiled.integers),
@@ -109,8 +109,9 @@ class _Writer:
             "accumulate": plan.forward.accumulate,
             "inputs": [value_json(v) for v in plan.graph.inputs],
             "results": [type_json(t) for t in plan.graph.result_types],
-            "object": f"{base}.so",
-            "source": self.text(f"{base}.c", compiled.source),
+            **more,
+            "object": binary,
+            "source": self.text(source, compiled.source),
             "graph": self.text(f"{base}.graph", print_graph(compiled.graph)),
             "loops": self.text(f"{base}.loops", print_nest(compiled.nest)),
             "tile": None if compiled.tile is None else self.text(f"{base}_tile.loops", print_nest(compiled.tile)),
@@ -137,7 +138,7 @@ class _Writer:
             "target": settings.target,
             "strict": settings.strict,
             "schedule": settings.schedule,
-            "flags": list(flags(machine().vector_bytes)),
+            **artifact_native.needs(settings.target),
             "machine": artifact_machine.describe(),
             "algorithm": described,
             "tensors": listed,
@@ -252,8 +253,7 @@ class _File:
         texts = {n: self.text(n) for n in self.entries if n.startswith("graphs/")}
         algorithm = read_algorithm(m["algorithm"], texts)
         target = m["target"]
-        if target != "c":
-            raise DataError(f"{self.name} holds kernels of target {target}, which this version does not load")
+        artifact_native.check(target, self.name)
         settings = Settings(target, bool(m["strict"]), m["schedule"])
         return StoredRoutine(algorithm, settings, m["real"], self.sizes("sizes"), self._plan(m["plan"]), self.data)
 
@@ -274,16 +274,18 @@ class _File:
         results = [read_type(t) for t in found["results"]]
         checks = [str(c) for c in found["checks"]]
         integers = tuple(str(i) for i in found["integers"])
-        tree = parse_tree(self.text(found["tree"]))
+        tree, target = parse_tree(self.text(found["tree"])), self.manifest["target"]
         if len(tree.integers) != len(integers):
             raise ValueError(f"the kernel {found['name']} and its loop tree differ in integers")
+        if operands(tree) != len(inputs) + len(results):
+            raise ValueError(f"the kernel {found['name']} and its loop tree differ in operands")
         compiled = Compiled(
             graph=read_graph(self.text(found["graph"])),
             nest=parse_nest(self.text(found["loops"])),
             schedule=self.text(found["schedule"]),
             tree=tree,
             source=self.text(found["source"]),
-            target=StoredTarget("c"),
+            target=StoredTarget(target, artifact_native.SUFFIXES[target][0]),
             work=float(found["work"]),
             tile=None if found["tile"] is None else parse_nest(self.text(found["tile"])),
         )
@@ -292,10 +294,11 @@ class _File:
             raise ValueError(f"the kernel {found['name']} and its graph differ in types")
         compiled.integers = integers
         try:
-            built = load_object(self.entries[found["object"]], tree.name)
+            binary = self.entries[found["object"]]
+            compiled.kernel = artifact_native.kernel(target, binary, tree, compiled.source, integers, checks, found)
         except CompileError as error:
-            raise DataError(f"{self.name} cannot be used here: {error}") from None
-        compiled.kernel = BuiltKernel(built, len(inputs) + len(results), len(integers), checks)
+            made = f"; it was made by {self.manifest['packages']}" if "packages" in self.manifest else ""
+            raise DataError(f"{self.name} cannot be used here: {error}{made}") from None
         gradients = [] if gradient else [(tuple(map(int, g["wrt"])), self._kernel(g, gradient=True)) for g in found["gradients"]]
         for wrt, plan in gradients:
             if len(plan.graph.results) != len(wrt) or not all(0 <= i < len(inputs) for i in wrt):

@@ -16,10 +16,10 @@ from ..compiler.graph.graph import Graph, Node, Value
 from ..compiler.graph.ops.common import torch_dtype
 from ..compiler.graph.types import Type
 from ..compiler.target import Capabilities, Machine
-from .build import assembly
 from .call import Routine
 from .execute import KernelPlan
 from .executor import Executor, Plan, Settings
+from .registry import target
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class StoredTarget:
     """The target of kernels from a file: it makes no others."""
 
     name: str
-    suffix: str = "c"
+    suffix: str
 
     @property
     def capabilities(self) -> Capabilities:
@@ -43,8 +43,10 @@ class StoredTarget:
         raise CompileError("a kernel file holds finished kernels; others are compiled from the program")
 
     def assembly(self, function: Any, source: str) -> str:
-        """What the C compiler makes of a source. Raises CompileError if it fails."""
-        return assembly(source)
+        """What the compiler makes of a source here. Raises CompileError if it fails, or is not there."""
+        made = target(self.name)
+        assert made is not None
+        return made.assembly(function, source)
 
     def build(self, function: Any, source: str) -> Any:
         """Raises CompileError."""

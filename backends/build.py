@@ -166,9 +166,14 @@ def build(source: str, name: str) -> Built:
 
 
 def object_code(source: str, name: str) -> bytes:
-    """The bytes of the shared object of a source, built unless the cache has it; they are what the cache wrote."""
+    """The bytes of the shared object of a source, built unless the cache has it."""
+    return read_back(lambda: build(source, name).path, forget, name)
+
+
+def read_back(built: Callable[[], Path], forget: Callable[[], None], name: str) -> bytes:
+    """The bytes of the file of a kernel, as they were written to the cache. Raises CompileError."""
     for _ in range(2):
-        path = build(source, name).path
+        path = built()
         try:
             binary = path.read_bytes()
         except OSError:

@@ -14,6 +14,7 @@ import importlib.metadata
 import linecache
 import os
 import re
+import struct
 import sys
 import threading
 import types
@@ -30,6 +31,9 @@ from .numba_emit import NumbaSource
 
 #: Begins a cached file; LLVM would not survive what is no object file.
 MAGIC = b"unspool object file\n"
+
+#: What the code of a kernel may not call: it would be there only where numba is loaded.
+_FOREIGN = ("numba_", "NRT_", "Py", "_Py")
 
 #: Numba reads and changes global switches while it compiles.
 _lock = threading.RLock()
@@ -86,6 +90,19 @@ def build(source: NumbaSource) -> Loaded:
         return made
 
 
+def object_code(source: NumbaSource) -> bytes:
+    """The object file of a kernel, built unless the cache has it. Raises CompileError."""
+    return builds.read_back(lambda: build(source).path, forget, source.name)[len(MAGIC) :]
+
+
+def load_object(binary: bytes, name: str) -> Loaded:
+    """The entry in an object file that was built before; numba is not needed. Raises CompileError if it does not load here."""
+    loaded = _linked(binary, name, Path()) if _is_object(binary) else None
+    if loaded is None:
+        raise CompileError(f"its object code does not load with llvmlite {importlib.metadata.version('llvmlite')}")
+    return loaded
+
+
 def forget() -> None:
     """Drop the kernels held in memory, so that the next build looks on disk."""
     with _lock:
@@ -120,11 +137,24 @@ def _machine() -> Any:
 def _load(path: Path, name: str) -> Loaded | None:
     """The entry in an object file; None if it is no kernel."""
     data = path.read_bytes()
-    if not data.startswith(MAGIC):
-        return None
+    return _linked(data[len(MAGIC) :], name, path) if data.startswith(MAGIC) else None
+
+
+def _is_object(binary: bytes) -> bool:
+    """Whether bytes begin as a whole object file does (ELF, Mach-O, COFF): LLVM ends the process for others."""
+    if binary[:4] != b"\x7fELF":
+        return binary[:4] == b"\xcf\xfa\xed\xfe" or binary[:2] in (b"\x64\x86", b"\x64\xaa")
+    if len(binary) < 64:
+        return False
+    kind, table, size, count = struct.unpack("=16xH22xQ10xHH", binary[:62])
+    return kind == 1 and 0 < table <= len(binary) - size * count  # to be linked; its table of sections, at the end, is there
+
+
+def _linked(binary: bytes, name: str, path: Path) -> Loaded | None:
+    """The entry in the bytes of an object file."""
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
     try:
-        engine.add_object_file(llvm.ObjectFileRef.from_data(data[len(MAGIC) :]))
+        engine.add_object_file(llvm.ObjectFileRef.from_data(binary))
         engine.finalize_object()
     except RuntimeError:
         return None
@@ -140,6 +170,9 @@ def _module(source: NumbaSource) -> Any:
     tuning.loop_vectorization = tuning.slp_vectorization = tuning.loop_interleaving = True
     passes = llvm.create_pass_builder(_machine(), tuning)
     passes.getModulePassManager().run(module, passes)
+    for function in module.functions:
+        if function.is_declaration and function.name.startswith(_FOREIGN):
+            raise CompileError(f"{source.name} calls {function.name}, which is part of numba and not of a kernel")
     return module
 
 

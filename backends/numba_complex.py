@@ -16,7 +16,7 @@ import numpy as np
 from numba.core import types
 
 from . import numba_math, numba_trig
-from .numba_bits import Complex, absolute, helper, inline, operation, select
+from .numba_bits import REALS, Complex, absolute, helper, inline, operation, select
 
 BOTH = "c64 c128"
 
@@ -146,12 +146,24 @@ for _name in ("sqrt", "log", "sin", "cos", "tan", "tanh"):
 
 @helper("pow", BOTH)
 def power(t: Complex) -> Any:
-    """a**b."""
-    kind = t.number
+    """a**b, in double precision; a power of 0 is 0 or 1, or NaN where there is none. (Numba's own needs its C library at run time.)"""
+    kind, whole = t.number, REALS["f64"]
+    raised, exponential, logarithm = numba_trig.power(whole), numba_math.exp(whole), numba_math.log_(whole)
+    sine, cosine, hypot, atan2, one = numba_trig.sin(whole), numba_trig.cos(whole), math.hypot, math.atan2, whole.real(1)
+    zero, none = whole.real(0), whole.real(math.nan)
 
     @inline
     def us_pow(a: Any, b: Any) -> Any:
-        return kind(np.complex128(a) ** np.complex128(b))
+        x, y = np.complex128(a), np.complex128(b)
+        modulus, angle = hypot(x.real, x.imag), atan2(x.imag, x.real)
+        turned = y.imag != zero
+        size = raised(modulus, y.real) * select(turned, exponential(-angle * y.imag), one)
+        phase = angle * y.real + select(turned, y.imag * logarithm(modulus), zero)
+        re, im = size * cosine(phase), size * sine(phase)
+        nothing, constant = modulus == zero, (y.real == zero) & (y.imag == zero)
+        zeroth = select((y.real > zero) & (y.imag == zero), zero, none)
+        re, im = select(nothing, zeroth, re), select(nothing, zeroth, im)
+        return kind(pair(select(constant, one, re), select(constant, zero, im)))
 
     return us_pow
 

@@ -31,7 +31,7 @@ class NumbaKernel:
         self.checks = source.checks
         self._loaded = loaded
         self._alone = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(loaded.address)
-        self._source = source
+        self.source = source
         self._operands = operands
         self._arguments = Arguments(operands, len(source.integers))
         self._rooms: dict[tuple[int, ...], tuple[int, int]] = {}
@@ -40,8 +40,8 @@ class NumbaKernel:
         """Bytes of scratch memory of a problem and of a thread."""
         found = self._rooms.get(integers)
         if found is None:
-            values = dict(zip(self._source.integers, integers, strict=True))
-            found = evaluate(self._source.problem_bytes, values), evaluate(self._source.thread_bytes, values)
+            values = dict(zip(self.source.integers, integers, strict=True))
+            found = evaluate(self.source.problem_bytes, values), evaluate(self.source.thread_bytes, values)
             self._rooms[integers] = found
         return found
 
@@ -63,7 +63,7 @@ class NumbaKernel:
         if pool is None:
             teams = team_size = threads = 1
         problem, thread = self._room(tuple(integers))
-        meeting = teams * MEETING if self._source.meets else 0
+        meeting = teams * MEETING if self.source.meets else 0
         scratch = workspace.get(64 + meeting + teams * problem + threads * thread)
         place = (scratch.data_ptr() + 63) // 64 * 64
         if meeting:

@@ -195,11 +195,11 @@ def _headed(line: str, body: Block) -> Tree:
     if line == "single:":
         return Single(body)
     if line.startswith("if "):
-        return If(_parse_int(line[3:-1]), body)
+        return If(parse_int(line[3:-1]), body)
     name, lower, upper, step, kind = _match(
         r"for (\w+) in (.*) \.\. (.*?)(?: by (\d+))? ((?:serial|parallel|vector|quiet| )+):", line
     )
-    return Loop(name, _parse_int(lower), _parse_int(upper), int(step or 1), body, kind)
+    return Loop(name, parse_int(lower), parse_int(upper), int(step or 1), body, kind)
 
 
 def _single_line(line: str) -> Tree:
@@ -229,7 +229,8 @@ def _ints(text: str) -> tuple[Int, ...]:
     return tuple(map(_read_int, _tuple(text)))
 
 
-def _parse_int(text: str) -> Int:
+def parse_int(text: str) -> Int:
+    """What ``print_int`` printed."""
     return _read_int(ast.parse(text, mode="eval").body)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import json
 import os
 import pickle
@@ -19,7 +20,7 @@ import pytest
 import torch
 
 import unspool as us
-from unspool.backends import artifact_file, artifact_machine, build
+from unspool.backends import artifact, artifact_file, artifact_machine, artifact_native, build
 from unspool.compiler import options
 from unspool.dsl.cli import main
 
@@ -65,12 +66,34 @@ def operands(dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Te
     return torch.randn(5, 7, generator=generator, dtype=dtype), torch.randn(3, 5, generator=generator, dtype=dtype)
 
 
+#: Kernel files with gradients, one for each target that makes native code; made when they are first asked for.
+FILES: dict[str, Path] = {}
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A kernel file with gradients."""
-    path = tmp_path_factory.mktemp("artifact") / "ista.usk"
-    ISTA.compile(SHAPES, K=4, target="c").save(path, backward=True)
-    return path
+def file_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The kernel file with gradients of a target."""
+
+    def made(target: str) -> Path:
+        if target not in FILES:
+            path = tmp_path_factory.mktemp("artifact") / "ista.usk"
+            ISTA.compile(SHAPES, K=4, target=target).save(path, backward=True)
+            FILES[target] = path
+        return FILES[target]
+
+    return made
+
+
+@pytest.fixture
+def whole(file_of: Callable[[str], Path]) -> Path:
+    """The one of target c, where it does not matter."""
+    return file_of("c")
+
+
+@pytest.fixture(params=["c", "numba"])
+def target(request: pytest.FixtureRequest) -> str:
+    """Each target that makes native code."""
+    return str(request.param)
 
 
 def rewritten(path: Path, change: Callable[[dict[str, Any], dict[str, bytes]], None]) -> bytes:
@@ -80,11 +103,12 @@ def rewritten(path: Path, change: Callable[[dict[str, Any], dict[str, bytes]], N
     return artifact_file.pack({k: v for k, v in manifest.items() if k not in ("format", "entries")}, entries)
 
 
-def test_a_loaded_kernel_is_called_like_the_algorithm(whole: Path) -> None:
-    before = ISTA.compile(SHAPES, K=4, target="c")
+def test_a_loaded_kernel_is_called_like_the_algorithm(target: str, file_of: Callable[[str], Path]) -> None:
+    before = ISTA.compile(SHAPES, K=4, target=target)
     A, y = operands()
+    path = file_of(target)
     compiled = build.statistics.compiled
-    kernel = us.load_kernel(whole)
+    kernel = us.load_kernel(path)
     assert torch.equal(kernel(A, y), before(A, y))
     assert torch.equal(kernel(A, y[0], K=9), before(A, y[0], K=9))
     assert torch.equal(kernel(A, y.expand(2, 3, 5), step=0.01), before(A, y.expand(2, 3, 5), step=0.01))
@@ -101,8 +125,8 @@ def test_a_loaded_kernel_is_called_like_the_algorithm(whole: Path) -> None:
         kernel(*operands(torch.float64))
 
 
-def test_gradients_of_a_loaded_kernel(whole: Path) -> None:
-    kernel = us.load_kernel(whole)
+def test_gradients_of_a_loaded_kernel(target: str, file_of: Callable[[str], Path]) -> None:
+    kernel = us.load_kernel(file_of(target))
     step = torch.full((4,), 0.05)
     for wrt in ((0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2)):
         found, wanted = [], []
@@ -145,9 +169,9 @@ def test_without_gradients_backward_is_a_clear_error(tmp_path: Path) -> None:
         found.sum().backward()
 
 
-def test_a_layer_comes_back_with_its_parameters_and_trains(tmp_path: Path) -> None:
+def test_a_layer_comes_back_with_its_parameters_and_trains(target: str, tmp_path: Path) -> None:
     A, y = operands()
-    layer = ISTA.build(A=A, K=4, target="c").eval()
+    layer = ISTA.build(A=A, K=4, target=target).eval()
     layer.assign(step=torch.linspace(0.01, 0.1, 4), lam=[0.0, 0.1, 0.2, 0.3])
     layer.get_parameter("lam").requires_grad_(False)
     layer.save(tmp_path / "x.usk", backward=True)
@@ -194,15 +218,15 @@ def test_programs_come_back(stem: str, tmp_path: Path) -> None:
             assert torch.equal(a, b), handle
 
 
-def test_a_host_program_comes_back_with_its_kernels(tmp_path: Path) -> None:
-    kernel = MIXED.mixed.compile({"n": 4}, dtype="f64")
+def test_a_host_program_comes_back_with_its_kernels(target: str, tmp_path: Path) -> None:
+    kernel = MIXED.mixed.compile({"n": 4}, dtype="f64", target=target)
     kernel.save(tmp_path / "x.usk", backward=True)
     loaded = us.load_kernel(tmp_path / "x.usk")
     A, y = torch.randn(4, 4, dtype=torch.float64), torch.randn(2, 4, dtype=torch.float64, requires_grad=True)
     assert torch.equal(loaded(A, y, K=5), kernel(A, y, K=5))
     (a,), (b,) = (torch.autograd.grad(f(A, y).sum(), y) for f in (loaded, kernel))
     torch.testing.assert_close(a, b)
-    layer = MIXED.mixed.build(dtype="f64")
+    layer = MIXED.mixed.build(dtype="f64", target=target)
     layer.save(tmp_path / "l.usk", shapes={"n": 4})
     again = us.load_kernel(tmp_path / "l.usk")
     with torch.no_grad():
@@ -246,15 +270,17 @@ def test_learned_operators_are_handed_in_again(tmp_path: Path) -> None:
 
 
 def test_what_is_not_native_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(us.CompileError, match="compiled for target interpreter, whose kernels cannot be stored"):
+    with pytest.raises(us.CompileError, match="compiled for target interpreter, which makes no native code"):
         ISTA.compile(SHAPES, target="interpreter").save(tmp_path / "x.usk")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_runs_where_there_is_no_compiler(whole: Path, tmp_path: Path) -> None:
+def test_it_runs_where_there_is_no_compiler(target: str, file_of: Callable[[str], Path], tmp_path: Path) -> None:
+    """Neither a C compiler nor numba, which is hidden."""
     script = (
         "import sys, numpy as np, unspool as us\n"
-        f"kernel = us.load_kernel({str(whole)!r})\n"
+        "sys.modules['numba'] = None\n"
+        f"kernel = us.load_kernel({str(file_of(target))!r})\n"
         "A, y = np.ones((5, 7), np.float32) / 9, np.ones((3, 5), np.float32)\n"
         "print(kernel(A, y).sum())\n"
         "import torch; t = torch.ones(3, 5, requires_grad=True); kernel(torch.as_tensor(A), t).sum().backward()\n"
@@ -327,9 +353,7 @@ def test_random_damage_is_always_one_error(seed: int, whole: Path, tmp_path: Pat
 @pytest.mark.parametrize("seed", range(5))
 def test_damage_with_digests_that_fit_is_one_error_or_none(seed: int, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Manifests and texts changed by hand: values replaced and dropped, lines of graphs and loops cut, shapes of tensors wrong."""
-    from unspool.backends import artifact
-
-    monkeypatch.setattr(artifact, "load_object", no_loading)  # it is reached by what is still whole
+    monkeypatch.setattr(artifact_native, "kernel", no_loading)  # it is reached by what is still whole
     generator = random.Random(seed)
     odd: list[Any] = [None, -1, 0, 2**70, 1e308, "", "x", "n**n", "9" * 5000, [], {}, [[]], True, "../x", "real"]
 
@@ -427,12 +451,38 @@ def test_hostile_files(
         us.load_kernel(tmp_path / "x.usk")
 
 
-def test_a_shared_object_that_does_not_load(whole: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("target", "entry", "message"),
+    [
+        ("c", "kernels/0.so", "cannot be used here: its shared object does not load"),
+        ("numba", "kernels/0.o", r"cannot be used here: its object code does not load with llvmlite \S+; it was made by numba "),
+    ],
+)
+@pytest.mark.parametrize("code", [b"\x7fELF" + bytes(200), b"no code"], ids=["elf", "text"])
+def test_machine_code_that_does_not_load(
+    target: str, entry: str, message: str, code: bytes, file_of: Callable[[str], Path], tmp_path: Path
+) -> None:
     def change(_: dict[str, Any], entries: dict[str, bytes]) -> None:
-        entries["kernels/0.so"] = b"\x7fELF" + bytes(200)
+        assert entries[entry]
+        entries[entry] = code
 
-    (tmp_path / "x.usk").write_bytes(rewritten(whole, change))
-    with pytest.raises(us.DataError, match="cannot be used here: its shared object does not load"):
+    (tmp_path / "x.usk").write_bytes(rewritten(file_of(target), change))
+    with pytest.raises(us.DataError, match=message):
+        us.load_kernel(tmp_path / "x.usk")
+
+
+def test_files_of_numba_need_llvmlite(file_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    path, find = file_of("numba"), importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == "llvmlite" else find(name, *more))
+    with pytest.raises(
+        us.DataError, match=r"kernels of target numba, which llvmlite loads, and it is not installed here: pip install"
+    ):
+        us.load_kernel(path)
+
+
+def test_another_target(whole: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.usk").write_bytes(rewritten(whole, lambda manifest, _: manifest.update(target="cuda")))
+    with pytest.raises(us.DataError, match="holds kernels of target cuda, which this version does not load"):
         us.load_kernel(tmp_path / "x.usk")
 
 

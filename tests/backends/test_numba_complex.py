@@ -112,3 +112,18 @@ def test_results_of_other_dtypes(dtype: str) -> None:
     one, two = NUMPY[dtype](1 + 2j), NUMPY[dtype](3)
     assert choose(True, one, two) == one
     assert choose(False, one, two) == two
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_powers_of_zero_and_zeroth_powers(dtype: str) -> None:
+    """As Python's own: 1 for exponent 0, 0 for a positive real one; where Python refuses, NaN."""
+    a = np.array([0, 0, 0, 0, 2 - 3j, -1, 1j], NUMPY[dtype])
+    b = np.array([0, 2.5, -1, 1j, 0, 0.5, 1j], NUMPY[dtype])
+    found = apply(f"us_pow_{dtype}", a, b)
+    for x, y, got in zip(a.tolist(), b.tolist(), found.tolist(), strict=True):
+        try:
+            wanted = complex(x) ** complex(y)
+        except ZeroDivisionError:
+            assert np.isnan(got)
+        else:
+            assert abs(got - wanted) <= 4 * np.finfo(NUMPY[dtype]).eps
