@@ -147,7 +147,7 @@ def _is_object(binary: bytes) -> bool:
     if len(binary) < 64:
         return False
     kind, table, size, count = struct.unpack("=16xH22xQ10xHH", binary[:62])
-    return kind == 1 and 0 < table <= len(binary) - size * count  # to be linked; its table of sections, at the end, is there
+    return bool(kind == 1 and 0 < table <= len(binary) - size * count)  # to be linked; its table of sections, at the end, is there
 
 
 def _linked(binary: bytes, name: str, path: Path) -> Loaded | None:
