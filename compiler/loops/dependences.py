@@ -6,7 +6,7 @@ them writing, the first before the second in program order. An order is legal if
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,8 +148,11 @@ def _touches(nest: Nest) -> dict[str, list[_Touch]]:
     return found
 
 
-def dependences(nest: Nest) -> tuple[Dependence, ...]:
-    """All dependences of a nest in its present order, memory-based (every pair, not only the last writer)."""
+def dependences(nest: Nest, of: Container[str] | None = None) -> tuple[Dependence, ...]:
+    """All dependences of a nest in its present order, memory-based (every pair, not only the last writer).
+
+    With ``of`` only those that one of these statements takes part in.
+    """
     above = paths(nest.order)
     position = {name: n for n, name in enumerate(above)}
     found = []
@@ -159,6 +162,8 @@ def dependences(nest: Nest) -> tuple[Dependence, ...]:
         for a in touches:
             for b in touches:
                 if not (a.write or b.write) or not _may_precede(a.statement, b.statement, above, position):
+                    continue
+                if of is not None and a.statement.name not in of and b.statement.name not in of:
                     continue
                 dependence = _dependence(array, a, b, above, nest.params)
                 if dependence is not None:

@@ -15,7 +15,7 @@ import islpy
 
 from ..diagnostics import UnspoolError
 from ..graph.types import Size, SizeFn
-from .nest import Leaf, Order, Statement
+from .nest import Access, Leaf, Order, Statement
 from .nest import Sequence as SequenceOrder
 from .tree import Int
 
@@ -104,6 +104,25 @@ def relation(source: Statement, sink: Statement, condition: str, params: Sequenc
     """The relation ``{ source[dims] -> sink[dims_] : condition }`` (the sink's dims are primed with ``_``)."""
     right = ", ".join(d.name + "_" for d in sink.dims)
     return islpy.Map(f"{head(params)}{{ {_tuple(source)} -> {sink.name}[{right}] : {condition} }}")
+
+
+def elements(statement: Statement, access: Access, instances: islpy.Set, params: Sequence[str]) -> islpy.Set:
+    """The elements that instances of a statement touch by one access."""
+    index = ", ".join(affine_text(i) for i in access.index)
+    return islpy.Map(f"{head(params)}{{ {_tuple(statement)} -> [{index}] }}").intersect_domain(instances).range()
+
+
+def box(shape: Sequence[Size], params: Sequence[str]) -> islpy.Set:
+    """The elements that an array has."""
+    names = [f"us_{n}" for n in range(len(shape))]
+    inside = " and ".join(f"0 <= {n} < {affine_text(s)}" for n, s in zip(names, shape, strict=True))
+    return islpy.Set(f"{head(params)}{{ [{', '.join(names)}]{' : ' + inside if inside else ''} }}")
+
+
+def greatest(found: islpy.Set) -> list[int | None]:
+    """The greatest coordinate of a set along each axis; None where it has no bound, or the set is empty."""
+    values = [found.dim_max_val(n) for n in range(found.dim(islpy.dim_type.set))]
+    return [v.to_python() if v.is_int() else None for v in values]
 
 
 def example_pair(found: islpy.Map) -> str:

@@ -9,7 +9,7 @@ different iterators share one loop. All of it is immutable.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ..diagnostics import Span
@@ -217,6 +217,12 @@ def map_expr(value: Expr, change: Callable[[Expr], Expr]) -> Expr:
     if isinstance(value, Apply):
         return change(Apply(value.op, tuple(map_expr(a, change) for a in value.args), value.dtype))
     return change(value)
+
+
+def map_accesses(statement: Statement, change: Callable[[Access], Access]) -> Statement:
+    """A statement with its element accesses, the write included, replaced; blocks of a routine stay."""
+    value = map_expr(statement.value, lambda e: change(e) if isinstance(e, Access) else e)
+    return replace(statement, write=change(statement.write), value=value)
 
 
 def substitute(value: Expr, env: Mapping[str, Size]) -> Expr:

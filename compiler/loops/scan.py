@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
-from ..graph.types import Size, SizeFn
+from ..graph.types import Atom, Size, SizeFn
 from . import isl
 from .dependences import pair_map, primed
 from .nest import Access, Apply, ArrayInfo, Expr, Leaf, LoopOrder, Nest, Order, SizeValue, Statement, Whole, leaves, loops_of
@@ -48,8 +48,8 @@ def name(text: str) -> Int:
     return Int("name", name=text)
 
 
-def int_of(size: Size, env: Mapping[str, Int]) -> Int:
-    """A size as an integer expression, names replaced by ``env`` (else by variables of that name)."""
+def int_of(size: Size, env: Mapping[Atom, Int]) -> Int:
+    """A size as an integer expression, atoms replaced by ``env`` (else names by variables of that name)."""
     total: Int | None = None
     for monomial, c in size.terms:
         term: Int | None = None
@@ -64,9 +64,14 @@ def int_of(size: Size, env: Mapping[str, Int]) -> Int:
     return total or const(0)
 
 
-def _atom(atom: str | SizeFn, env: Mapping[str, Int]) -> Int:
+def _atom(atom: Atom, env: Mapping[Atom, Int]) -> Int:
+    if atom in env:
+        return env[atom]
     if isinstance(atom, str):
-        return env.get(atom) or name(atom)
+        return name(atom)
+    block = SizeFn("//", atom.args)
+    if atom.op == "%" and block in env:  # the place in a block whose number is a loop variable
+        return Int("-", (int_of(atom.args[0], env), Int("*", (int_of(atom.args[1], env), env[block]))))
     args = [int_of(a, env) for a in atom.args]
     out = args[0]
     for arg in args[1:]:
@@ -79,7 +84,7 @@ class _Scan:
     scheduled: Scheduled
     statements: Mapping[str, Statement]
     locals: dict[str, list[ArrayInfo]]  # loop -> arrays that live in one iteration
-    declared: set[str] = field(default_factory=set)
+    around: list[tuple[str, Int]] = field(default_factory=list)  # loops entered, with their variables
 
     def tree(self, node: Any, mark: str = "") -> list[Tree]:
         """The code of an AST node; ``mark`` is the loop that the next ``for`` belongs to."""
@@ -121,9 +126,10 @@ class _Scan:
         return [If(const(1), Block((*declares, *code)))] if code and declares else code
 
     def loop(self, node: Any, mark: str) -> list[Tree]:
-        body = self.tree(node.for_get_body())
-        body = [*self.declares(mark), *body]
         iterator = node.for_get_iterator().get_id().get_name()
+        self.around.append((mark, name(iterator)))
+        body = [*self.declares(mark), *self.tree(node.for_get_body())]
+        self.around.pop()
         lower = isl.int_expr(node.for_get_init())
         if node.for_is_degenerate():
             return [Loop(iterator, lower, Int("+", (lower, const(1))), 1, Block(tuple(body)), "serial")]
@@ -140,7 +146,11 @@ class _Scan:
     def instance(self, expr: Any) -> Tree:
         statement = self.statements[expr.op_get_arg(0).get_id().get_name()]
         args = [isl.int_expr(expr.op_get_arg(i)) for i in range(1, expr.op_get_n_arg())]
-        env = {d.name: a for d, a in zip(statement.dims, args, strict=True)}
+        env: dict[Atom, Int] = {d.name: a for d, a in zip(statement.dims, args, strict=True)}
+        for mark, variable in self.around:  # numbers of blocks are loop variables: no divisions
+            value = self.scheduled.loop(mark).value(statement.name).terms if mark else ()
+            if len(value) == 1 and value[0][1] == 1 and len(value[0][0]) == 1 and isinstance(value[0][0][0], SizeFn):
+                env[value[0][0][0]] = variable
         if statement.routine:
             outputs, inputs = (tuple(_block(w, env) for w in part) for part in (statement.outputs, statement.inputs))
             return LibraryCall(statement.routine, outputs, inputs, tuple(int_of(i, env) for i in statement.integers))
@@ -188,11 +198,11 @@ def plus_one(value: Int) -> Int:
     return Int("+", (value, const(1)))
 
 
-def _block(whole: Whole, env: Mapping[str, Int]) -> Load:
+def _block(whole: Whole, env: Mapping[Atom, Int]) -> Load:
     return Load(whole.array, tuple(int_of(i, env) for i in whole.index), whole.dtype)
 
 
-def tree_expr(value: Expr, env: Mapping[str, Int]) -> TreeExpr:
+def tree_expr(value: Expr, env: Mapping[Atom, Int]) -> TreeExpr:
     """An expression of a statement at one instance."""
     if isinstance(value, Access):
         return Load(value.array, tuple(int_of(i, env) for i in value.index), value.dtype)

@@ -18,15 +18,20 @@ from .nest import Nest
 from .schedule_parts import step_lines
 from .scheduled import Scheduled
 from .steps.contract import can_contract, contract, not_private
+from .steps.expand import can_expand, expand
 from .steps.fuse import can_distribute, can_fuse, distribute, fuse
 from .steps.mark import can_parallel, can_vector, parallel, vector
+from .steps.pack import can_pack, pack
+from .steps.pad import can_pad, pad
 from .steps.reorder import (
     can_interchange,
+    can_permute,
     can_reverse,
     can_shift,
     can_skew,
     can_wavefront,
     interchange,
+    permute,
     reverse,
     shift,
     skew,
@@ -40,6 +45,7 @@ STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., str | None]]] = {
     "fuse": (fuse, can_fuse),
     "distribute": (distribute, can_distribute),
     "interchange": (interchange, can_interchange),
+    "permute": (permute, can_permute),
     "shift": (shift, can_shift),
     "reverse": (reverse, can_reverse),
     "skew": (skew, can_skew),
@@ -49,6 +55,9 @@ STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., str | None]]] = {
     "parallel": (parallel, can_parallel),
     "vector": (vector, can_vector),
     "contract": (contract, can_contract),
+    "expand": (expand, can_expand),
+    "pack": (pack, can_pack),
+    "pad": (pad, can_pad),
 }
 
 

@@ -6,16 +6,16 @@ names stay unique. Nothing here trusts itself: :func:`~.dependences.check_order`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import networkx as nx
 
 from ..graph.types import Size
-from .dependences import Dependence, Reason, dependences, joins
+from .dependences import Dependence, IllegalSchedule, Reason, check_order, dependences, joins
 from .isl import NotAffine, bound_values
-from .nest import Leaf, LoopOrder, Nest, Order, leaves, loop_path, loops_of, sequence
+from .nest import Dim, Leaf, LoopOrder, Nest, Order, Statement, leaves, loop_path, loops_of, sequence
 from .nest import Sequence as SequenceOrder
 
 
@@ -28,6 +28,7 @@ class Scheduled:
     private: frozenset[tuple[str, str]] = frozenset()  # (array, loop whose every iteration has its own copy)
     rebased: bool = False  # program order is no longer that of the statements' dims
     dropped: frozenset[tuple[str, tuple[tuple[str, Size], ...]]] = frozenset()  # (array, statement and index of an axis it lost)
+    padded: tuple[tuple[str, tuple[Dim, ...]], ...] = ()  # statements that run for more than the program asks, and what it asks
 
     @staticmethod
     def start(nest: Nest) -> Scheduled:
@@ -40,7 +41,7 @@ class Scheduled:
         For a step that changes more than the order. The rewriting must compute the same, in the present order; as that order is the
         program from here on, the step has to prove it first.
         """
-        return Scheduled(nest, dependences(nest), self.private, True)
+        return replace(self, nest=nest, found=dependences(nest), rebased=True)
 
     def renamed(self, names: Mapping[str, str]) -> Scheduled:
         """What lives in one iteration of a loop lives in one of the loop that took its place."""
@@ -48,6 +49,28 @@ class Scheduled:
         scopes = {f"local {old}": f"local {new}" for old, new in names.items()}
         arrays = tuple(replace(a, scope=scopes.get(a.scope, a.scope)) for a in self.nest.arrays)
         return replace(self, nest=replace(self.nest, arrays=arrays), private=private)
+
+    def rewrite(self, nest: Nest, changed: Set[str]) -> Scheduled:
+        """As :meth:`rebase`, where all that changed are some statements: those with these names are new, or other than they were.
+
+        Their dependences are found anew, in the present order; :meth:`unproved` must have found no fault in it.
+        """
+        kept = tuple(d for d in self.found if d.source not in changed and d.sink not in changed)
+        return replace(self, nest=nest, found=kept + dependences(nest, changed), rebased=True)
+
+    def asked(self, statement: str) -> Statement:
+        """A statement with the dims that the program gave it."""
+        s = self.nest.statement_table[statement]
+        return replace(s, dims=dict(self.padded).get(statement, s.dims))
+
+    def unproved(self, statements: Set[str]) -> str | None:
+        """Why the present order of some statements cannot be taken for the program's, or None. Sums must be in order, too."""
+        mine = [d for d in self.found if d.source in statements or d.sink in statements]
+        try:
+            check_order(self.nest, self.nest.order, mine, strict=True, rebased=self.rebased)
+        except IllegalSchedule as error:
+            return error.reason
+        return None
 
     def with_order(self, order: Order) -> Scheduled:
         """The same program in another order."""

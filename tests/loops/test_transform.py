@@ -65,6 +65,10 @@ DRAWN = {
     "parallel": (chain(0), "parallel i0"),
     "vector": (chain(0), "vector i0"),
     "contract": (chain(0), "fuse i0 i1; contract T i0"),
+    "permute": (pair(), "permute i0 t0"),
+    "expand": (chain(0), "expand T t0"),
+    "pack": (chain(0), "pack T S1 i1 3 t0"),
+    "pad": (chain(0), "pack A S0 i0 3; pad S0 i0 3; tile i0 3; vector i0_i"),
 }
 
 

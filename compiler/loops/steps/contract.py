@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from ...graph.types import Size
+from ...graph.types import Size, SizeFn
 from .. import isl
 from ..dependences import before_text, pair_map, paths, primed
-from ..nest import Access, Apply, ArrayInfo, Expr, LoopOrder, Nest, Statement, Whole, leaves, map_expr
+from ..nest import Access, ArrayInfo, LoopOrder, Nest, Statement, Whole, leaves, map_accesses
 from ..scheduled import Scheduled
 
 #: A place where an array is touched: the statement, the index, whether it writes.
 Site = tuple[str, tuple[Size, ...], bool]
 
 
-def _sites(scheduled: Scheduled, array: str) -> list[Site]:
+def sites(scheduled: Scheduled, array: str) -> list[Site]:
     """(statement, index, writes) of every access to an array."""
     out: list[Site] = []
     for s in scheduled.nest.statements:
@@ -39,22 +39,23 @@ def can_contract(scheduled: Scheduled, array: str, name: str) -> str | None:
         return f"{array} is not a temporary array"
     loop = scheduled.loop(name)
     below = set(leaves(loop))
-    sites = _sites(scheduled, array)
-    if any(s not in below for s, _, _ in sites):
+    found = sites(scheduled, array)
+    if any(s not in below for s, _, _ in found):
         return f"{array} is used outside {name}"
-    return _uncovered_read(scheduled, array, loop, sites)
+    return uncovered_read(scheduled, array, loop, found)
 
 
-def _uncovered_read(scheduled: Scheduled, array: str, loop: LoopOrder, sites: list[Site]) -> str | None:
+def uncovered_read(scheduled: Scheduled, array: str, loop: LoopOrder, found: list[Site]) -> str | None:
+    """A read of an array, at one of the places found, of what was not written before in the same iteration of a loop."""
     nest, table = scheduled.nest, scheduled.nest.statement_table
     above = paths(nest.order)
     path = (*scheduled.outer(loop.name), loop)
-    writers = [(s, i) for s, i, writes in sites if writes]
-    readers = [(s, i) for s, i, writes in sites if not writes]
+    writers = [(s, i) for s, i, writes in found if writes]
+    readers = [(s, i) for s, i, writes in found if not writes]
     readers += [(s, i) for s, i in writers if table[s].reduce]
     for reader, index in dict.fromkeys(readers):
         sink = table[reader]
-        need = isl.domain(sink, nest.params)
+        need = isl.domain(scheduled.asked(reader), nest.params)
         rank = len(nest.array(array).shape)
         covered = None
         for writer, written in dict.fromkeys(writers):
@@ -79,21 +80,26 @@ def _uncovered_read(scheduled: Scheduled, array: str, loop: LoopOrder, sites: li
 
 
 def contract(scheduled: Scheduled, array: str, name: str) -> Scheduled:
-    """A temporary array becomes local to one iteration of a loop; axes that follow the loops go away.
+    """A temporary array becomes local to one iteration of a loop. Axes that follow the loops go away; those that follow a loop over
+    blocks hold one block.
 
-    t[n];  for i: t[i] = ..; .. t[i]      -->      for i: t = ..; .. t
+    t[n];  for i: t[i] = ..; .. t[i]                  -->      for i: t = ..; .. t
+    t[n];  for io: for i in block io: t[i] = ..       -->      for io: t[4]; for i in block io: t[i - 4 * io] = ..
     """
     reason = can_contract(scheduled, array, name)
     if reason:
         raise ValueError(f"cannot contract {array} at {name}: {reason}")
     path = (*scheduled.outer(name), scheduled.loop(name))
-    sites = _sites(scheduled, array)
+    found = sites(scheduled, array)
     info = scheduled.nest.array(array)
-    fixed = [axis for axis in range(len(info.shape)) if _follows(sites, axis, path)]
+    fixed = [axis for axis in range(len(info.shape)) if _follows(found, axis, path)]
     kept = [axis for axis in range(len(info.shape)) if axis not in fixed]
-    dropped = frozenset((array, tuple((s, index[axis]) for s, index, _ in sites)) for axis in fixed)
-    local = ArrayInfo(array, info.dtype, tuple(info.shape[a] for a in kept), f"local {name}")
-    nest = _reindex(scheduled.nest, array, kept)
+    blocks = {axis: block for axis in kept if (block := _block(scheduled, found, axis, info.shape[axis], path))}
+    dropped = frozenset((array, tuple((s, index[axis]) for s, index, _ in found)) for axis in fixed)
+    dropped |= {(array, tuple((s, b.loop.value(s)) for s, _, _ in found)) for b in blocks.values()}
+    shape = tuple(Size.of(blocks[a].extent) if a in blocks else info.shape[a] for a in kept)
+    local = ArrayInfo(array, info.dtype, shape, f"local {name}")
+    nest = _reindex(scheduled.nest, array, kept, blocks)
     arrays = tuple(local if a.name == array else a for a in nest.arrays)
     private = frozenset((a, owner) for a, owner in scheduled.private if a != array) | {(array, name)}
     return replace(scheduled, nest=replace(nest, arrays=arrays), private=private, dropped=scheduled.dropped | dropped)
@@ -105,14 +111,13 @@ def not_private(scheduled: Scheduled, array: str, name: str) -> str | None:
     if reason:
         return reason
     path = (*scheduled.outer(name), scheduled.loop(name))
-    sites = _sites(scheduled, array)
     for owner, axis in scheduled.dropped:
-        if owner == array and _aliased(scheduled, sites, axis, path):
+        if owner == array and _aliased(scheduled, axis, path):
             return f"two elements of {array} would be in one place in one iteration of {name}"
     return None
 
 
-def _aliased(scheduled: Scheduled, sites: list[Site], axis: tuple[tuple[str, Size], ...], path: tuple[LoopOrder, ...]) -> bool:
+def _aliased(scheduled: Scheduled, axis: tuple[tuple[str, Size], ...], path: tuple[LoopOrder, ...]) -> bool:
     """Whether elements that differ along an axis that is gone meet in one iteration of a path of loops."""
     for loop in path:
         shifts = {(index - loop.value(s)).constant for s, index in axis}
@@ -130,32 +135,83 @@ def _aliased(scheduled: Scheduled, sites: list[Site], axis: tuple[tuple[str, Siz
     return False
 
 
-def _follows(sites: list[Site], axis: int, path: tuple[LoopOrder, ...]) -> bool:
+@dataclass(frozen=True)
+class _Block:
+    """What one iteration of a loop over blocks touches along an axis: ``extent`` elements from ``scale`` times the loop's value,
+    plus ``first``, on."""
+
+    loop: LoopOrder
+    scale: int
+    first: int
+    extent: int
+
+
+def _block(scheduled: Scheduled, found: list[Site], axis: int, size: Size, path: tuple[LoopOrder, ...]) -> _Block | None:
+    """The smallest part of an axis that all accesses in one iteration of a loop over blocks stay in."""
+    if any(axis >= len(index) or scheduled.nest.statement_table[s].routine for s, index, _ in found):
+        return None
+    best: _Block | None = None
+    for loop in path:
+        reach = [_reach(index[axis], loop.value(s)) for s, index, _ in found]
+        known = [r for r in reach if r is not None]
+        if len(known) < len(reach) or len({r[0] for r in known}) != 1:
+            continue
+        first, end = min(r[1] for r in known), max(r[2] for r in known)
+        if (best is None or end - first < best.extent) and (size.constant is None or end - first < size.constant):
+            best = _Block(loop, known[0][0], first, end - first)
+    return best
+
+
+def _reach(index: Size, block: Size) -> tuple[int, int, int] | None:
+    """``(n, a, b)`` with ``n * block + a <= index < n * block + b`` always, where the block is ``x // m``."""
+    divided = _division(block)
+    if divided is None:
+        return None
+    whole, m = divided
+    shift = (index - whole).constant
+    if shift is not None:
+        return m, shift, m + shift
+    inner = _division(index)  # the number of a smaller block
+    if inner is not None and inner[0] == whole and m % inner[1] == 0:
+        return m // inner[1], 0, m // inner[1]
+    return None
+
+
+def _division(size: Size) -> tuple[Size, int] | None:
+    """``(x, m)`` where a size is ``x // m``."""
+    if len(size.terms) != 1 or size.terms[0][1] != 1 or len(size.terms[0][0]) != 1:
+        return None
+    atom = size.terms[0][0][0]
+    if not isinstance(atom, SizeFn) or atom.op != "//" or atom.args[1].constant is None:
+        return None
+    return atom.args[0], atom.args[1].constant
+
+
+def _follows(found: list[Site], axis: int, path: tuple[LoopOrder, ...]) -> bool:
     """Whether an axis is, at every access, one loop's value plus one constant."""
-    if any(axis >= len(index) for _, index, _ in sites):
+    if any(axis >= len(index) for _, index, _ in found):
         return False
     for loop in path:
-        shifts = {(index[axis] - loop.value(s)).constant for s, index, _ in sites}
+        shifts = {(index[axis] - loop.value(s)).constant for s, index, _ in found}
         if len(shifts) == 1 and None not in shifts:
             return True
-    fixed = {index[axis].constant for _, index, _ in sites}
+    fixed = {index[axis].constant for _, index, _ in found}
     return len(fixed) == 1 and None not in fixed
 
 
-def _reindex(nest: Nest, array: str, kept: list[int]) -> Nest:
-    def shorter(index: tuple[Size, ...]) -> tuple[Size, ...]:
-        return tuple(index[a] for a in kept if a < len(index))
+def _reindex(nest: Nest, array: str, kept: list[int], local: dict[int, _Block]) -> Nest:
+    def shorter(statement: str, index: tuple[Size, ...]) -> tuple[Size, ...]:
+        def one(a: int) -> Size:
+            block = local.get(a)
+            return index[a] - block.loop.value(statement) * block.scale - block.first if block else index[a]
 
-    def change(e: Expr) -> Expr:
-        return Access(e.array, shorter(e.index), e.dtype) if isinstance(e, Access) and e.array == array else e
+        return tuple(one(a) for a in kept if a < len(index))
 
-    def blocks(found: tuple[Whole, ...]) -> tuple[Whole, ...]:
-        return tuple(Whole(w.array, shorter(w.index), w.dtype) if w.array == array else w for w in found)
+    def change(s: Statement) -> Statement:
+        def blocks(found: tuple[Whole, ...]) -> tuple[Whole, ...]:
+            return tuple(Whole(w.array, shorter(s.name, w.index), w.dtype) if w.array == array else w for w in found)
 
-    def one(s: Statement) -> Statement:
-        write = change(s.write)
-        assert isinstance(write, Access)
-        value = map_expr(s.value, change) if isinstance(s.value, (Apply, Access)) else s.value
-        return replace(s, write=write, value=value, outputs=blocks(s.outputs), inputs=blocks(s.inputs))
+        new = map_accesses(s, lambda e: Access(e.array, shorter(s.name, e.index), e.dtype) if e.array == array else e)
+        return replace(new, outputs=blocks(s.outputs), inputs=blocks(s.inputs))
 
-    return replace(nest, statements=tuple(one(s) for s in nest.statements))
+    return replace(nest, statements=tuple(change(s) for s in nest.statements))

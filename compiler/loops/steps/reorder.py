@@ -38,6 +38,46 @@ def interchange(scheduled: Scheduled, outer: str, inner: str) -> Scheduled:
     return scheduled.with_order(change_loop(scheduled.nest.order, outer, change))
 
 
+def can_permute(scheduled: Scheduled, *names: str) -> str | None:
+    """Why a band of loops, one directly inside the other, cannot be put in another order, or None (the final check proves legality)."""
+    if len(names) < 2 or len(set(names)) != len(names):
+        return "name the loops of a band in their new order"
+    for name in names:
+        if name not in scheduled.loops:
+            return f"no such loop: {name}"
+    band = _band(scheduled, names)
+    return None if {loop.name for loop in band} == set(names) else f"{', '.join(names)} are not directly inside each other"
+
+
+def permute(scheduled: Scheduled, *names: str) -> Scheduled:
+    """The loops of a band in another order: ``permute k j i``.
+
+    for i:                          for k:
+        for j:                          for j:
+            for k: S        -->             for i: S
+    """
+    reason = can_permute(scheduled, *names)
+    if reason:
+        raise ValueError(f"cannot permute {' '.join(names)}: {reason}")
+    band = _band(scheduled, names)
+
+    def change(_: LoopOrder) -> Order:
+        body = band[-1].body
+        for name in reversed(names):
+            body = replace(scheduled.loop(name), body=body)
+        return body
+
+    return scheduled.with_order(change_loop(scheduled.nest.order, band[0].name, change))
+
+
+def _band(scheduled: Scheduled, names: tuple[str, ...]) -> list[LoopOrder]:
+    """As many loops, each directly inside the one before, from the outermost of those named on."""
+    band = [min((scheduled.loop(n) for n in names), key=lambda loop: len(scheduled.outer(loop.name)))]
+    while len(band) < len(names) and isinstance(band[-1].body, LoopOrder):
+        band.append(band[-1].body)
+    return band
+
+
 def can_shift(scheduled: Scheduled, name: str, by: int | str) -> str | None:
     """Why a loop cannot be counted from elsewhere, or from where another loop can be fused with it, or None."""
     if name not in scheduled.loops or (isinstance(by, str) and by not in scheduled.loops):

@@ -1,0 +1,186 @@
+"""Operands copied into panels: the order in which a blocked loop reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ...graph.types import Size
+from ..isl import NotAffine, bound_values
+from ..nest import Access, ArrayInfo, Dim, Leaf, LoopOrder, Nest, Order, Statement, leaves, map_accesses, sequence
+from ..nest import Sequence as SequenceOrder
+from ..scheduled import Scheduled, change_loop
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """What a packing copies: the access, its axis that is cut into panels, the axes that are fixed in one iteration of the
+    loop, and the first element and extent along each axis."""
+
+    access: Access
+    axis: int
+    fixed: tuple[int, ...]
+    ranges: tuple[tuple[Size, Size], ...]
+    outer: tuple[tuple[str, Dim], ...]  # loops around the copy, and the statement's dims that they follow
+
+    @property
+    def rest(self) -> list[int]:
+        """The other axes that are copied."""
+        return [a for a in range(len(self.ranges)) if a != self.axis and a not in self.fixed]
+
+
+def buffer_name(array: str, dim: str) -> str:
+    """The name of the panels of an array along a dim."""
+    return f"{array}_{dim}"
+
+
+def can_pack(scheduled: Scheduled, array: str, statement: str, dim: str, size: int, loop: str = "") -> str | None:
+    """Why what a statement reads of an array cannot be read from panels of ``size`` along a dim, or None.
+
+    The copy is made once before the loops around the statement, or with ``loop`` in each of its iterations; from then to the
+    statement nothing may write the array.
+    """
+    found = _copy(scheduled, array, statement, dim, loop)
+    if isinstance(found, str):
+        return found
+    if size < 2:
+        return "a panel needs at least 2 elements"
+    name = buffer_name(array, dim)
+    nest = scheduled.nest
+    loops = {f"{name}_{end}" for end in ("o", "i", *map(str, found.rest), *(o for o, _ in found.outer))}
+    taken = {name, *loops, f"{statement}_{name}"} & {*scheduled.loops, *nest.array_table, *nest.statement_table, *nest.params}
+    if taken:
+        return f"the name {sorted(taken)[0]} is taken"
+    for other in _child(scheduled, statement, loop):
+        s = nest.statement_table[other]
+        if array in {s.write.array, *(w.array for w in s.outputs)}:
+            return f"{other} writes {array} between the copy and {statement}"
+    return scheduled.unproved({statement})
+
+
+def pack(scheduled: Scheduled, array: str, statement: str, dim: str, size: int, loop: str = "") -> Scheduled:
+    """A statement reads a copy of an array that is cut into panels along a dim: ``pack B S6 j 16``.
+
+    for i:                                      for j: for k: B_j[j // 16, k, j % 16] = B[k, j]
+        for k:                                  for i:
+            for j: C[i, j] += A[i, k] * B[k, j]     for k:
+                                            -->         for j: C[i, j] += A[i, k] * B_j[j // 16, k, j % 16]
+    """
+    reason = can_pack(scheduled, array, statement, dim, size, loop)
+    found = _copy(scheduled, array, statement, dim, loop)
+    if reason or isinstance(found, str):
+        raise ValueError(f"cannot pack {array} of {statement} along {dim}: {reason}")
+    name = buffer_name(array, dim)
+    place = dict(enumerate(index - low for index, (low, _) in zip(found.access.index, found.ranges, strict=True)))
+    packed = Access(name, _panel(place, found, size), found.access.dtype)
+    user = scheduled.nest.statement_table[statement]
+    user = map_accesses(user, lambda a: packed if a == found.access else a)
+    extents = [extent for _, extent in found.ranges]
+    shape = ((extents[found.axis] + size - 1) // size, *(extents[a] for a in found.rest), Size.of(size))
+    info = ArrayInfo(name, found.access.dtype, shape, "problem")
+    copy, order = _statement(scheduled, statement, found, name, size)
+    nest = scheduled.nest
+    statements = tuple(x for s in nest.statements for x in ([copy, user] if s.name == statement else [s]))
+    order = _insert(scheduled, order, copy.name, found, statement, loop, name)
+    new = Nest(nest.name, nest.params, (*nest.arrays, info), statements, order)
+    return scheduled.rewrite(new, {statement, copy.name})
+
+
+def _panel(place: dict[int, Size], found: _Copy, size: int) -> tuple[Size, ...]:
+    block = place[found.axis]
+    return (block // size, *(place[a] for a in found.rest), block % size)
+
+
+def _copy(scheduled: Scheduled, array: str, statement: str, dim: str, loop: str) -> _Copy | str:
+    s = scheduled.nest.statement_table.get(statement)
+    if s is None or s.routine:
+        return f"no such statement: {statement}" if s is None else f"{statement} is a routine"
+    if loop and (loop not in scheduled.loops or statement not in leaves(scheduled.loop(loop))):
+        return f"no loop {loop} around {statement}"
+    if dim not in {d.name for d in s.dims}:
+        return f"{statement} has no dim {dim}"
+    sites = [
+        (r, axis)
+        for r in s.reads()
+        if r.array == array
+        for axis, index in enumerate(r.index)
+        if (index - Size.of(dim)).constant is not None
+    ]
+    if len(sites) != 1:
+        return f"{statement} reads {array} along {dim} in {len(sites) or 'no'} places"
+    access, axis = sites[0]
+    outer = []
+    if loop:
+        for one in (*scheduled.outer(loop), scheduled.loop(loop)):
+            follows = next((d for d in s.dims if Size.of(d.name) == one.value(statement)), None)
+            if follows is None:
+                return f"{one.name} does not follow one dim of {statement}"
+            outer.append((one.name, follows))
+    free = {d.name for _, d in outer}
+    if any((d.lower.names() | d.upper.names()) - free - set(scheduled.nest.params) for _, d in outer) or dim in free:
+        return f"{dim} is fixed in {loop}" if dim in free else f"the loops around {loop} depend on loops inside"
+    dims = {d.name for d in s.dims} - free
+    fixed = tuple(a for a, index in enumerate(access.index) if not index.names() & dims)
+    ranges = tuple(
+        (Size.of(0), Size.of(1)) if a in fixed else _range(scheduled, s, access, a, free) for a in range(len(access.index))
+    )
+    return _Copy(access, axis, fixed, ranges, tuple(outer))
+
+
+def _range(scheduled: Scheduled, s: Statement, access: Access, axis: int, outer: set[str]) -> tuple[Size, Size]:
+    """First element and number of elements that a statement reads along an axis; all of the axis where that varies."""
+    index, box = access.index[axis], {}
+    try:
+        for d in s.dims:
+            if d.upper.names() | d.lower.names() <= box.keys():
+                box[d.name] = (bound_values(d.lower, box)[0], bound_values(d.upper, box)[1] - 1)
+        low, high = bound_values(index, box)
+        if low <= high:
+            return Size.of(low), Size.of(high - low + 1)
+    except (NotAffine, KeyError):
+        pass  # a count of iterations bounds it: the whole axis
+    return Size.of(0), scheduled.nest.array(access.array).shape[axis]
+
+
+def _statement(scheduled: Scheduled, statement: str, found: _Copy, name: str, size: int) -> tuple[Statement, Order]:
+    """The copy and its own loops."""
+    rename = {d.name: Size.of(f"{name}_{o}") for o, d in found.outer}
+    dims = [Dim(f"{name}_{o}", d.upper.substitute(rename), d.lower.substitute(rename)) for o, d in found.outer]
+    own = {a: f"{name}_{'i' if a == found.axis else a}" for a in (found.axis, *found.rest)}
+    dims += [Dim(text, found.ranges[a][1]) for a, text in own.items()]
+    index = tuple(
+        access.substitute(rename) if a in found.fixed else Size.of(own[a]) + found.ranges[a][0]
+        for a, access in enumerate(found.access.index)
+    )
+    place = {a: Size.of(text) for a, text in own.items()}
+    write = Access(name, _panel(place, found, size), found.access.dtype)
+    s = Statement(f"{statement}_{name}", tuple(dims), write, Access(found.access.array, index, found.access.dtype))
+    body: Order = LoopOrder(f"{name}_i", ((s.name, place[found.axis]),), Leaf(s.name))
+    for a in reversed(found.rest):
+        body = LoopOrder(own[a], ((s.name, place[a]),), body)
+    return s, LoopOrder(f"{name}_o", ((s.name, place[found.axis] // size),), body)
+
+
+def _insert(
+    scheduled: Scheduled, order: Order, copy: str, found: _Copy, statement: str, loop: str, name: str
+) -> Order:
+    """The order of the nest with the copy before the part that holds the statement."""
+    values = {o: Size.of(f"{name}_{o}") for o, _ in found.outer}
+
+    def before(body: Order) -> Order:
+        children = list(body.children) if isinstance(body, SequenceOrder) else [body]
+        at = next(n for n, c in enumerate(children) if statement in leaves(c))
+        return sequence([*children[:at], order, *children[at:]])
+
+    if not loop:
+        return before(scheduled.nest.order)
+    new = change_loop(scheduled.nest.order, loop, lambda one: replace(one, body=before(one.body)))
+    for around in values:
+        new = change_loop(new, around, lambda one: replace(one, values=(*one.values, (copy, values[one.name]))))
+    return new
+
+
+def _child(scheduled: Scheduled, statement: str, loop: str) -> list[str]:
+    """The statements of the part of a loop's body, or of the nest, that holds a statement."""
+    body = scheduled.loop(loop).body if loop else scheduled.nest.order
+    children = body.children if isinstance(body, SequenceOrder) else (body,)
+    return next(list(leaves(c)) for c in children if statement in leaves(c))
