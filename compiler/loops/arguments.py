@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from .nest import Nest, loops_of
 
 #: Parameters of steps that name something else than a loop.
-_ROLES = {"array": "array", "statement": "statement"}
+_ROLES = {"array": "array", "statement": "statement", "dim": "dim", "dims": "dim"}
 #: So many names are listed where none is near.
 _LISTED = 12
 
@@ -44,6 +44,7 @@ def unknown_name(nest: Nest, step: Callable[..., object], args: Sequence[str | i
         "loop": [loop.name for loop in loops_of(nest.order)],
         "array": [a.name for a in nest.arrays],
         "statement": [s.name for s in nest.statements],
+        "dim": [d.name for s in nest.statements for d in s.dims],
     }
     parameters = [p.name for p in list(inspect.signature(step).parameters.values())[1:]]
     for place, arg in enumerate(args):

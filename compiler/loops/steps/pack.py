@@ -128,7 +128,8 @@ def _copy(scheduled: Scheduled, array: str, statement: str, dim: str, loop: str)
 
 def _range(scheduled: Scheduled, s: Statement, access: Access, axis: int, outer: set[str]) -> tuple[Size, Size]:
     """First element and number of elements that a statement reads along an axis; all of the axis where that varies."""
-    index, box = access.index[axis], {}
+    index = access.index[axis]
+    box: dict[str, tuple[int, int]] = {}
     try:
         for d in s.dims:
             if d.upper.names() | d.lower.names() <= box.keys():

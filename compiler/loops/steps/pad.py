@@ -14,7 +14,7 @@ from ..scheduled import Scheduled
 _WATCHED = frozenset({"check_index", "floordiv", "mod"})
 
 
-def can_pad(scheduled: Scheduled, statement: str, *args: str | int) -> str | None:
+def can_pad(scheduled: Scheduled, statement: str, *dims: str | int) -> str | None:
     """Why a statement cannot run for whole blocks of its dims, or None.
 
     What the added instances write must be elements of a temporary that nothing else touches, and what they read must be
@@ -23,12 +23,12 @@ def can_pad(scheduled: Scheduled, statement: str, *args: str | int) -> str | Non
     s = scheduled.nest.statement_table.get(statement)
     if s is None or s.routine:
         return f"no such statement: {statement}" if s is None else f"{statement} is a routine"
-    names, sizes = [a for a in args if isinstance(a, str)], [a for a in args if isinstance(a, int)]
+    names, sizes = [a for a in dims if isinstance(a, str)], [a for a in dims if isinstance(a, int)]
     if not names or len(names) != len(sizes) or len(set(names)) != len(names) or any(n < 2 for n in sizes):
         return "name dims of the statement, each with a block size of at least 2"
-    dims = {d.name for d in s.dims}
+    known = {d.name for d in s.dims}
     for n in names:
-        if n not in dims:
+        if n not in known:
             return f"{statement} has no dim {n}"
     if any(g.size.names() & set(names) for g in s.guards):
         return f"{statement} has conditions on them"
@@ -37,23 +37,23 @@ def can_pad(scheduled: Scheduled, statement: str, *args: str | int) -> str | Non
     if _watched(s.value):
         return f"{statement} checks its operands"
     try:
-        wide = _widened(s, _sizes(args))
+        wide = _widened(s, _sizes(dims))
         arrays = _arrays(scheduled, wide)
     except NotAffine as error:
         return str(error)
     return _harm(scheduled, s, wide, arrays) or scheduled.unproved({statement})
 
 
-def pad(scheduled: Scheduled, statement: str, *args: str | int) -> Scheduled:
+def pad(scheduled: Scheduled, statement: str, *dims: str | int) -> Scheduled:
     """A statement runs for whole blocks, so that tiles of that size are all full: ``pad S6 i 4``.
 
     for i in 0..10: t[i] += A(i)       -->     for i in 0..12: t[i] += A(i)       t[10], t[11] are read by nobody
     """
-    reason = can_pad(scheduled, statement, *args)
+    reason = can_pad(scheduled, statement, *dims)
     if reason:
-        raise ValueError(f"cannot pad {statement} {' '.join(map(str, args))}: {reason}")
+        raise ValueError(f"cannot pad {statement} {' '.join(map(str, dims))}: {reason}")
     nest = scheduled.nest
-    wide = _widened(nest.statement_table[statement], _sizes(args))
+    wide = _widened(nest.statement_table[statement], _sizes(dims))
     arrays = _arrays(scheduled, wide)
     statements = tuple(wide if s.name == statement else s for s in nest.statements)
     first = scheduled.asked(statement).dims
@@ -61,8 +61,8 @@ def pad(scheduled: Scheduled, statement: str, *args: str | int) -> Scheduled:
     return replace(scheduled, padded=asked).rewrite(replace(nest, statements=statements, arrays=arrays), {statement})
 
 
-def _sizes(args: tuple[str | int, ...]) -> dict[str, int]:
-    names, sizes = [a for a in args if isinstance(a, str)], [a for a in args if isinstance(a, int)]
+def _sizes(dims: tuple[str | int, ...]) -> dict[str, int]:
+    names, sizes = [a for a in dims if isinstance(a, str)], [a for a in dims if isinstance(a, int)]
     return dict(zip(names, sizes, strict=True))
 
 
