@@ -63,11 +63,10 @@ class Scheduled:
         s = self.nest.statement_table[statement]
         return replace(s, dims=dict(self.padded).get(statement, s.dims))
 
-    def unproved(self, statements: Set[str]) -> str | None:
-        """Why the present order of some statements cannot be taken for the program's, or None. Sums must be in order, too."""
-        mine = [d for d in self.found if d.source in statements or d.sink in statements]
+    def unproved(self) -> str | None:
+        """Why the present order cannot be taken for the program's, or None. Sums must be in order, too."""
         try:
-            check_order(self.nest, self.nest.order, mine, strict=True, rebased=self.rebased)
+            check_order(self.nest, self.nest.order, self.found, strict=True, rebased=self.rebased)
         except IllegalSchedule as error:
             return error.reason
         return None

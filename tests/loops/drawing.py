@@ -109,6 +109,45 @@ def contract(scheduled: Scheduled, dice: Random) -> Args | None:
     return one_of(dice, pairs)
 
 
+def permute(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A band in another order."""
+    band = one_of(dice, [b for b in bands(scheduled) if len(b) > 1])
+    return None if band is None else tuple(dice.sample([o.name for o in band], len(band)))
+
+
+def expand(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A scratch array and one or two loops around all that touches it."""
+    pair = contract(scheduled, dice)
+    if pair is None:
+        return None
+    around = [o.name for o in scheduled.outer(str(pair[1]))]
+    return (pair[0], *(around[-1:] if dice.random() < 0.3 else []), pair[1])
+
+
+def pack(scheduled: Scheduled, dice: Random) -> Args | None:
+    """What a statement reads along one of its dims, copied once or in every iteration of a loop around."""
+    options: list[Args] = []
+    for s in scheduled.nest.statements:
+        around = [o.name for o in scheduled.loops.values() if s.name in dict(o.values)]
+        for r in s.reads():
+            for d in s.dims:
+                if any(d.name in i.names() for i in r.index):
+                    options += [(r.array, s.name, d.name), *((r.array, s.name, d.name, name) for name in around)]
+    drawn = one_of(dice, options)
+    return None if drawn is None else (*drawn[:3], dice.choice([2, 3, 4]), *drawn[3:])
+
+
+def pad(scheduled: Scheduled, dice: Random) -> Args | None:
+    """Blocks of dims of a statement that fills a scratch array."""
+    table = scheduled.nest.array_table
+    filled = [s for s in scheduled.nest.statements if table[s.write.array].temporary and s.dims]
+    s = one_of(dice, filled)
+    if s is None:
+        return None
+    chosen = dice.sample([d.name for d in s.dims], dice.randint(1, min(2, len(s.dims))))
+    return (s.name, *(x for d in chosen for x in (d, dice.choice([2, 3, 4]))))
+
+
 def shifted(draw: Draw) -> Draw:
     """What ``draw`` gives, and a small number."""
 
@@ -160,6 +199,10 @@ ARGUMENTS: dict[str, Draw] = {
     "parallel": loop,
     "vector": innermost,
     "contract": contract,
+    "permute": permute,
+    "expand": expand,
+    "pack": pack,
+    "pad": pad,
 }
 
 

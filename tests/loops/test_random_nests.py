@@ -85,17 +85,19 @@ class Walk:
         self.take(steps)
 
     def take(self, steps: list[Step]) -> None:
-        tried = self.now
+        tried, program = self.now, self.program
         for step in steps:
             reason = why_not(tried, step)
             if reason is not None:
                 self.refusal(tried, step, reason)
+                self.program = program
                 return
             before = tried
             try:
                 tried = apply_step(tried, step)
             except IllegalSchedule:  # a step that proves what it starts from
                 assert self.program.reversed(before.nest.order, strict=self.strict), f"{step} is refused"
+                self.program = program
                 return
             if not same_program(before, tried):
                 assert not self.program.reversed(before.nest.order, strict=False), f"{step} rewrites an illegal order"
@@ -110,7 +112,7 @@ class Walk:
         self.session.checked["orders refused" if refused else "orders accepted"] += 1
         if refused:
             self.session.refused.update(s.name for s in steps)
-            self.program = Conflicts(self.now.nest, self.integers) if not same_program(self.now, tried) else self.program
+            self.program = program
             return
         self.now = tried
         self.steps += steps

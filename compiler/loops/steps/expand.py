@@ -51,7 +51,7 @@ def can_expand(scheduled: Scheduled, array: str, *names: str) -> str | None:
         return f"{array} is used outside {names[-1]}"
     if any(scheduled.nest.statement_table[s].routine for s, _, _ in found):
         return f"a routine takes {array}"
-    return uncovered_read(scheduled, array, inner, found) or scheduled.unproved({s for s, _, _ in found})
+    return uncovered_read(scheduled, array, inner, found) or scheduled.unproved()
 
 
 def expand(scheduled: Scheduled, array: str, *names: str) -> Scheduled:

@@ -54,7 +54,7 @@ def can_pack(scheduled: Scheduled, array: str, statement: str, dim: str, size: i
         s = nest.statement_table[other]
         if array in {s.write.array, *(w.array for w in s.outputs)}:
             return f"{other} writes {array} between the copy and {statement}"
-    return scheduled.unproved({statement})
+    return scheduled.unproved()
 
 
 def pack(scheduled: Scheduled, array: str, statement: str, dim: str, size: int, loop: str = "") -> Scheduled:

@@ -41,7 +41,7 @@ def can_pad(scheduled: Scheduled, statement: str, *dims: str | int) -> str | Non
         arrays = _arrays(scheduled, wide)
     except NotAffine as error:
         return str(error)
-    return _harm(scheduled, s, wide, arrays) or scheduled.unproved({statement})
+    return _harm(scheduled, s, wide, arrays) or scheduled.unproved()
 
 
 def pad(scheduled: Scheduled, statement: str, *dims: str | int) -> Scheduled:
