@@ -89,7 +89,7 @@ def test_there_is_a_c_file_for_every_kernel() -> None:
 
 
 def test_parameters() -> None:
-    text = "void f(int n, const double A[restrict N][M],\n       double alpha, double y[restrict 3], const double *restrict s) {"
+    text = "static void f(int n, const double A[restrict N][M],\n       double alpha, double y[restrict 3], const double *restrict s) {"
     assert parameters(text, "f") == (
         Parameter("int", "n", False),
         Parameter("array", "A", True),

@@ -83,9 +83,10 @@ class Entry:
     def ordered(self, tool: str) -> Contestant:
         """A tool on ``c/NAME.c``. Raises BuildError."""
         source = SOURCES / f"{self.kernel.name}.c"
-        text = source.read_text(encoding="utf-8")
-        call = native.call_ordered(self.kernel, text, self.sizes, self.inputs, self.shapes())
-        return self._native(tool, tool, source, call)
+        call = native.call_ordered(self.kernel, source.read_text(encoding="utf-8"), self.inputs, self.shapes())
+        caller = self.folder / f"{self.kernel.name}.c"
+        caller.write_text(native.fixed(self.kernel, source, self.sizes), encoding="utf-8")
+        return self._native(tool, tool, caller, call)
 
     def plain(self, tool: str) -> Contestant:
         """A tool on our plain C. Raises BuildError."""

@@ -39,7 +39,7 @@ RESULTS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Tool:
-    """A compiler with its flags. ``alternatives``: flags of which the first that compile and link are used."""
+    """A compiler, the newest of its ``command``, with its flags. ``alternatives``: flags of which the first that compile and link are used."""
 
     name: str
     heading: str
@@ -77,6 +77,19 @@ void probe(int n, double a[restrict 64][64], const double b[restrict 64][64]) {
 """
 
 
+@cache
+def program(command: str) -> str | None:
+    """The newest of ``command`` and ``command-N`` on the path; None if there is none."""
+    found: dict[str, int] = {}
+    for name in (command, *(f"{command}-{number}" for number in range(10, 60))):
+        if shutil.which(name):
+            done = subprocess.run([name, "-dumpversion"], capture_output=True, text=True, timeout=60, check=False)
+            major = done.stdout.strip().partition(".")[0]
+            if major.isdigit():
+                found.setdefault(name, int(major))
+    return max(found, key=found.__getitem__) if found else None
+
+
 class BuildError(Exception):
     """A compiler failed; the text is its first words."""
 
@@ -85,7 +98,8 @@ class BuildError(Exception):
 def flags(tool: str, threads: int) -> tuple[str, ...]:
     """The flags a tool is run with here. Raises BuildError if it is absent or has none of its alternatives."""
     found, reason = TOOLS[tool], ""
-    if shutil.which(found.command) is None:
+    command = program(found.command)
+    if command is None:
         raise BuildError(f"{found.heading} is absent: no command {found.command!r}")
     with TemporaryDirectory(prefix="unspool-probe-") as folder:
         source = Path(folder) / "probe.c"
@@ -93,7 +107,7 @@ def flags(tool: str, threads: int) -> tuple[str, ...]:
         for choice in found.alternatives:
             used = tuple(f.format(threads=threads) for f in choice)
             try:
-                said = compile_c(source, source.with_suffix(".so"), (found.command, *COMMON, *used))
+                said = compile_c(source, source.with_suffix(".so"), (command, *COMMON, *used))
             except BuildError as error:
                 reason = str(error)
                 continue
@@ -105,7 +119,9 @@ def flags(tool: str, threads: int) -> tuple[str, ...]:
 
 def version(tool: str) -> str:
     """The first line of what the tool's compiler says it is."""
-    done = subprocess.run([TOOLS[tool].command, "--version"], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [str(program(TOOLS[tool].command)), "--version"], capture_output=True, text=True, timeout=60, check=True
+    )
     return done.stdout.partition("\n")[0]
 
 
@@ -127,7 +143,7 @@ def build(tool: str, source: Path, folder: Path, *, sizes: Sizes, threads: int) 
     used = flags(tool, threads)
     macros = [f"-D{name.upper()}={value}" for name, value in sizes.items() if name != "T"]
     library = folder / f"{source.stem}-{tool}.so"
-    compile_c(source, library, (TOOLS[tool].command, *COMMON, *used, *macros))
+    compile_c(source, library, (str(program(TOOLS[tool].command)), *COMMON, *used, *macros))
     return library
 
 
@@ -143,7 +159,7 @@ class Parameter:
     const: bool
 
 
-_FUNCTION = re.compile(r"^void (\w+)\(([^)]*)\)", re.MULTILINE)
+_FUNCTION = re.compile(r"^(?:static )?void (\w+)\(([^)]*)\)", re.MULTILINE)
 _PARAMETER = re.compile(r"(const )?(int|double) (\*restrict )?(\w+)((?:\[[^\]]*\])*)$")
 
 
@@ -163,20 +179,22 @@ def _parameter(text: str) -> Parameter:
     return Parameter("array" if pointer or axes else kind, name, bool(const))
 
 
-def call_ordered(kernel: Kernel, text: str, sizes: Sizes, inputs: Inputs, shapes: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """How ``c/NAME.c`` is called, as the worker takes it: sizes, then the program's inputs by name, then arrays for results."""
+def fixed(kernel: Kernel, source: Path, sizes: Sizes) -> str:
+    """A C file with a function ``call`` that calls that of ``source`` with its sizes as constants, which the compiler passes on into its loops."""
+    found = parameters(source.read_text(encoding="utf-8"), kernel.name)
+    declared = [f"{'double ' if p.kind == 'double' else 'void *'}{p.name}" for p in found if p.kind != "int"]
+    passed = [str(sizes["T" if p.name == "steps" else p.name]) if p.kind == "int" else p.name for p in found]
+    return f'#include "{source}"\n\nvoid call({", ".join(declared)}) {{ {kernel.name}({", ".join(passed)}); }}\n'
+
+
+def call_ordered(kernel: Kernel, text: str, inputs: Inputs, shapes: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """How the function of :func:`fixed` is called, as the worker takes it: the program's inputs by name, then arrays for results."""
     results = RESULTS[kernel.name]
-    arguments: list[list[Any]] = []
-    for p in parameters(text, kernel.name):
-        if p.kind == "int":
-            arguments.append(["int", sizes["T" if p.name == "steps" else p.name]])
-        elif p.kind == "double":
-            arguments.append(["double", float(inputs[p.name])])
-        else:
-            arguments.append(["array", p.name])
-    changed = [p.name for p in parameters(text, kernel.name) if p.kind == "array" and not p.const and p.name in inputs]
+    found = [p for p in parameters(text, kernel.name) if p.kind != "int"]
+    arguments = [["double", float(inputs[p.name])] if p.kind == "double" else ["array", p.name] for p in found]
+    changed = [p.name for p in found if p.kind == "array" and not p.const and p.name in inputs]
     outputs = {n: list(s) for n, s in zip(results, shapes, strict=True) if n not in inputs}
-    return {"function": kernel.name, "arguments": arguments, "changed": changed, "outputs": outputs, "results": list(results)}
+    return {"function": "call", "arguments": arguments, "changed": changed, "outputs": outputs, "results": list(results)}
 
 
 def call_plain(name: str, text: str, order: Sequence[str], shapes: Sequence[Sequence[int]]) -> dict[str, Any]:
@@ -190,5 +208,7 @@ def call_plain(name: str, text: str, order: Sequence[str], shapes: Sequence[Sequ
 
 
 def environment(threads: int) -> dict[str, str]:
-    """What every contestant's process gets besides our own environment."""
-    return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads))
+    """What every contestant's process gets besides our own environment. Pages are of the usual size, also NumPy's: large ones make walks
+    down columns twice as fast, and nobody else's arrays have them."""
+    threaded = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads))
+    return {**threaded, "NUMPY_MADVISE_HUGEPAGE": "0"}

@@ -1,7 +1,7 @@
 // Diffusion by alternating directions: per step a tridiagonal solve along each column, then along each row.
 static double v[N][N], p[N][N], q[N][N];
 
-void adi(int steps, int n, double u[restrict N][N]) {
+static void adi(int steps, int n, double u[restrict N][N]) {
   const double first = 2.0 * n * n / steps, second = 1.0 * n * n / steps;
   const double a = -first / 2, b = 1 + first, d = -second / 2, e = 1 + second;
 #pragma scop

@@ -1,7 +1,7 @@
 // y = A^T (A x): each row of A is used for its product with x, then added to y.
 static double Ax[M];
 
-void atax(int m, int n, const double A[restrict M][N], const double x[restrict N], double y[restrict N]) {
+static void atax(int m, int n, const double A[restrict M][N], const double x[restrict N], double y[restrict N]) {
 #pragma scop
   for (int j = 0; j < n; j++)
     y[j] = 0.0;

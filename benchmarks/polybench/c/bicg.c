@@ -1,6 +1,6 @@
 // s = A^T r and q = A p in one pass over A.
-void bicg(int m, int n, const double A[restrict N][M], const double p[restrict M], const double r[restrict N],
-          double s[restrict M], double q[restrict N]) {
+static void bicg(int m, int n, const double A[restrict N][M], const double p[restrict M], const double r[restrict N],
+                 double s[restrict M], double q[restrict N]) {
 #pragma scop
   for (int j = 0; j < m; j++)
     s[j] = 0.0;

@@ -1,7 +1,7 @@
 // The lower triangle of A becomes L with A = L L^T, row by row.
 #include <math.h>
 
-void cholesky(int n, double A[restrict N][N]) {
+static void cholesky(int n, double A[restrict N][N]) {
 #pragma scop
   for (int i = 0; i < n; i++) {
     for (int j = 0; j < i; j++) {

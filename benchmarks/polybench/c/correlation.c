@@ -3,7 +3,7 @@
 
 static double mean[M], deviation[M];
 
-void correlation(int m, int n, double data[restrict N][M], double corr[restrict M][M]) {
+static void correlation(int m, int n, double data[restrict N][M], double corr[restrict M][M]) {
   const double count = n;
 #pragma scop
   for (int j = 0; j < m; j++) {

@@ -1,7 +1,7 @@
 // Covariances of the columns of data, which is centred in place; both triangles from the upper one.
 static double mean[M];
 
-void covariance(int m, int n, double data[restrict N][M], double cov[restrict M][M]) {
+static void covariance(int m, int n, double data[restrict N][M], double cov[restrict M][M]) {
   const double count = n;
 #pragma scop
   for (int j = 0; j < m; j++) {

@@ -1,7 +1,7 @@
 // A[r, q, p] := sum over s of A[r, q, s] C4[s, p], through a row of sums.
 static double sum[NP];
 
-void doitgen(int nq, int nr, int np, double A[restrict NR][NQ][NP], const double C4[restrict NP][NP]) {
+static void doitgen(int nq, int nr, int np, double A[restrict NR][NQ][NP], const double C4[restrict NP][NP]) {
 #pragma scop
   for (int r = 0; r < nr; r++)
     for (int q = 0; q < nq; q++) {

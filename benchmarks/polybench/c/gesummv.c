@@ -1,8 +1,8 @@
 // y = alpha A x + beta B x, both products in one pass.
 static double Ax[N];
 
-void gesummv(int n, const double A[restrict N][N], const double B[restrict N][N], const double x[restrict N], double alpha,
-             double beta, double y[restrict N]) {
+static void gesummv(int n, const double A[restrict N][N], const double B[restrict N][N], const double x[restrict N], double alpha,
+                    double beta, double y[restrict N]) {
 #pragma scop
   for (int i = 0; i < n; i++) {
     Ax[i] = 0.0;

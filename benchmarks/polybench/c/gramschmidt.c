@@ -1,7 +1,7 @@
 // A = Q R by modified Gram-Schmidt, column by column; A is used up.
 #include <math.h>
 
-void gramschmidt(int m, int n, double A[restrict M][N], double Q[restrict M][N], double R[restrict N][N]) {
+static void gramschmidt(int m, int n, double A[restrict M][N], double Q[restrict M][N], double R[restrict N][N]) {
   double square;
 #pragma scop
   for (int k = 0; k < n; k++) {

@@ -1,5 +1,5 @@
 // Double sweeps of the mean of three neighbours, A to B and back.
-void jacobi_1d(int steps, int n, double A[restrict N], double B[restrict N]) {
+static void jacobi_1d(int steps, int n, double A[restrict N], double B[restrict N]) {
 #pragma scop
   for (int t = 0; t < steps; t++) {
     for (int i = 1; i < n - 1; i++)

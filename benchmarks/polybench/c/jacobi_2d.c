@@ -6,7 +6,7 @@
 #define ROWS
 #endif
 
-void jacobi_2d(int steps, int n, double A[restrict N][N], double B[restrict N][N]) {
+static void jacobi_2d(int steps, int n, double A[restrict N][N], double B[restrict N][N]) {
 #pragma scop
   for (int t = 0; t < steps; t++) {
     ROWS

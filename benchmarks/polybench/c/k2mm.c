@@ -1,8 +1,8 @@
 // D := alpha A B C + beta D: two products, every element as a sum.
 static double AB[NI][NJ];
 
-void k2mm(int ni, int nj, int nk, int nl, const double A[restrict NI][NK], const double B[restrict NK][NJ],
-          const double C[restrict NJ][NL], double D[restrict NI][NL], double alpha, double beta) {
+static void k2mm(int ni, int nj, int nk, int nl, const double A[restrict NI][NK], const double B[restrict NK][NJ],
+                 const double C[restrict NJ][NL], double D[restrict NI][NL], double alpha, double beta) {
 #pragma scop
   for (int i = 0; i < ni; i++)
     for (int j = 0; j < nj; j++) {

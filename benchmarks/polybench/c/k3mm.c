@@ -1,8 +1,8 @@
 // G = (A B) (C D): three products, every element as a sum.
 static double AB[NI][NJ], CD[NJ][NL];
 
-void k3mm(int ni, int nj, int nk, int nl, int nm, const double A[restrict NI][NK], const double B[restrict NK][NJ],
-          const double C[restrict NJ][NM], const double D[restrict NM][NL], double G[restrict NI][NL]) {
+static void k3mm(int ni, int nj, int nk, int nl, int nm, const double A[restrict NI][NK], const double B[restrict NK][NJ],
+                 const double C[restrict NJ][NM], const double D[restrict NM][NL], double G[restrict NI][NL]) {
 #pragma scop
   for (int i = 0; i < ni; i++)
     for (int j = 0; j < nj; j++) {

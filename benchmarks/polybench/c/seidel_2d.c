@@ -1,5 +1,5 @@
 // Sweeps of the mean over nine points, in place.
-void seidel_2d(int steps, int n, double A[restrict N][N]) {
+static void seidel_2d(int steps, int n, double A[restrict N][N]) {
 #pragma scop
   for (int t = 0; t < steps; t++)
     for (int i = 1; i < n - 1; i++)

@@ -1,6 +1,6 @@
 // C := alpha S B + beta C, S given by the lower triangle of A: what lies above is scattered into earlier rows.
-void symm(int m, int n, double C[restrict M][N], const double A[restrict M][M], const double B[restrict M][N], double alpha,
-          double beta) {
+static void symm(int m, int n, double C[restrict M][N], const double A[restrict M][M], const double B[restrict M][N],
+                 double alpha, double beta) {
   double below;
 #pragma scop
   for (int i = 0; i < m; i++)

@@ -1,6 +1,6 @@
 // C := alpha (A B^T + B A^T) + beta C in the lower triangle, a column of A and B at a time.
-void syr2k(int m, int n, double C[restrict N][N], const double A[restrict N][M], const double B[restrict N][M], double alpha,
-           double beta) {
+static void syr2k(int m, int n, double C[restrict N][N], const double A[restrict N][M], const double B[restrict N][M],
+                  double alpha, double beta) {
 #pragma scop
   for (int i = 0; i < n; i++) {
     for (int j = 0; j <= i; j++)

@@ -1,5 +1,5 @@
 // C := alpha A A^T + beta C in the lower triangle, a column of A at a time.
-void syrk(int m, int n, double C[restrict N][N], const double A[restrict N][M], double alpha, double beta) {
+static void syrk(int m, int n, double C[restrict N][N], const double A[restrict N][M], double alpha, double beta) {
 #pragma scop
   for (int i = 0; i < n; i++) {
     for (int j = 0; j <= i; j++)

@@ -1,5 +1,5 @@
 // Forward substitution: x with L x = b.
-void trisolv(int n, const double L[restrict N][N], const double b[restrict N], double x[restrict N]) {
+static void trisolv(int n, const double L[restrict N][N], const double b[restrict N], double x[restrict N]) {
 #pragma scop
   for (int i = 0; i < n; i++) {
     x[i] = b[i];
