@@ -3,7 +3,7 @@
 1. Names of arrays and statements are unique; every statement stands in the order once.
 2. Bounds use outer dims and params, indices and guards dims and params, shapes params.
 3. An access names an array with as many axes as it has indices, in the array's dtype; inputs are never written.
-4. A loop has a value for exactly the statements below it; it is serial, parallel or vector, or both of these.
+4. A loop has a value for exactly the statements below it; it is serial, unroll, parallel or vector, or both of these.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..graph.types import Size
 from .nest import Access, Nest, Statement, Whole, leaves, loops_of, size_values
 from .text import print_nest, print_statement
 
-KINDS = frozenset({"serial", "parallel", "vector"})
+KINDS = frozenset({"serial", "parallel", "vector", "unroll"})
 
 
 class NestError(UnspoolError):

@@ -231,29 +231,46 @@ def _atom_bounds(atom: SizeFn, dims: Mapping[str, tuple[int, int]]) -> tuple[int
     return 0, divisor - 1
 
 
-def ast_of(order: Order, statements: Mapping[str, Statement], params: Sequence[str], separate: frozenset[str]) -> islpy.AstNode:
-    """isl's AST for an order. Loops carry marks ``name``; those in ``separate`` are split so that bodies have no guards."""
-    schedule = _schedule(order, statements, params, separate)
+def ast_of(
+    order: Order, statements: Mapping[str, Statement], params: Sequence[str], separate: frozenset[str], unrolled: frozenset[str],
+    full: Mapping[str, tuple[int, int]],
+) -> islpy.AstNode:  # fmt: skip
+    """isl's AST for an order. Loops carry marks ``name``; those in ``separate`` are split so that bodies have no guards, those in
+    ``unrolled`` are written out, and those in ``full`` split so that the iterations from the first to the last named are by themselves."""
+    schedule = _schedule(order, statements, params, {"separate": separate, "unroll": unrolled})
+    schedule = schedule.map_schedule_node_bottom_up(lambda node: _isolate(node, full, params))
     context = islpy.Set(f"{head(params)}{{ : }}")
     return islpy.AstBuild.from_context(context).node_from_schedule(schedule)
 
 
-def _schedule(order: Order, statements: Mapping[str, Statement], params: Sequence[str], separate: frozenset[str]) -> Any:
+def _schedule(
+    order: Order, statements: Mapping[str, Statement], params: Sequence[str], types: Mapping[str, frozenset[str]]
+) -> Any:
     if isinstance(order, Leaf):
         return islpy.Schedule.from_domain(islpy.UnionSet.from_set(domain(statements[order.statement], params)))
     if isinstance(order, SequenceOrder):
-        children = [_schedule(c, statements, params, separate) for c in order.children]
+        children = [_schedule(c, statements, params, types) for c in order.children]
         whole = children[0]
         for child in children[1:]:
             whole = whole.sequence(child)
         return whole
-    inner = _schedule(order.body, statements, params, separate)
+    inner = _schedule(order.body, statements, params, types)
     parts = "; ".join(f"{_tuple(statements[s])} -> [{affine_text(v)}]" for s, v in order.values)
     inner = inner.insert_partial_schedule(islpy.MultiUnionPwAff(f"{head(params)}[{{ {parts} }}]"))
     band = inner.get_root().child(0)
-    if order.name in separate:
-        band = band.band_member_set_ast_loop_type(0, islpy.ast_loop_type.separate)
+    for kind, names in types.items():
+        if order.name in names:
+            band = band.band_member_set_ast_loop_type(0, getattr(islpy.ast_loop_type, kind))
     return band.insert_mark(islpy.Id(order.name)).get_schedule()
+
+
+def _isolate(node: Any, full: Mapping[str, tuple[int, int]], params: Sequence[str]) -> Any:
+    if node.get_type() != islpy.schedule_node_type.mark or node.mark_get_id().get_name() not in full:
+        return node
+    first, last = full[node.mark_get_id().get_name()]
+    outer = ", ".join(f"o{n}" for n in range(node.get_schedule_depth()))
+    option = f"{head(params)}{{ isolate[[{outer}] -> [b]] : {first} <= b <= {last} }}"
+    return node.child(0).band_set_ast_build_options(islpy.UnionSet(option)).parent()
 
 
 # -- reading the AST ---------------------------------------------------------------------------------------------------

@@ -151,7 +151,7 @@ class Sequence:
 class LoopOrder:
     """One loop: each statement below is at the iteration that its expression gives.
 
-    ``kind`` is ``serial``, ``parallel`` or ``vector``.
+    ``kind`` is ``serial``, ``unroll`` (few iterations, written out), ``parallel`` or ``vector``.
     """
 
     name: str

@@ -17,7 +17,8 @@ from . import isl
 from .dependences import pair_map, primed
 from .nest import Access, Apply, ArrayInfo, Expr, Leaf, LoopOrder, Nest, Order, SizeValue, Statement, Whole, leaves, loops_of
 from .nest import Sequence as SequenceOrder
-from .scheduled import Scheduled
+from .scheduled import Scheduled, block_of, extent
+from .steps.unroll import can_unroll
 from .tree import (
     Array,
     Barrier,
@@ -137,7 +138,7 @@ class _Scan:
         assert test.op in ("<", "<="), f"unexpected loop condition {test}"
         assert test.args[0] == name(iterator), f"unexpected loop condition {test}"
         upper = test.args[1] if test.op == "<" else plus_one(test.args[1])
-        kind = self.scheduled.loop(mark).kind if mark else "serial"
+        kind = self.scheduled.loop(mark).kind.replace("unroll", "serial") if mark else "serial"
         return [Loop(iterator, lower, upper, node.for_get_inc().get_val().to_python(), Block(tuple(body)), kind)]
 
     def declares(self, mark: str) -> list[Tree]:
@@ -374,12 +375,29 @@ def scan(scheduled: Scheduled, function_name: str) -> Function:
     marked = scheduled.with_order(_mark_quiet(nest.order, quiet))
     children: list[Tree] = []
     if nest.statements:
-        ast = isl.ast_of(nest.order, nest.statement_table, nest.params, vectors)
+        unrolled, full = _written_out(scheduled)
+        ast = isl.ast_of(nest.order, nest.statement_table, nest.params, vectors, unrolled, full)
         children = _Scan(marked, nest.statement_table, local).tree(ast)
     names = frozenset(a.name for a in arrays if a.scope.startswith("local"))
     body = Block(synchronise(tuple(children), names))
     kept = [_array(a) for scope in ("input", "output", "problem") for a in arrays if a.scope == scope]
     return Function(function_name, nest.params, tuple(kept), body)
+
+
+def _written_out(scheduled: Scheduled) -> tuple[frozenset[str], dict[str, tuple[int, int]]]:
+    """Loops that are written out, as later steps have left them short enough; and for the loops over their blocks the first and
+    the last block that is full, if these are literals."""
+    unrolled: set[str] = set()
+    full: dict[str, tuple[int, int]] = {}
+    for loop in scheduled.loops.values():
+        if "unroll" not in loop.kind or can_unroll(scheduled, loop.name):
+            continue
+        unrolled.add(loop.name)
+        span, block = extent(scheduled, loop), block_of(scheduled, loop)
+        if span is not None and block is not None:
+            around, size = block
+            full[around.name] = (-(-span[0] // size), (span[1] + 1) // size - 1)
+    return frozenset(unrolled), full
 
 
 def _mark_quiet(order: Order, quiet: set[str]) -> Order:

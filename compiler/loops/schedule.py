@@ -23,6 +23,7 @@ from .steps.fuse import can_distribute, can_fuse, distribute, fuse
 from .steps.mark import can_parallel, can_vector, parallel, vector
 from .steps.pack import can_pack, pack
 from .steps.pad import can_pad, pad
+from .steps.privatise import can_privatise, privatise
 from .steps.reorder import (
     can_interchange,
     can_permute,
@@ -39,6 +40,7 @@ from .steps.reorder import (
 )
 from .steps.tile import can_tile, tile
 from .steps.trapezoid import can_trapezoid, trapezoid
+from .steps.unroll import can_unroll, can_unroll_jam, unroll, unroll_jam
 
 #: step name -> (transformation, its can_ twin)
 STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., str | None]]] = {
@@ -58,6 +60,9 @@ STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., str | None]]] = {
     "expand": (expand, can_expand),
     "pack": (pack, can_pack),
     "pad": (pad, can_pad),
+    "privatise": (privatise, can_privatise),
+    "unroll": (unroll, can_unroll),
+    "unroll_jam": (unroll_jam, can_unroll_jam),
 }
 
 
@@ -140,7 +145,7 @@ def _refused(nest: Nest, step: Step, reason: str) -> IllegalSchedule:
 
 def apply(nest: Nest, schedule: Schedule, *, strict: bool = False) -> Scheduled:
     """The scheduled program, its final order proved against every dependence. Raises IllegalSchedule naming the step."""
-    stages = [Scheduled.start(nest)]
+    stages = [Scheduled.start(nest, strict=strict)]
     for step in schedule.steps:
         reason = why_not(stages[-1], step)
         if reason:

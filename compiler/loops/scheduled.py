@@ -12,7 +12,7 @@ from functools import cached_property
 
 import networkx as nx
 
-from ..graph.types import Size
+from ..graph.types import Size, SizeFn
 from .dependences import Dependence, IllegalSchedule, Reason, check_order, dependences, joins
 from .isl import NotAffine, bound_values
 from .nest import Dim, Leaf, LoopOrder, Nest, Order, Statement, leaves, loop_path, loops_of, sequence
@@ -29,11 +29,12 @@ class Scheduled:
     rebased: bool = False  # program order is no longer that of the statements' dims
     dropped: frozenset[tuple[str, tuple[tuple[str, Size], ...]]] = frozenset()  # (array, statement and index of an axis it lost)
     padded: tuple[tuple[str, tuple[Dim, ...]], ...] = ()  # statements that run for more than the program asks, and what it asks
+    strict: bool = False  # no re-association
 
     @staticmethod
-    def start(nest: Nest) -> Scheduled:
+    def start(nest: Nest, *, strict: bool = False) -> Scheduled:
         """The untransformed program."""
-        return Scheduled(nest, dependences(nest))
+        return Scheduled(nest, dependences(nest), strict=strict)
 
     def rebase(self, nest: Nest) -> Scheduled:
         """A rewritten nest (other statements, other arrays) becomes the program: its dependences are found anew, in its order.
@@ -137,6 +138,21 @@ def extent(scheduled: Scheduled, loop: LoopOrder) -> tuple[int, int] | None:
             return None
         low, high = (first if low is None else min(low, first)), (last if high is None else max(high, last))
     return None if low is None or high is None else (low, high)
+
+
+def block_of(scheduled: Scheduled, loop: LoopOrder) -> tuple[LoopOrder, int] | None:
+    """The loop around a loop of which every iteration is one block of its iterations, and the size of a block."""
+    for around in reversed(scheduled.outer(loop.name)):
+        size = _divisor(around.value(loop.values[0][0]), loop.values[0][1])
+        if size and all(around.value(s) == v // Size.of(size) for s, v in loop.values):
+            return around, size
+    return None
+
+
+def _divisor(block: Size, value: Size) -> int | None:
+    functions = [m[0] for m, _ in block.terms if len(m) == 1 and isinstance(m[0], SizeFn) and m[0].op == "//"]
+    sizes = [f.args[1].constant for f in functions]
+    return next((s for s in sizes if s and block == value // Size.of(s)), None)
 
 
 def conflicts(scheduled: Scheduled, name: str, *, reductions: bool) -> Iterator[Dependence]:

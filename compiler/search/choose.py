@@ -13,11 +13,12 @@ from ..loops.schedule import Schedule, prove
 from ..loops.scheduled import Scheduled
 from .cost import estimate
 from .draft import Draft, Task
+from .reduction import reduction
 from .stencil import stencils
 from .sweeps import finish
 
 #: Each changes the parts of a draft that it knows how to make faster, and says whether there were any.
-PROPOSERS: tuple[Callable[[Draft], bool], ...] = (stencils,)
+PROPOSERS: tuple[Callable[[Draft], bool], ...] = (reduction, stencils)
 
 #: Estimates that differ by less are equal.
 TIE = 0.02

@@ -66,10 +66,23 @@ class _Part:
 
 def estimate(scheduled: Scheduled, machine: Machine) -> Estimate:
     """How long one problem takes, by one thread or by a team, whichever is shorter (small problems run on one thread)."""
+    scheduled = scheduled.with_order(_vectors_inside(scheduled.nest.order))
     alone = _total(_Model(scheduled.nest, machine, 1).whole())
     if machine.cores < 2 or not any("parallel" in loop.kind for loop in scheduled.loops.values()):
         return alone
     return min(alone, _total(_Model(scheduled.nest, machine, machine.cores).whole()), key=lambda e: e.seconds)
+
+
+def _vectors_inside(order: Order) -> Order:
+    """The order with loops that are written out in a vector loop around it: they share what it loads and stores, as a contraction does."""
+    if isinstance(order, SequenceOrder):
+        return SequenceOrder(tuple(_vectors_inside(c) for c in order.children))
+    if not isinstance(order, LoopOrder):
+        return order
+    inner = order.body
+    if "vector" in order.kind and isinstance(inner, LoopOrder) and "unroll" in inner.kind:
+        return replace(inner, body=_vectors_inside(replace(order, body=inner.body)), kind="serial")
+    return replace(order, body=_vectors_inside(inner))
 
 
 def _total(parts: list[_Part]) -> Estimate:

@@ -33,7 +33,7 @@ class Draft:
     @staticmethod
     def of(task: Task) -> Draft:
         """Program order."""
-        return Draft(task, Scheduled.start(task.nest))
+        return Draft(task, Scheduled.start(task.nest, strict=task.strict))
 
     def copy(self) -> Draft:
         """Another draft that goes on from here."""

@@ -136,7 +136,7 @@ class _Sweeps:
     def mark_all(self) -> None:
         self._parallel(self.scheduled.nest.order)
         for loop in [o for o in self.scheduled.loops.values() if self.draft.is_open(o.name)]:
-            if not any(True for _ in loops_of(loop.body)) and can_vector(self.scheduled, loop.name) is None:
+            if all("unroll" in inner.kind for inner in loops_of(loop.body)) and can_vector(self.scheduled, loop.name) is None:
                 self.draft.take("vector", loop.name)
 
     def _parallel(self, order: Order) -> None:

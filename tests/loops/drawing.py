@@ -146,6 +146,27 @@ def pad(scheduled: Scheduled, dice: Random) -> Args | None:
         return None
     chosen = dice.sample([d.name for d in s.dims], dice.randint(1, min(2, len(s.dims))))
     return (s.name, *(x for d in chosen for x in (d, dice.choice([2, 3, 4]))))
+def privatise(scheduled: Scheduled, dice: Random) -> Args | None:
+    """What statements reduce into and a loop around one of them, mostly a short one."""
+    pairs: list[Args] = []
+    for s in scheduled.nest.statements:
+        around = [o for o in scheduled.loops.values() if s.reduce and s.name in dict(o.values)]
+        blocks = [o for o in around if o.name.endswith("_o")]
+        pairs += [(s.write.array, o.name) for o in (blocks if blocks and dice.random() < 0.8 else around)]
+    return one_of(dice, pairs)
+
+
+def unroll(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A loop, whole or by blocks."""
+    args = loop(scheduled, dice)
+    blocks = args is not None and not str(args[0]).endswith(("_o", "_i")) and dice.random() < 0.7
+    return (*args, dice.choice([2, 3, 4])) if args is not None and blocks else args
+
+
+def unroll_jam(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A loop around another, by blocks."""
+    args = nested(scheduled, dice)
+    return None if args is None or str(args[0]).endswith(("_o", "_i")) else (args[0], dice.choice([2, 3, 4]))
 
 
 def shifted(draw: Draw) -> Draw:
@@ -203,6 +224,9 @@ ARGUMENTS: dict[str, Draw] = {
     "expand": expand,
     "pack": pack,
     "pad": pad,
+    "privatise": privatise,
+    "unroll": unroll,
+    "unroll_jam": unroll_jam,
 }
 
 
@@ -265,5 +289,15 @@ def _strip_out(scheduled: Scheduled, dice: Random) -> list[Step]:
     return [Step("tile", (inner, dice.choice([2, 3]))), Step("interchange", (outer, f"{inner}_o"))]
 
 
+def _partial_sums(scheduled: Scheduled, dice: Random) -> list[Step]:
+    """A reduction by blocks, each with a copy of its own."""
+    pair = privatise(scheduled, dice)
+    if pair is None or str(pair[1]).endswith(("_o", "_i")):
+        return []
+    array, name = pair
+    blocks = f"{name}_o"
+    return [Step("tile", (name, dice.choice([2, 3]))), Step("privatise", (array, blocks)), Step("parallel", (blocks,))]
+
+
 #: Steps that are legal together more often than one by one.
-RECIPES: tuple[Callable[[Scheduled, Random], list[Step]], ...] = (_align, _skew_tile, _wavefront, _strip_out)
+RECIPES: tuple[Callable[[Scheduled, Random], list[Step]], ...] = (_align, _skew_tile, _wavefront, _strip_out, _partial_sums)

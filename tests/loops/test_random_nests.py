@@ -60,10 +60,10 @@ class Walk:
     def __init__(self, nest: Nest, seed: int, session: Session) -> None:
         self.nest, self.dice, self.session, self.seed = nest, Random(seed), session, seed
         self.integers = {p: COUNTS[p] for p in nest.params}
-        self.start = self.now = Scheduled.start(nest)
         self.steps: list[Step] = []
         self.program = Conflicts(nest, self.integers)
         self.strict = self.dice.random() < 0.2
+        self.start = self.now = Scheduled.start(nest, strict=self.strict)
 
     def attempt(self) -> None:
         """Draw a step, or a few that belong together, and take what is legal."""
@@ -144,7 +144,7 @@ class Walk:
         found = program.reversed(tried.nest.order, strict=self.strict)
         for loop in tried.loops.values():
             for kind in loop.kind.split():
-                if kind == "vector" and any(True for _ in loops_of(loop.body)):
+                if kind == "vector" and any("unroll" not in inner.kind for inner in loops_of(loop.body)):
                     return "a loop is inside a vector"
                 if not found and kind in ("parallel", "vector"):
                     found = program.joined(

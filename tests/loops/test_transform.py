@@ -52,6 +52,17 @@ def pair() -> Nest:
     return Nest("pair", ("K",), arrays, made, LoopOrder("t0", (("S0", t), ("S1", t)), body))
 
 
+def total() -> Nest:
+    """``S += A[i] * A[j]`` for all ``i`` and ``j``, K times."""
+    i, j, t = Size.of("i0"), Size.of("i1"), Size.of("t0")
+    dims = (Dim("t0", Size.of("K")), Dim("i0", Size.of(12)), Dim("i1", Size.of(12)))
+    value = Apply("mul", (Access("A", (i,), "f64"), Access("A", (j,), "f64")), "f64")
+    statement = Statement("S0", dims, Access("S", (), "f64"), value, "add")
+    order = LoopOrder("i0", (("S0", i),), LoopOrder("i1", (("S0", j),), Leaf("S0")))
+    arrays = (ArrayInfo("A", "f64", (Size.of(12),), "input"), ArrayInfo("S", "f64", (), "output"))
+    return Nest("total", ("K",), arrays, (statement,), LoopOrder("t0", (("S0", t),), order))
+
+
 DRAWN = {
     "fuse": (chain(0), "fuse i0 i1"),
     "distribute": (pair(), "distribute i0 S1"),
@@ -69,6 +80,9 @@ DRAWN = {
     "expand": (chain(0), "expand T t0"),
     "pack": (chain(0), "pack T S1 i1 3 t0"),
     "pad": (chain(0), "pack A S0 i0 3; pad S0 i0 3; tile i0 3; vector i0_i"),
+    "privatise": (total(), "tile i0 5; privatise S i0_o; parallel i0_o"),
+    "unroll": (chain(0), "unroll i0 3"),
+    "unroll_jam": (total(), "unroll_jam i0 3"),
 }
 
 
@@ -77,9 +91,8 @@ def test_a_step_drawn(name: str, golden: Callable[[str], None]) -> None:
     nest, text = DRAWN[name]
     scheduled = apply(nest, parse_schedule(text))
     golden(f"{print_nest(nest)}\n{text}\n\n{print_nest(scheduled.nest)}\n{print_tree(scan(scheduled, name))}")
-    arrays = [np.arange(1.0, 1.0 + len(a)) for a in (np.zeros(12),) * len([a for a in nest.arrays if a.scope != "problem"])]
-    size = 8 if nest.name == "chain" else 12
-    found, expected = ([a[:size].copy() for a in arrays] for _ in range(2))
+    kept = [a for a in nest.arrays if a.scope != "problem"]
+    found, expected = ([np.arange(1.0, 13.0)[: a.shape[0].constant] if a.shape else np.array(1.0) for a in kept] for _ in range(2))
     Runner(scan(scheduled, name), found, {"K": 5}, 1)
     Runner(scan(Scheduled.start(nest), name), expected, {"K": 5}, 1)
     for got, want in zip(found, expected, strict=True):

@@ -23,14 +23,14 @@ def parallel(scheduled: Scheduled, name: str) -> Scheduled:
     reason = can_parallel(scheduled, name)
     if reason:
         raise ValueError(f"cannot run {name} in parallel: {reason}")
-    return _mark(scheduled, name, "parallel")
+    return mark(scheduled, name, "parallel")
 
 
 def can_vector(scheduled: Scheduled, name: str) -> str | None:
     """Why iterations of an innermost loop cannot run side by side, or None. Reductions may be re-associated."""
     if name not in scheduled.loops:
         return "no such loop"
-    if any(True for _ in loops_of(scheduled.loop(name).body)):
+    if any("unroll" not in inner.kind for inner in loops_of(scheduled.loop(name).body)):
         return "there are loops inside"
     if any(scheduled.nest.statement_table[s].routine for s in leaves(scheduled.loop(name))):
         return "it calls a routine"
@@ -45,10 +45,12 @@ def vector(scheduled: Scheduled, name: str) -> Scheduled:
     reason = can_vector(scheduled, name)
     if reason:
         raise ValueError(f"cannot vectorise {name}: {reason}")
-    return _mark(scheduled, name, "vector")
+    return mark(scheduled, name, "vector")
 
 
-def _mark(scheduled: Scheduled, name: str, kind: str) -> Scheduled:
+def mark(scheduled: Scheduled, name: str, kind: str) -> Scheduled:
+    """One more kind on a loop; no question asked."""
+
     def change(loop: LoopOrder) -> Order:
         kinds = [k for k in loop.kind.split() if k != "serial"] + [kind]
         return replace(loop, kind=" ".join(dict.fromkeys(kinds)))
