@@ -26,7 +26,7 @@ from .timing import Timing, caution, interleaved, machine, ratio
 if TYPE_CHECKING:
     from ..backends.module import Layer
 
-SUITES = ("unrolled",)
+SUITES = ("unrolled", "polybench")
 EAGER = "torch eager"
 FORWARD, GRADIENT = "forward", "forward + backward"
 
@@ -212,6 +212,7 @@ def suite(name: str, arguments: Sequence[str]) -> int:
     if name not in SUITES:
         raise DataError(f"no suite is called {name!r}; there is {', '.join(SUITES)}")
     root = options.stdlib_folder().parent
-    if not (root / "benchmarks" / f"{name}.py").is_file():
+    module = root / "benchmarks" / name
+    if not (module.with_suffix(".py").is_file() or (module / "__main__.py").is_file()):
         raise UnspoolError("suites come with a checkout of the repository, not with the installed library: run it there")
     return subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *arguments], cwd=root, check=False).returncode

@@ -249,7 +249,7 @@ def bench(
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads for everyone; default: torch's.")] = None,
     seconds: Annotated[float, typer.Option("--seconds", min=0, help="Time for sampling each mode.")] = 20.0,
     json_: Annotated[Path | None, typer.Option("--json", dir_okay=False, help="Write everything measured here, too.")] = None,
-    suite: Annotated[str | None, typer.Option("--suite", help="Run a suite of a checkout instead: unrolled.")] = None,
+    suite: Annotated[str | None, typer.Option("--suite", help="Run a suite of a checkout instead: unrolled, polybench.")] = None,
     *,
     flags: dict[str, Any],
 ) -> None:

@@ -89,7 +89,9 @@ class CompileOptions:
         False, _later("tune", "a schedule chosen by measuring", False), "Choose the schedule by measuring. Not in this version."
     )
     schedule: str | None = _option(
-        None, _text("schedule", "the text of a schedule's steps"), "A file of steps in place of our choice, or - for standard input; none: program order."
+        None,
+        _text("schedule", "the text of a schedule's steps"),
+        "A file of steps in place of our choice, or - for standard input; none: program order.",
     )
 
     def __post_init__(self) -> None:

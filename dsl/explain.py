@@ -16,7 +16,18 @@ from .session import Call
 from .timing import interleaved
 
 #: Headings of a report, which a terminal shows in bold.
-_HEADINGS = ("statements", "dependences", "schedule", "loops", "storage", "work", "kernel ", "this machine", "on the host", "measured")
+_HEADINGS = (
+    "statements",
+    "dependences",
+    "schedule",
+    "loops",
+    "storage",
+    "work",
+    "kernel ",
+    "this machine",
+    "on the host",
+    "measured",
+)
 
 
 def show(kernel: Kernel, call: Call | None, *, gradients: bool, as_json: bool) -> None:

@@ -297,7 +297,11 @@ def _is_tight(rule: str, visit: _Visit) -> bool:
 def _is_generator(node: Tree[Token]) -> bool:
     """Whether these are the arguments of ``sum(e for i in 0..n)``, which take no comma."""
     first = node.children[0]
-    return node.data == "arguments" and isinstance(first, Tree) and any(isinstance(c, Tree) and c.data == "comprehension" for c in first.children)
+    return (
+        node.data == "arguments"
+        and isinstance(first, Tree)
+        and any(isinstance(c, Tree) and c.data == "comprehension" for c in first.children)
+    )
 
 
 def _spelled(token: Token) -> str:

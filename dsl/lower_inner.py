@@ -108,9 +108,7 @@ class _Call:
             elif isinstance(node, s.ModuleDecl):
                 sizes = [x for t in (*node.arguments, *node.results) for x in t.sizes] + ([node.count] if node.count else [])
             for size in sizes:
-                found += [
-                    n.text for n in descend(size) if isinstance(n, s.Name) and n.text not in (*bound, *found, "min", "max")
-                ]
+                found += [n.text for n in descend(size) if isinstance(n, s.Name) and n.text not in (*bound, *found, "min", "max")]
         counts = {n.name.text for n in self.decl.body if isinstance(n, s.Iterations)}
         return [n for n in found if n not in counts]
 

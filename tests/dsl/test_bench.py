@@ -88,7 +88,7 @@ def test_wrong_uses(dsl: Dsl, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert code == 2
     assert "name one algorithm" in said
     code, _, said = dsl("bench", "--suite", "nothing")
-    assert (code, said) == (1, "error: no suite is called 'nothing'; there is unrolled\n")
+    assert (code, said) == (1, "error: no suite is called 'nothing'; there is unrolled, polybench\n")
     installed = tmp_path / "stdlib"
     installed.mkdir()
     monkeypatch.setattr("unspool.compiler.options.stdlib_folder", lambda: installed)
@@ -101,6 +101,9 @@ def test_a_suite_gets_what_stands_behind_two_dashes(dsl: Dsl) -> None:
     code, _, said = dsl("bench", "--suite", "unrolled", "--", "--only", "nothing")
     assert code == 2
     assert "'nothing' is none of ista" in re.sub(r"[\s│╭╮╰╯─]+", " ", said)
+    code, _, said = dsl("bench", "--suite", "polybench", "--", "nothing")
+    assert code == 2
+    assert "'nothing' is none of gemm" in re.sub(r"[\s│╭╮╰╯─]+", " ", said)
 
 
 @pytest.mark.slow
