@@ -6,6 +6,7 @@ those of one problem, for the iteration counts that the kernel was compiled with
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -148,8 +149,8 @@ def _dependence(d: Summary) -> Report:
 
 def _step(text: str, name: str) -> Report:
     """A step, and in words what it does: the first sentence of the transformation's own description."""
-    words = (STEPS[name][0].__doc__ or "").strip().splitlines()[0]
-    return {"step": text, "name": name, "words": words.split(": ``")[0].rstrip(".").replace("``", "")}
+    words = " ".join((STEPS[name][0].__doc__ or "").split("\n\n")[0].split())
+    return {"step": text, "name": name, "words": re.split(r"\. |: ``", words)[0].rstrip(".").replace("``", "")}
 
 
 # -- storage --------------------------------------------------------------------------------------------------------------

@@ -116,6 +116,18 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytes
             assert block.language in ("text", "sh"), f"{block.where}: a block of kind {block.language!r}"
 
 
+def test_every_step_of_schedules_has_its_section() -> None:
+    from unspool.compiler.loops.schedule import STEPS
+
+    page = (ROOT / "docs" / "schedules.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##)", page + "\n## ", flags=re.MULTILINE | re.DOTALL))
+    assert sections.keys() == STEPS.keys()
+    for name, section in sections.items():
+        assert section.strip().startswith(f"`{name} "), f"the section of {name} begins with how it is written"
+        assert "-->" in section, f"the section of {name} has no drawing"
+        assert re.search(rf'^show\(".*\b{name} ', section, re.MULTILINE), f"the section of {name} has no example"
+
+
 def prose(page: Path) -> str:
     """A page without its code."""
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)

@@ -126,23 +126,25 @@ def greatest(found: islpy.Set) -> list[int | None]:
 
 
 def example_pair(found: islpy.Map) -> str:
-    """The first pair of a non-empty relation, for the run-time arguments of some pair: ``S0[t0=0, i0=1] -> S1[t0=1, i0=0] (K=2)``."""
+    """The first pair of a non-empty relation, for the least run-time arguments that have one: ``S0[t0=0, i0=1] -> S1[t0=1, i0=0] (K=2)``."""
     pairs, kind = found.wrap(), islpy.dim_type
-    point = pairs.sample_point()
-    if point.is_void():
+    if pairs.is_empty():
         return "none"
-    names = [pairs.get_dim_name(kind.param, n) for n in range(pairs.dim(kind.param))]
-    values = [point.get_coordinate_val(kind.param, n) for n in range(len(names))]
-    for n, value in enumerate(values):
-        pairs = pairs.fix_val(kind.param, n, value)
-    point = pairs.lexmin().sample_point()
-    count = found.dim(kind.in_)
-    numbers = [point.get_coordinate_val(kind.set, n).to_python() for n in range(pairs.dim(kind.set))]
+    names = [str(pairs.get_dim_name(kind.param, n)) for n in range(pairs.dim(kind.param))]
+    points = pairs.move_dims(kind.set, 0, kind.param, 0, len(names))
+    for n in range(len(names)):
+        least = points.dim_min_val(n)
+        if not least.is_int():
+            least = points.sample_point().get_coordinate_val(kind.set, n)
+        points = points.fix_val(kind.set, n, least)
+    point = points.lexmin().sample_point()
+    numbers = [point.get_coordinate_val(kind.set, n).to_python() for n in range(points.dim(kind.set))]
+    values, numbers, count = numbers[: len(names)], numbers[len(names) :], found.dim(kind.in_)
     ends = []
     for side, part in ((kind.in_, numbers[:count]), (kind.out, numbers[count:])):
         dims = [str(found.get_dim_name(side, n)).removesuffix("_") for n in range(len(part))]
         ends.append(f"{found.get_tuple_name(side)}[{', '.join(f'{d}={v}' for d, v in zip(dims, part, strict=True))}]")
-    given = ", ".join(f"{n}={v.to_python()}" for n, v in zip(names, values, strict=True))
+    given = ", ".join(f"{n}={v}" for n, v in zip(names, values, strict=True))
     return " -> ".join(ends) + (f" ({given})" if given else "")
 
 
