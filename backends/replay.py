@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ..compiler.driver import Compiled
 from ..compiler.loops.carriers import summaries
+from ..compiler.loops.infix import domain_text, infix
 from ..compiler.loops.nest import Nest, Order, Sequence
 from ..compiler.loops.schedule import apply_step, parse_schedule
 from ..compiler.loops.schedule_parts import split_batch
@@ -30,6 +31,9 @@ def _replay(nest: Nest, text: str) -> Iterator[str]:
         yield ""
         yield str(step)
         yield from _shown([p for p in _parts(now.nest.order) if p not in _parts(before.nest.order)])
+        known = {s.name: s.dims for s in before.nest.statements}
+        made = [s for s in now.nest.statements if known.get(s.name) != s.dims]
+        yield from (f"  {s.name}: {infix(s)} for {domain_text(s)}" for s in made)
         changed = [a for a in now.nest.arrays if a not in before.nest.arrays]
         yield from (f"  array {a.name}: {a.dtype}[{', '.join(map(str, a.shape))}] {a.scope}" for a in changed)
 

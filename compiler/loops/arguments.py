@@ -34,8 +34,17 @@ def wrong_arguments(name: str, step: Callable[..., object], args: Sequence[str |
 
 def usage(name: str, step: Callable[..., object]) -> str:
     """How a step is written: ``skew INNER OUTER FACTOR``."""
-    parameters = list(inspect.signature(step).parameters.values())[1:]
-    return " ".join([name, *("..." if p.kind is p.VAR_POSITIONAL else p.name.upper() for p in parameters)])
+    words = [name]
+    for p in list(inspect.signature(step).parameters.values())[1:]:
+        word = p.name.upper()
+        words.append("..." if p.kind is p.VAR_POSITIONAL else word if p.default is p.empty else f"[{word}]")
+    return " ".join(words)
+
+
+def role(step: Callable[..., object], place: int) -> str:
+    """What the argument at a place names: ``loop``, ``array``, ``statement`` or ``dim`` (an index of a statement)."""
+    parameters = [p.name for p in list(inspect.signature(step).parameters.values())[1:]]
+    return _ROLES.get(parameters[min(place, len(parameters) - 1)], "loop")
 
 
 def unknown_name(nest: Nest, step: Callable[..., object], args: Sequence[str | int], reason: str) -> str | None:
@@ -46,19 +55,18 @@ def unknown_name(nest: Nest, step: Callable[..., object], args: Sequence[str | i
         "statement": [s.name for s in nest.statements],
         "dim": [d.name for s in nest.statements for d in s.dims],
     }
-    parameters = [p.name for p in list(inspect.signature(step).parameters.values())[1:]]
     for place, arg in enumerate(args):
         if not isinstance(arg, str) or not ("no such" in reason or re.search(rf"(?<!\w){re.escape(arg)}(?!\w)", reason)):
             continue
-        role = _ROLES.get(parameters[min(place, len(parameters) - 1)], "loop")
+        wanted = role(step, place)
         kinds = [kind for kind, known in names.items() if arg in known]
-        if role in kinds or (kinds and "no such" not in reason):
+        if wanted in kinds or (kinds and "no such" not in reason):
             continue
         if kinds:
-            return f"`{arg}` is {_article(kinds[0])}, and this is the place of {_article(role)}"
-        near = get_close_matches(arg, names[role], 1)
-        listed = ", ".join(names[role][:_LISTED]) + (", ..." if len(names[role]) > _LISTED else "")
-        return f"there is no {role} `{arg}`; " + (f"did you mean `{near[0]}`?" if near else f"the {role}s are {listed or 'none'}")
+            return f"`{arg}` is {_article(kinds[0])}, and this is the place of {_article(wanted)}"
+        near = get_close_matches(arg, names[wanted], 1)
+        listed = ", ".join(names[wanted][:_LISTED]) + (", ..." if len(names[wanted]) > _LISTED else "")
+        return f"there is no {wanted} `{arg}`; " + (f"did you mean `{near[0]}`?" if near else f"the {wanted}s are {listed or 'none'}")
     return None
 
 

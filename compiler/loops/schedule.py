@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from .arguments import unknown_name, wrong_arguments
+from .arguments import role, unknown_name, wrong_arguments
 from .dependences import IllegalSchedule, Reason, check_order
 from .nest import Nest
 from .schedule_parts import step_lines
@@ -160,7 +160,9 @@ def apply(nest: Nest, schedule: Schedule, *, strict: bool = False) -> Scheduled:
 
 def _gone(stages: list[Scheduled], schedule: Schedule, step: Step) -> str:
     """Which step took away a loop that this one names."""
-    for arg in step.args:
+    for place, arg in enumerate(step.args):
+        if role(STEPS[step.name][1], place) != "loop":
+            continue
         last = max((n for n, stage in enumerate(stages) if arg in stage.loops), default=len(stages) - 1)
         if last < len(stages) - 1:
             taken = schedule.steps[last]
