@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,7 +87,8 @@ def message(text: str, schedule: str, name: str = "f.us", **sizes: int) -> str:
 def test_bad_schedules(golden: Callable[[str], None]) -> None:
     found = [f"-- {what}\n{text}\n\n{message(LASSO, text, 'lasso.us')}\n" for what, text in BAD.items()]
     swapped = "parallel i0\ninterchange t3 t4"
-    golden("\n".join([*found, f"-- an order that is wrong\n{swapped}\n\n{message(SWEEP, swapped, 'sweep.us', n=8)}\n"]))
+    text = "\n".join([*found, f"-- an order that is wrong\n{swapped}\n\n{message(SWEEP, swapped, 'sweep.us', n=8)}\n"])
+    golden(re.sub("there are fuse, .*", "there are fuse, ...", text))
 
 
 def test_it_is_the_step_that_breaks_the_order_that_is_named() -> None:
