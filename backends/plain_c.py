@@ -9,6 +9,7 @@ something to work on.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from math import prod
 
@@ -40,39 +41,50 @@ from .expressions import Printer
 from .printer import strip
 from .text import Text
 
+#: Names that start with ``us_`` are no program's.
 _MAIN = """
 #ifdef UNSPOOL_MAIN
 #include <stdio.h>
 #include <time.h>
-static double next(uint64_t *state) {  // uniform in 0.05 .. 1.05, a 64-bit linear congruential generator
-  *state = *state * 6364136223846793005u + 1442695040888963407u;
-  return 0.05 + (double)(*state >> 11) / 9007199254740992.0;
+static double us_next(uint64_t *us_state) {  // uniform in 0.05 .. 1.05, a 64-bit linear congruential generator
+  *us_state = *us_state * 6364136223846793005u + 1442695040888963407u;
+  return 0.05 + (double)(*us_state >> 11) / 9007199254740992.0;
 }
 int main(int argc, char **argv) {
-  const int repeats = argc > 1 ? argv[1][0] - '0' : 1;
-  uint64_t state = 1;
-  double best = 1e30;
-  for (int r = 0; r < repeats; r++) {
-    state = 1;
+$held
+  const int us_repeats = argc > 1 ? argv[1][0] - '0' : 1;
+  uint64_t us_state = 1;
+  double us_best = 1e30, us_sum = 0;
+  for (int us_r = 0; us_r < us_repeats; us_r++) {
+    us_state = 1;
 $fill
-    struct timespec a, b;
-    clock_gettime(CLOCK_MONOTONIC, &a);
+    struct timespec us_start, us_end;
+    timespec_get(&us_start, TIME_UTC);
     $call;
-    clock_gettime(CLOCK_MONOTONIC, &b);
-    const double seconds = (b.tv_sec - a.tv_sec) + 1e-9 * (b.tv_nsec - a.tv_nsec);
-    if (seconds < best) best = seconds;
+    timespec_get(&us_end, TIME_UTC);
+    const double us_seconds = (double)(us_end.tv_sec - us_start.tv_sec) + 1e-9 * (double)(us_end.tv_nsec - us_start.tv_nsec);
+    if (us_seconds < us_best) us_best = us_seconds;
   }
-  double sum = 0;
 $sum
-  printf("%.9f %.9g\\n", best, sum);
+  printf("%.9f %.9g\\n", us_best, us_sum);
   return 0;
 }
 #endif
 """
 
+#: Compilers that know nothing of scops would warn of every one.
+_PRAGMAS = '#pragma GCC diagnostic ignored "-Wunknown-pragmas"\n'
+#: What the headers of the timed main declare: no algorithm can be called so.
+_DECLARED = frozenset(
+    """printf fprintf sprintf snprintf scanf puts gets putc getc putchar getchar remove rename perror stdin stdout stderr
+    time clock clock_gettime ctime gmtime localtime mktime strftime difftime asctime timespec_get nanosleep timezone daylight""".split()
+)
+
 
 class _Printer(Printer):
     """Elements with an index for every axis."""
+
+    reserved = Printer.reserved | _DECLARED
 
     def element(self, array: str, index: Iterable[Int]) -> str:
         """One element as an lvalue; a scalar that the caller has is a pointer."""
@@ -143,10 +155,16 @@ class _Plain:
         own = [a for a in self.function.arrays if a.scope not in ("input", "output")]
         name = self.printer.names.get("function", self.function.name)
         body = [f"void {name}({', '.join(map(self.parameter, passed))})", "{"]
+        body += [f"  static {self.declaration(a, self.printer.names.get('array', a.name))};" for a in own]
+        body += [f"  (void){n};" for n in self.unused(passed)]
         body += ["#pragma scop", *self.lines.lines, "#pragma endscop", "}"]
-        kept = [f"static {self.declaration(a)};" for a in own]
-        text = "\n".join([*counts, *kept, "", *body]) + "\n"
-        return prelude(text) + "\n" + text + self.main(name, passed)
+        text = "\n".join([*counts, "", *body]) + "\n"
+        return prelude(text) + "\n" + _PRAGMAS + text + self.main(name, passed)
+
+    def unused(self, passed: list[Array]) -> list[str]:
+        """Parameters that the loops do not name."""
+        named = set(re.findall(r"\w+", "\n".join(self.lines.lines)))
+        return [n for n in (self.printer.names.get("array", a.name) for a in passed) if n not in named]
 
     def parameter(self, a: Array) -> str:
         """An array as a parameter."""
@@ -157,34 +175,37 @@ class _Plain:
         axes = "".join(f"[{s}]" for s in rest)
         return f"{const}{C_TYPES[a.dtype]} {self.printer.names.get('array', a.name)}[restrict {first}]{axes}"
 
-    def declaration(self, a: Array) -> str:
-        """An array of its own."""
+    def declaration(self, a: Array, name: str) -> str:
+        """An array under a name."""
         axes = "".join(f"[{self.printer.int(s)}]" for s in a.shape)
-        return f"{C_TYPES[a.dtype]} {self.printer.names.get('array', a.name)}{axes}"
+        return f"{C_TYPES[a.dtype]} {name}{axes}"
 
     def extent(self, a: Array, axis: int) -> str:
         """The length of an axis."""
         return self.printer.int(a.shape[axis])
 
     def main(self, name: str, passed: list[Array]) -> str:
-        """The timed ``main``."""
+        """The timed ``main``; its arrays have names of its own."""
         if any(a.dtype in ("c64", "c128", "key", "bool") for a in passed):
             return ""
-        held = [f"static {self.declaration(a)};" for a in passed]
-        fill, total = [], []
-        for a in passed:
-            pointer = f"({C_TYPES[a.dtype]} *)&{self.printer.names.get('array', a.name)}"
-            count = f"sizeof {self.printer.names.get('array', a.name)} / sizeof({C_TYPES[a.dtype]})"
-            value = f"({C_TYPES[a.dtype]})next(&state)" if a.scope == "input" else "0"
+        held, fill, total, args = [], [], [], []
+        for number, a in enumerate(passed):
+            own, kind = f"us_{number}", C_TYPES[a.dtype]
+            held.append(f"  static {self.declaration(a, own)};")
+            args.append(own if a.shape else f"&{own}")
+            pointer, count = f"({kind} *)&{own}", f"sizeof {own} / sizeof({kind})"
+            value = f"({kind})us_next(&us_state)" if a.scope == "input" else "0"
             fill.append(f"    for (size_t i = 0; i < {count}; i++) ({pointer})[i] = {value};")
             if a.scope == "input" and a.dtype in ("f32", "f64") and len(a.shape) == 2 and self.extent(a, 0) == self.extent(a, 1):
                 n = self.extent(a, 0)
-                fill.append(f"    for (size_t i = 0; i < {n}; i++) ({pointer})[i * ({n} + 1)] += 1.1 * {n};")
+                fill.append(f"    for (size_t i = 0; i < {n}; i++) ({pointer})[i * ({n} + 1)] += ({kind})(1.1 * {n});")
             if a.scope == "output":
-                total.append(f"  for (size_t i = 0; i < {count}; i++) sum += ({pointer})[i];")
-        args = ", ".join(("" if a.shape else "&") + self.printer.names.get("array", a.name) for a in passed)
-        text = _MAIN.replace("$fill", "\n".join(fill)).replace("$sum", "\n".join(total)).replace("$call", f"{name}({args})")
-        return text.replace("int main(", "\n".join(held) + "\nint main(")
+                total.append(f"  for (size_t i = 0; i < {count}; i++) us_sum += (double)({pointer})[i];")
+        parts = {"$held": held, "$fill": fill, "$sum": total, "$call": [f"{name}({', '.join(args)})"]}
+        text = _MAIN
+        for key, lines in parts.items():
+            text = text.replace(key, "\n".join(lines))
+        return text
 
     # -- loops -------------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,40 @@ def test_the_timed_main_prints_seconds_and_a_checksum(tmp_path: Path) -> None:
     lines = [subprocess.run([main, "2"], capture_output=True, text=True, check=True).stdout.split() for _ in range(2)]
     assert all(float(seconds) > 0 for seconds, _ in lines)
     assert lines[0][1] == lines[1][1]
+
+
+NAMES = """algorithm next(y1: real[n], a: real[n], b: real, sum: real[n, n], time: real[n], printf: real[n], spare: real[n]) -> (real[n], real[n]):
+    iterations r = 3
+    j0 = a + y1
+    state = sum @ j0
+    best = time
+    for k in 0..r:
+        best = 0.1 * (state + best + b * j0) + printf
+    return best, state
+"""
+EVERY = [(p, h.algorithm.name) for p in sorted((PROGRAMS.parents[1] / "benchmarks" / "polybench").glob("*.us")) for h in us.load(p)]
+EVERY += [(PROGRAMS / file, name) for file, name, _ in CASES] + [(None, "next")]
+
+
+@pytest.mark.parametrize(("file", "name"), EVERY, ids=[name for _, name in EVERY])
+def test_compilers_do_not_warn_of_plain_c(file: Path | None, name: str, tmp_path: Path) -> None:
+    handle = us.loads(NAMES).next if file is None else us.load(file)[name]
+    sizes = {n: 6 for n in handle.algorithm.size_names if n not in dict(handle.algorithm.iterations)}
+    text = handle.compile(sizes, schedule="", target="c").plain
+    (tmp_path / "plain.c").write_text(text)
+    for compiler in filter(shutil.which, ("gcc", "clang")):
+        for flags in ([], ["-DUNSPOOL_MAIN"], ["-DUNSPOOL_MAIN", "-std=c11", "-D_GNU_SOURCE"]):
+            command = [compiler, "-Wall", "-Wextra", "-Werror", "-fsyntax-only", *flags, str(tmp_path / "plain.c")]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert not done.returncode, done.stderr
+    before, inside, behind = re.split(r"^#pragma (?:end)?scop\n", text, flags=re.MULTILINE)
+    lines = [line.strip() for line in inside.splitlines()]
+    assert all(re.match(r"(for|if) \(|else|[{}]|\S.* = .*;$", line) for line in lines), inside
+    assert "for (" not in before.split(f"void {name}(")[1]
+    assert behind.startswith("}\n")
+    if name == "next":
+        run = built(text, tmp_path, "-DUNSPOOL_MAIN")
+        assert float(subprocess.run([run], capture_output=True, text=True, check=True).stdout.split()[1]) > 0
 
 
 def test_what_is_not_one_nest_of_loops_says_so() -> None:
