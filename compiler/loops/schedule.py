@@ -23,6 +23,7 @@ from .steps.fuse import can_distribute, can_fuse, distribute, fuse
 from .steps.mark import can_parallel, can_vector, parallel, vector
 from .steps.pack import can_pack, pack
 from .steps.pad import can_pad, pad
+from .steps.presum import can_presum, presum
 from .steps.privatise import can_privatise, privatise
 from .steps.reorder import (
     can_interchange,
@@ -63,6 +64,7 @@ STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., str | None]]] = {
     "privatise": (privatise, can_privatise),
     "unroll": (unroll, can_unroll),
     "unroll_jam": (unroll_jam, can_unroll_jam),
+    "presum": (presum, can_presum),
 }
 
 
