@@ -4,8 +4,9 @@
         for i: for j: ...  -->  inside, rows in fronts: row i of iteration t, then row i - k of iteration t + 1, ...
         for i: for j: ...       so that a row is loaded once for a whole block. The innermost loops stay as they are.
 
-It pays where the state of an iteration is beyond the caches of the cores. What must be shifted and skewed by how much is
-solved from the dependences (:mod:`~..loops.distances`); where a sweep is sequential in space it is not for this proposer.
+It pays where the state of an iteration is beyond the caches of the cores. Where a sweep is sequential in space (Gauss-Seidel), fronts
+are the only threads' work there is: row i of iteration t beside row i - k of iteration t + 1. What must be shifted and skewed by how
+much is solved from the dependences (:mod:`~..loops.distances`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from math import prod
 
 from ..loops.dependences import IllegalSchedule
-from ..loops.nest import LoopOrder, Order, leaves, loops_of
+from ..loops.nest import Leaf, LoopOrder, Order, leaves, loops_of
 from ..loops.nest import Sequence as SequenceOrder
 from ..loops.scheduled import extent
 from ..loops.steps.trapezoid import cone_of
@@ -23,22 +24,34 @@ from .sweeps import prepare
 
 #: Fewest and most iterations in a block, and fewest iterations that a loop must have where their number is known.
 _BLOCKS = (2, 32)
+#: Fewest elements of a sweep whose rows are worth a meeting of the threads.
+_POINTS = 4096
+#: Most rows in a front: more have no use for so few threads, and each is a row of the cache.
+_FRONT = 128
+#: Rows of a front that run side by side, each waiting for its own last element.
+_JAMMED = 4
 
 
 def stencils(draft: Draft) -> bool:
     """Put the iterations of every loop around stencil sweeps into blocks; whether there was one."""
     fired = False
     for name in [loop.name for loop in _outermost(draft.scheduled.nest.order)]:
-        if name not in draft.scheduled.loops or not draft.is_open(name) or not _candidate(draft, name):
-            continue  # fused into another one meanwhile, finished, or no stencil's
-        trial = draft.copy()
-        try:
-            made = _time_blocks(trial, name)
-        except IllegalSchedule:
-            continue
-        if made:
-            draft.scheduled, draft.steps, draft.closed = trial.scheduled, trial.steps, trial.closed
-            fired = True
+        for fits, make in ((_independent, _time_blocks), (_sequential, _wavefronts)):
+            if (
+                name not in draft.scheduled.loops
+                or not draft.is_open(name)
+                or not _iterates(draft, name)
+                or not fits(draft, name)
+            ):
+                continue  # fused into another one meanwhile, finished, or no stencil's
+            trial = draft.copy()
+            try:
+                made = make(trial, name)
+            except IllegalSchedule:
+                continue
+            if made:
+                draft.scheduled, draft.steps, draft.closed = trial.scheduled, trial.steps, trial.closed
+                fired = True
     return fired
 
 
@@ -50,18 +63,49 @@ def _outermost(order: Order) -> Iterator[LoopOrder]:
             yield from _outermost(child)
 
 
-def _candidate(draft: Draft, name: str) -> bool:
-    """A first look that costs nothing: a loop of several iterations around sweeps over more than the cores' caches hold."""
-    loop, machine = draft.scheduled.loop(name), draft.task.machine
-    if draft.task.tile or not any(isinstance(c, LoopOrder) for o in loops_of(loop.body) for c in loops_of(o.body)):
-        return False
+def _iterates(draft: Draft, name: str) -> bool:
+    """A first look that costs nothing: a loop of several iterations around loops over space, every statement at a place of its own."""
+    loop = draft.scheduled.loop(name)
     known = extent(draft.scheduled, loop)
-    if known is not None and known[1] - known[0] < _BLOCKS[0]:
+    if draft.task.tile or (known is not None and known[1] - known[0] < _BLOCKS[0]):
         return False
-    statements = [draft.scheduled.nest.statement_table[s] for s in leaves(loop)]
-    if any(s.routine or s.reduce not in ("", "add") for s in statements):
+    sweeps = loop.body.children if isinstance(loop.body, SequenceOrder) else (loop.body,)
+    spaces = [c for c in sweeps if isinstance(c, LoopOrder)]
+    return len(spaces) == len(sweeps) and _uniform(draft, spaces)
+
+
+def _uniform(draft: Draft, spaces: list[LoopOrder]) -> bool:
+    """Whether every access to what the sweeps write moves along with the loops ``spaces``: some axis of an array is, wherever it is used,
+    the loop's value and a constant."""
+    table = draft.scheduled.nest.statement_table
+    statements = [(table[s], value) for space in spaces for s, value in space.values]
+    if any(s.routine for s, _ in statements):
         return False
-    return state_bytes(draft, loop) > machine.cores * machine.l2
+    axes: dict[str, set[int]] = {}
+    written = {s.write.array for s, _ in statements if s.write.index}
+    for s, value in statements:
+        for access in (s.write, *s.reads()):
+            if access.array in written:
+                fitting = {axis for axis, i in enumerate(access.index) if (i - value).constant is not None}
+                axes[access.array] = axes.get(access.array, fitting) & fitting
+    return bool(axes) and all(axes.values())
+
+
+def _independent(draft: Draft, name: str) -> bool:
+    """Whether the arrays that an iteration keeps are more than the cores' caches hold, in sweeps over two axes or more."""
+    loop, machine = draft.scheduled.loop(name), draft.task.machine
+    deep = any(isinstance(c, LoopOrder) for o in loops_of(loop.body) for c in loops_of(o.body))
+    return deep and state_bytes(draft, loop) > machine.cores * machine.l2
+
+
+def _sequential(draft: Draft, name: str) -> bool:
+    """Whether there is one sweep, of two loops or more and enough elements, none of whose loops has independent iterations."""
+    space = draft.scheduled.loop(name).body
+    if not isinstance(space, LoopOrder) or not isinstance(space.body, LoopOrder):
+        return False
+    ranges = [extent(draft.scheduled, loop) for loop in loops_of(space)]
+    points = prod(r[1] - r[0] + 1 if r else 0 for r in ranges)
+    return points >= _POINTS and not any(draft.can("parallel", loop.name) for loop in loops_of(space))
 
 
 def state_bytes(draft: Draft, loop: LoopOrder) -> float:
@@ -129,3 +173,23 @@ def _shape(draft: Draft, name: str, loops: list[LoopOrder], reach: int) -> tuple
     near, far = (int(size / (row * reach)) for size in (0.7 * machine.l2, machine.l3 / (2 * machine.cores)))
     cached = near if near >= 4 else min(far, 8)
     return min(_BLOCKS[1], cached, rows // (4 * machine.cores * reach)), machine.cores
+
+
+def _wavefronts(draft: Draft, name: str) -> bool:
+    """Fronts of rows, one of every iteration; in a row, what need not wait for the element before is added beforehand."""
+    space = draft.scheduled.loop(name).body
+    assert isinstance(space, LoopOrder)
+    inner = list(loops_of(space.body))[-1]
+    statement = inner.body.statement if isinstance(inner.body, Leaf) else ""
+    if statement and not draft.task.strict and draft.can("presum", statement, inner.name):
+        draft.take("presum", statement, inner.name)
+        draft.take("distribute", inner.name, statement)
+    block = _FRONT
+    draft.take("tile", name, block)
+    draft.take("wavefront", f"{name}_i", space.name)
+    draft.take("parallel", f"{name}_i")
+    for loop in list(loops_of(draft.scheduled.loop(f"{name}_o").body)):
+        if not any(True for _ in loops_of(loop.body)) and draft.can("vector", loop.name):
+            draft.take("vector", loop.name)
+    draft.closed.add(f"{name}_o")
+    return True

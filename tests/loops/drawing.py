@@ -11,6 +11,7 @@ from unspool.compiler.loops.nest import Leaf, LoopOrder, Order, loops_of
 from unspool.compiler.loops.nest import Sequence as SequenceOrder
 from unspool.compiler.loops.schedule import Step
 from unspool.compiler.loops.scheduled import Scheduled
+from unspool.compiler.loops.steps.presum import can_presum
 
 T = TypeVar("T")
 Args = tuple[str | int, ...]
@@ -206,6 +207,13 @@ def trapezoid(scheduled: Scheduled, dice: Random) -> Args | None:
     return None if found is None else (found[0], dice.choice([1, 2, 3]), dice.choice([1, 2, 3]), *found[1:])
 
 
+def presum(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A statement alone in a loop, one with a recurrence mostly."""
+    pairs: list[Args] = [(o.body.statement, o.name) for o in scheduled.loops.values() if isinstance(o.body, Leaf)]
+    able = [pair for pair in pairs if can_presum(scheduled, *map(str, pair)) is None]
+    return one_of(dice, able if able and dice.random() < 0.9 else pairs)
+
+
 #: step name -> how its arguments are drawn
 ARGUMENTS: dict[str, Draw] = {
     "fuse": siblings,
@@ -216,6 +224,7 @@ ARGUMENTS: dict[str, Draw] = {
     "skew": or_solved(shifted(inside)),
     "wavefront": nested,
     "tile": tile,
+    "presum": presum,
     "trapezoid": trapezoid,
     "parallel": loop,
     "vector": innermost,

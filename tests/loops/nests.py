@@ -187,6 +187,10 @@ def stencil(dice: Random) -> Nest:
     source = m.array("F", *shape, scope="input") if dice.random() < 0.4 else None
     offsets = [tuple(dice.randint(-reach, reach) for _ in range(rank)) for _ in range(dice.randint(2, 4))] + [(0,) * rank]
 
+    mean = in_place and dice.random() < 0.6  # a plain sum with a recurrence along the last axis
+    if mean:
+        offsets += [(*(0,) * (rank - 1), last) for last in (-1, 1)]
+
     def nested(body: Callable[[list[Size]], None], size: int, at: list[Size] | None = None) -> None:
         at = at or []
         if len(at) == rank:
@@ -200,7 +204,10 @@ def stencil(dice: Random) -> Nest:
             terms: list[Expr] = [of(*(x + reach + o for x, o in zip(at, offset, strict=True))) for offset in offsets]
             if source:
                 terms.append(source(*(x + reach for x in at)))
-            m.put(to(*(x + reach for x in at)), mixed(dice, terms))
+            total = terms[0]
+            for term in terms[1:]:
+                total = op("add", total, term)
+            m.put(to(*(x + reach for x in at)), op("div", total, len(terms) + 1) if mean else mixed(dice, terms))
 
         return body
 

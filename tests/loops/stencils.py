@@ -20,21 +20,24 @@ NAMES = ("A", "B", "u")
 def stencil_programs(draw: st.DrawFn, *, ranks: tuple[int, ...] = (1, 2, 3), largest: int = 7) -> tuple[Graph, dict[str, int]]:
     """A program, specialized, and its sizes: one to three sweeps over fields of one to three axes, in place or not."""
     rank = draw(st.sampled_from(ranks))
-    fields = NAMES[: draw(st.sampled_from([1, 2, 2, 3, 3]))]
-    apart = draw(st.integers(0, 2)) > 0 and len(fields) > 1  # no sweep reads what it writes
+    apart = draw(st.sampled_from([True, True, False]))  # every sweep reads what the one before wrote, and not what it writes
+    fields = NAMES[: draw(st.integers(2, 3) if apart else st.integers(1, 3))]
     indices = ("i", "j", "k")[:rank]
     extents = ("n", "m", "p")[:rank]
     margin = draw(st.integers(1, 2))
     reach = st.integers(-margin, margin)
     lines = []
-    for _ in range(draw(st.integers(1, 3))):
+    count = draw(st.integers(len(fields) if apart else 1, 3))
+    for number in range(count):
         ranges = ", ".join(f"{i} in {margin}..{n}-{margin}" for i, n in zip(indices, extents, strict=True))
-        target = draw(st.sampled_from(fields))
+        target = fields[number % len(fields)] if apart else draw(st.sampled_from(fields))
+        sources = [fields[(number - 1) % len(fields)]] if apart else list(fields)
         terms = []
-        for _ in range(draw(st.integers(1, 4))):
-            at = ", ".join(f"{i}{o:+d}" if o else i for i in indices for o in [draw(reach)])
+        for term in range(draw(st.integers(1, 4))):
+            far = [margin if term == 0 and apart and axis == 0 else draw(reach) for axis in range(rank)]
+            at = ", ".join(f"{i}{o:+d}" if o else i for i, o in zip(indices, far, strict=True))
             factor = draw(st.sampled_from(["0.2", "0.31", "w[t]", f"c[{', '.join(indices)}]"]))
-            terms.append(f"{factor} * {draw(st.sampled_from([f for f in fields if not apart or f != target]))}[{at}]")
+            terms.append(f"{factor} * {draw(st.sampled_from(sources))}[{at}]")
         lines += [f"        for {ranges}:", f"            {target}[{', '.join(indices)}] = {' + '.join(terms)}"]
     shape = ", ".join(extents)
     inputs = ", ".join(f"{a}: real[{shape}]" for a in (*fields, "c"))
@@ -50,7 +53,7 @@ def stencil_programs(draw: st.DrawFn, *, ranks: tuple[int, ...] = (1, 2, 3), lar
         ]
     )
     sizes = {n: draw(st.sampled_from([largest, largest, *range(largest)])) for n in extents}
-    sizes["n"] = draw(st.sampled_from([3 * largest, sizes["n"]]))
+    sizes["n"] = draw(st.sampled_from([3 * largest, 6 * largest, sizes["n"]]))
     graph = load_text(text).algorithms["stencil"].graph
     return specialize(graph, "f64", sizes), sizes
 

@@ -15,15 +15,17 @@ from tests.loops.stencils import TINY, nest_of, stencil_programs
 from unspool.compiler.graph.graph import Graph
 from unspool.compiler.graph.interp import interpret
 from unspool.compiler.graph.simplify import simplify
+from unspool.compiler.graph.specialize import specialize
 from unspool.compiler.loops.dependences import IllegalSchedule
 from unspool.compiler.loops.distances import skew_factor
 from unspool.compiler.loops.lower import lower
 from unspool.compiler.loops.scan import scan
 from unspool.compiler.loops.schedule import apply, parse_schedule, prove, why_not
 from unspool.compiler.loops.scheduled import Scheduled
-from unspool.compiler.search.choose import choose
+from unspool.compiler.search.choose import candidates, choose
 from unspool.compiler.search.draft import Draft, Task
 from unspool.compiler.search.stencil import stencils
+from unspool.dsl.program import load_text
 
 JACOBI = """
 algorithm jacobi(A: real[n, n], B: real[n, n]) -> (real[n, n], real[n, n]):
@@ -61,11 +63,12 @@ def same_as_the_interpreter(graph: Graph, scheduled: Scheduled, count: int, seed
 
 @settings(max_examples=30, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(program=stencil_programs(ranks=(2, 2, 3)), count=st.sampled_from([0, 1, 3, 4, 5, 9]), seed=st.integers(0, 10**6))
-def test_the_choice_computes_what_the_interpreter_does(program: tuple[Graph, dict[str, int]], count: int, seed: int) -> None:
+def test_what_is_proposed_computes_what_the_interpreter_does(program: tuple[Graph, dict[str, int]], count: int, seed: int) -> None:
     graph = simplify(program[0])
-    scheduled, schedule = choose(Task(lower(graph), TINY))
-    FOUND.update({s.name for s in schedule.steps})
-    same_as_the_interpreter(graph, scheduled, count, seed)
+    draft = candidates(Task(lower(graph), TINY))[-1]
+    prove(draft.scheduled)
+    FOUND.update({s.name for s in draft.steps})
+    same_as_the_interpreter(graph, draft.scheduled, count, seed)
 
 
 @settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
@@ -150,6 +153,18 @@ def test_trapezoids_where_the_state_is_beyond_the_caches_only() -> None:
     assert [s.name for s in small.steps][:5] == ["trapezoid", "shift", "fuse", "skew", "interchange"]
     assert not stencils(large)
     assert not large.steps
+
+
+def test_sequential_sweeps_become_fronts_with_short_recurrences() -> None:
+    graph = simplify(specialize(load_text(SEIDEL).algorithms["seidel"].graph, "f64", {"n": 70}))
+    nest = lower(graph)
+    scheduled, schedule = choose(Task(nest, TINY.__class__(64, 32)))
+    assert [s.name for s in schedule.steps][:5] == ["presum", "distribute", "tile", "wavefront", "parallel"]
+    for count in (0, 1, 3):
+        same_as_the_interpreter(graph, scheduled, count, 3)
+    strict, schedule = choose(Task(nest, TINY.__class__(64, 32), strict=True))
+    assert "presum" not in {s.name for s in schedule.steps}
+    same_as_the_interpreter(graph, strict, 2, 3)
 
 
 @pytest.mark.parametrize(

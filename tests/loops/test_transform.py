@@ -41,6 +41,17 @@ def sweep(reach: int = 1) -> Nest:
     return Nest("sweep", ("K",), (ArrayInfo("A", "f64", (Size.of(12),), "output"),), (statement,), order)
 
 
+def mean() -> Nest:
+    """Gauss-Seidel in one dimension: ``A[i + 1] = (A[i] + A[i + 1] + A[i + 2]) / 3`` for all ``i``, K times."""
+    i = Size.of("i0")
+    dims = (Dim("t0", Size.of("K")), Dim("i0", Size.of(10)))
+    terms = [Access("A", (i + n,), "f64") for n in range(3)]
+    total = Apply("add", (Apply("add", (terms[0], terms[1]), "f64"), terms[2]), "f64")
+    statement = Statement("S0", dims, terms[1], Apply("div", (total, Literal(3.0, "f64")), "f64"))
+    order = LoopOrder("t0", (("S0", Size.of("t0")),), LoopOrder("i0", (("S0", i),), Leaf("S0")))
+    return Nest("mean", ("K",), (ArrayInfo("A", "f64", (Size.of(12),), "output"),), (statement,), order)
+
+
 def pair() -> Nest:
     """``A[i] = A[i] + 1; B[i] = A[i] * B[i]`` in one loop over i, K times."""
     i, t, one = Size.of("i0"), Size.of("t0"), Literal(1.0, "f64")
@@ -71,6 +82,7 @@ DRAWN = {
     "reverse": (pair(), "reverse i0"),
     "skew": (sweep(), "skew i0 t0"),
     "wavefront": (sweep(), "wavefront t0 i0; parallel t0"),
+    "presum": (mean(), "presum S0 i0; distribute i0 S0; vector i0"),
     "trapezoid": (chain(1), "trapezoid t0 2 2 i0 i1; parallel t0_chunk"),
     "tile": (sweep(), "skew i0 t0 1; tile t0 i0 2 4"),
     "parallel": (chain(0), "parallel i0"),

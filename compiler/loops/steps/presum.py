@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..dependences import IllegalSchedule, carried, check_order
+from ..dependences import carried
 from ..nest import Access, Apply, ArrayInfo, Expr, Leaf, LoopOrder, Order, Sequence, Statement, accesses
 from ..scheduled import Scheduled, change_loop
 
@@ -26,11 +26,7 @@ def can_presum(scheduled: Scheduled, statement: str, name: str) -> str | None:
     parts = _parts(s, _waits(scheduled, s, name))
     if isinstance(parts, str):
         return parts
-    try:  # the new program will be that of the present order: which has to be one of the old program
-        check_order(scheduled.nest, scheduled.nest.order, scheduled.found, rebased=scheduled.rebased)
-    except IllegalSchedule as error:
-        return error.reason
-    return None
+    return scheduled.unproved()
 
 
 def presum(scheduled: Scheduled, statement: str, name: str) -> Scheduled:
@@ -68,7 +64,8 @@ def presum(scheduled: Scheduled, statement: str, name: str) -> Scheduled:
         return replace(loop, body=Sequence((Leaf(before.name), Leaf(statement))))
 
     order = change_loop(beside(nest.order), name, both)
-    return scheduled.rebase(replace(nest, arrays=(*nest.arrays, made), statements=statements, order=order))
+    changed = {before.name, statement}
+    return scheduled.rewrite(replace(nest, arrays=(*nest.arrays, made), statements=statements, order=order), changed)
 
 
 def _waits(scheduled: Scheduled, s: Statement, name: str) -> set[Access]:
