@@ -187,7 +187,11 @@ def _wavefronts(draft: Draft, name: str) -> bool:
     block = _FRONT
     draft.take("tile", name, block)
     draft.take("wavefront", f"{name}_i", space.name)
-    draft.take("parallel", f"{name}_i")
+    front = f"{name}_i"
+    if draft.can("unroll_jam", front, _JAMMED):
+        draft.take("unroll_jam", front, _JAMMED)
+        front = f"{front}_o"
+    draft.take("parallel", front)
     for loop in list(loops_of(draft.scheduled.loop(f"{name}_o").body)):
         if not any(True for _ in loops_of(loop.body)) and draft.can("vector", loop.name):
             draft.take("vector", loop.name)

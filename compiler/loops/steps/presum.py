@@ -12,6 +12,8 @@ from ..scheduled import Scheduled, change_loop
 
 def can_presum(scheduled: Scheduled, statement: str, name: str) -> str | None:
     """Why the terms of a sum that do not come from earlier iterations of a loop cannot be added beforehand, or None."""
+    if scheduled.strict:
+        return "numerics='strict' keeps every sum in its order"
     if name not in scheduled.loops:
         return "no such loop"
     s = scheduled.nest.statement_table.get(statement)
