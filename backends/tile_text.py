@@ -45,8 +45,15 @@ class _Body:
 
     def accumulate(self, store: Store, accumulator: str, env: Mapping[str, Int], lanes: int) -> None:
         """``accumulator += value``."""
-        value, suffix = store.value, f"{self.tile.dtype}x{lanes}" if lanes > 1 else self.tile.dtype
-        if not self.tile.strict and isinstance(value, Call) and value.op == "mul":
+        self.add(store.value, accumulator, env, lanes)
+
+    def add(self, value: Expr, accumulator: str, env: Mapping[str, Int], lanes: int) -> None:
+        """``accumulator += value``; of a sum, unless strict, one term after the other."""
+        suffix = f"{self.tile.dtype}x{lanes}" if lanes > 1 else self.tile.dtype
+        if not self.tile.strict and isinstance(value, Call) and value.op == "add":
+            for term in value.args:
+                self.add(term, accumulator, env, lanes)
+        elif not self.tile.strict and isinstance(value, Call) and value.op == "mul":
             a, b = (self.value(x, env, lanes) for x in value.args)
             self.tile.text.assign(accumulator, f"us_fma_{suffix}({a}, {b}, {accumulator})")
         else:

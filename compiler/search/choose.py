@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ..loops.dependences import IllegalSchedule
 from ..loops.schedule import Schedule, prove
 from ..loops.scheduled import Scheduled
+from .contraction import contractions
 from .cost import estimate
 from .draft import Draft, Task
 from .reduction import reduction
@@ -18,7 +19,7 @@ from .stencil import stencils
 from .sweeps import finish
 
 #: Each changes the parts of a draft that it knows how to make faster, and says whether there were any.
-PROPOSERS: tuple[Callable[[Draft], bool], ...] = (reduction, stencils)
+PROPOSERS: tuple[Callable[[Draft], bool], ...] = (contractions, reduction, stencils)
 
 #: Estimates that differ by less are equal.
 TIE = 0.02

@@ -25,8 +25,8 @@ CYCLE, BARRIER = 0.3e-9, 1.5e-6
 BANDWIDTH = (90e9, 45e9, 20e9)
 #: Memory serves two cores 1.6 times as fast as one.
 MEMORY_SHARE = 0.8
-#: Bytes of a page, and how much longer data takes that is taken from a page a few lines at a time.
-PAGE, _JUMP = 4096, 2.5
+#: Bytes from which on rows are too far apart to be fetched ahead, and how much longer data takes that is read from each a few lines at a time.
+APART, _JUMP = 1024, 2.5
 #: Part of a cache that a working set can count on.
 USABLE = 0.8
 _WIDTH = {"f64": 8, "i64": 8, "c64": 8, "c128": 16, "key": 16, "f16": 2, "bf16": 2, "i16": 2, "i8": 1, "bool": 1}
@@ -187,9 +187,9 @@ class _Model:
             self.keys[s][a]: lines(a, self.arrays[a.array], spaces[s], width) for s, _ in loop.values for a, width in self.refs[s]
         }
         working, whole = self._union(body.touched or {}), self._union(touched)
-        rows = self._rows(loop)
+        rows = self._rows(loop, inside)
         all_of = _Part(
-            body.compute * trip + _START * CYCLE,
+            body.compute * trip + (0.0 if self._kept(loop, path) else _START * CYCLE),
             body.flops * trip,
             _three([max(m * trip / rows, min(m * trip, whole)) for m in body.missed]),
             _three([v * trip * max(1 / rows, min(1.0, whole / (m * trip or 1))) for v, m in zip(body.moving, body.missed)]),
@@ -206,7 +206,7 @@ class _Model:
         moving = (made.moving[0] / share, made.moving[1] / share, made.moving[2] / memory)
         return replace(made, compute=made.compute / share, moving=moving, barriers=1.0)
 
-    def _rows(self, loop: LoopOrder) -> int:
+    def _rows(self, loop: LoopOrder, inside: Mapping[str, Space]) -> int:
         """How many iterations of a loop the writer takes at once through a contraction inside, so that they share what they load."""
         for child in loop.body.children if isinstance(loop.body, SequenceOrder) else (loop.body,):
             inner: Order = child
@@ -219,11 +219,15 @@ class _Model:
             s = self.nest.statement_table[inner.statement]
             mine = loop.value(s.name).names()
             bounds = [d for d in s.dims for p in chain if d.name in p.value(s.name).names()]
-            if s.reduce != "add" or self._sums(loop, s) or any(mine & (d.lower.names() | d.upper.names()) for d in bounds):
+            if s.reduce != "add" or self._sums(loop, s) or any(mine & (_varying(d.lower) | _varying(d.upper)) for d in bounds):
                 continue
             sums = [p for p in chain if self._sums(p, s)]
             if sums and (sums[-1] is chain[-1] or sums == chain[:-1]):
-                return 4 if sums[-1] is chain[-1] else 6
+                trip, space = 1.0, inside[s.name]
+                for p in chain:
+                    trip, space = space.enter(p.value(s.name))
+                narrow = trip <= 2 * self.machine.lanes(s.value.dtype)
+                return 4 if sums[-1] is chain[-1] else self.machine.accumulators // 2 if narrow else 6
         return 1
 
     def _jumps(self, loop: LoopOrder, spaces: Mapping[str, Space]) -> bool:
@@ -235,7 +239,14 @@ class _Model:
         if s.reduce != "add" or not self._sums(loop, s):
             return False
         moved = spaces[s.name].moves(loop.value(s.name))
-        return any(abs(stride(a, self.arrays[a.array], moved)) * width >= PAGE for a, width in self.refs[s.name])
+        return any(abs(stride(a, self.arrays[a.array], moved)) * width >= APART for a, width in self.refs[s.name])
+
+    def _kept(self, loop: LoopOrder, path: tuple[LoopOrder, ...]) -> bool:
+        """Whether a vector loop adds up into elements that the loop around it leaves in registers."""
+        if not path or path[-1].body is not loop or not isinstance(loop.body, Leaf) or "vector" not in loop.kind:
+            return False
+        s = self.nest.statement_table[loop.body.statement]
+        return s.reduce == "add" and self._sums(path[-1], s)
 
     def _sums(self, loop: LoopOrder, s: Statement) -> bool:
         """Whether all iterations of a loop go into the same elements."""
@@ -283,9 +294,9 @@ class _Model:
             return max(0.5 * work + 0.5 * sum(1 for x in strides if x), chain) + _START / trip
         start = (_START + lanes / 2) / trip
         if s.reduce == "add" and moved and all(x in (0, 1) for x in (*strides, own)):
-            kept = len(path) > 1 and path[-2].body is loop and self._sums(path[-2], s)
+            kept = self._kept(loop, path[:-1])
             if own == 0 or kept:  # sums stay in registers
-                return max(work, _MOVE * sum(1 for x in strides if x)) / lanes + start / (8 if kept else 1)
+                return max(work, _MOVE * sum(1 for x in strides if x)) / lanes + start / (64 if kept else 1)
         unit = sum(1 for x in strides if x in (1, -1)) + (1 if s.reduce and own else 0)
         apart = sum(1 for x in strides if x not in (0, 1, -1)) + (1 if own not in (0, 1, -1) else 0)
         return max(work, _MOVE * unit) / lanes + _ALONE * apart + start
@@ -303,6 +314,13 @@ def operations(s: Statement) -> float:
 
 def _names(s: Statement) -> set[str]:
     return set().union(*(i.names() for i in s.write.index))
+
+
+def _varying(bound: Size) -> frozenset[str]:
+    """Names that a bound follows step by step, not block by block."""
+    atoms = [monomial[0] for monomial, _ in bound.terms if monomial]
+    inside = [a if isinstance(a, str) else "" if a.op == "//" else a for a in atoms]
+    return frozenset().union(*(a.names() if not isinstance(a, str) else {a} - {""} for a in inside))
 
 
 def _refs(s: Statement, arrays: Mapping[str, ArrayInfo]) -> list[tuple[Access, int]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import prod
+from math import ceil, prod
 
 from ..graph.types import Size
 from ..loops.nest import Access, ArrayInfo, Statement
@@ -74,6 +74,8 @@ class Space:
         if not free:
             return 1.0, self
         span = sum(abs(c) * (self.extents[n] - 1) for n, c in free) + 1
+        if len(free) == 1 and abs(free[0][1]) < 1:  # blocks of one dim
+            span = ceil(self.extents[free[0][0]] * abs(free[0][1]))
         trip = max(1.0, min(span, prod(self.extents[n] for n, _ in free), self.points))
         extents, fixed = dict(self.extents), (*self.fixed, (terms, slack))
         for _ in range(2 if len(fixed) > 1 else 1):
@@ -114,12 +116,27 @@ def _narrow(extents: dict[str, float], names: tuple[tuple[str, float], ...], loo
 
 
 def stride(access: Access, info: ArrayInfo, name: str) -> float:
-    """By how many elements an access moves when a dim grows by one."""
+    """By how many elements an access moves when a dim grows by one, and stays in its block where there are blocks."""
     step, distance = 1, 0.0
     for index, extent in zip(reversed(access.index), reversed(info.shape)):
-        distance += step * sum(c for n, c in form(index)[0] if n == name)
+        distance += step * _growth(index, name)
         step *= max(1, nominal(extent))
     return distance
+
+
+@lru_cache(maxsize=1 << 14)
+def _growth(index: Size, name: str) -> float:
+    """By how much an index grows with a name: a quotient stays, a remainder grows as what is divided."""
+    total = 0.0
+    for monomial, c in index.terms:
+        atom = monomial[0] if monomial else ""
+        if isinstance(atom, str):
+            total += c if atom == name else 0.0
+        elif atom.op == "%":
+            total += c * _growth(atom.args[0], name)
+        elif atom.op != "//":
+            total += c * max((_growth(a, name) for a in atom.args), key=abs)
+    return total
 
 
 @dataclass(frozen=True)
@@ -142,10 +159,12 @@ def lines(access: Access, info: ArrayInfo, space: Space, width: int) -> Lines:
     sides = []
     for axis, (index, extent) in enumerate(zip(access.index, info.shape)):
         terms, slack = form(index)
+        values = prod(space.extents.get(n, 1.0) for n in index.names())
         count = slack + sum(abs(c) * (space.extents.get(n, 1.0) - 1) for n, c in terms) + 1
-        count = min(count, max(1, nominal(extent)))
+        if len(terms) == 1 and abs(terms[0][1]) < 1:  # numbers of blocks
+            count = ceil(space.extents.get(terms[0][0], 1.0) * abs(terms[0][1]))
+        count = min(count, values, max(1, nominal(extent)))
         if axis == len(info.shape) - 1:
-            values = prod(space.extents.get(n, 1.0) for n, _ in terms)
             count = min(values, max(1.0, (count - 1) * width / LINE + 1))
         sides.append(count)
     return Lines(max(1.0, min(prod(sides), space.points)), tuple(sides))

@@ -1,0 +1,373 @@
+"""Contractions as in BLAS: operands in packed panels, blocks for the caches, tiles of sums in vector registers.
+
+    for i, k, j: C[i, j] += A[i, k] * B[k, j]
+        -->     pack A in panels of 12 rows, B in panels of 16 columns
+                parallel for blocks of i: for blocks of k: for panels of j: for panels of i:     what is reused stays near
+                    for i in the panel: for k in the block: vector for j in the panel            one register tile
+
+What counts is which dims an access follows: rows (some operands, the sum), columns (others, the sum, unit stride), summed dims
+(operands only). Sources: Goto and van de Geijn, Anatomy of high-performance matrix multiplication, 2008; Van Zee and van de
+Geijn, BLIS, 2015.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+from ..graph.types import Size
+from ..loops.nest import Access, Apply, Expr, LoopOrder, Statement, leaves, loop_path
+from ..loops.nest import Sequence as SequenceOrder
+from ..loops.scheduled import extent, siblings
+from ..loops.storing import nominal
+from .draft import Draft
+
+#: Fewer multiplications and additions are not worth the copies.
+WORK = 2_000_000
+#: The least number of rows, columns and summands.
+LEAST = 24
+#: Summands of a block: a panel of 16 columns stays in the near caches.
+SUMMANDS = 512
+_OPS = {"add", "sub", "mul", "neg"}
+
+
+def contractions(draft: Draft) -> bool:
+    """Block the contractions of a draft that are worth it. True if there were any."""
+    if draft.task.tile:
+        return False
+    found = False
+    for s in draft.task.nest.statements:
+        if not _is_sum(s) or _work(s) < WORK:
+            continue
+        for start in _isolated(draft, s.name):
+            shape = _shape(start, s.name)
+            if shape is None:
+                continue
+            tried = start.copy()
+            if _Blocking(tried, shape).apply():
+                draft.scheduled, draft.steps, draft.closed = tried.scheduled, tried.steps, tried.closed
+                found = True
+                break
+    return found
+
+
+def _is_sum(s: Statement) -> bool:
+    """Whether a statement adds up products of elements in f32 or f64."""
+
+    def plain(e: Expr) -> bool:
+        if isinstance(e, Apply):
+            return e.op in _OPS and e.dtype == s.write.dtype and all(map(plain, e.args))
+        return e.dtype == s.write.dtype
+
+    return s.reduce == "add" and not s.routine and s.write.dtype in ("f32", "f64") and plain(s.value)
+
+
+def _work(s: Statement) -> float:
+    """Instances of a statement, dims that depend on others at half their greatest extent."""
+    total, most = 1.0, dict[str, Size]()
+    for d in s.dims:
+        upper = d.upper.substitute(most)
+        dependent = bool(d.upper.names() & most.keys()) or bool(d.lower.names() & most.keys())
+        most[d.name] = upper
+        total *= max(1, nominal(upper)) / (2 if dependent else 1)
+    return total
+
+
+# -- what is there ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """A contraction whose loops are its own: each loop of ``batch``, ``rows``, ``columns`` and ``summed`` follows one dim."""
+
+    statement: Statement
+    batch: tuple[str, ...]
+    rows: str
+    columns: str
+    summed: tuple[str, ...]
+    dims: dict[str, str]  # loop -> dim
+    extents: dict[str, int]  # loop -> number of values
+    triangular: bool
+
+    @property
+    def bytes(self) -> int:
+        """Of an element."""
+        return 8 if self.statement.write.dtype == "f64" else 4
+
+    def operands(self, follows: str, other: str) -> list[Access]:
+        """Reads that follow one loop and not another."""
+        dim, not_dim = self.dims[follows], self.dims[other]
+        return [r for r in self.statement.reads() if _uses(r, dim) and not _uses(r, not_dim)]
+
+
+def _uses(access: Access, dim: str) -> bool:
+    return any(dim in i.names() for i in access.index)
+
+
+def _own_loops(draft: Draft, statement: str) -> list[LoopOrder]:
+    """The innermost loops around a statement that hold nothing else, outermost first."""
+    path = loop_path(draft.scheduled.nest.order, statement)
+    return [loop for loop in path if list(leaves(loop)) == [statement]]
+
+
+def _shape(draft: Draft, name: str) -> _Shape | None:
+    """How the loops that only a statement has take part in its sum, or None if there is no gain in blocking them."""
+    scheduled = draft.scheduled
+    s = scheduled.nest.statement_table[name]
+    if s.guards or not scheduled.nest.array(s.write.array).temporary or s.write.array in {r.array for r in s.reads()}:
+        return None
+    own = _own_loops(draft, name)
+    dims = {loop.name: str(loop.value(name)) for loop in own}
+    known = {d.name: d for d in s.dims}
+    if not all(d in known for d in dims.values()) or not all(draft.is_open(loop.name) for loop in own):
+        return None
+    extents = {}
+    for loop in own:
+        span = extent(scheduled, loop)
+        if span is None or span[0] != 0:
+            return None
+        extents[loop.name] = span[1] + 1
+    free = [n for n in dims if _uses(s.write, dims[n])]
+    summed = tuple(n for n in dims if n not in free)
+    if not s.write.index or not summed or len(free) < 2 or any(not _plain(i, dims) for i in s.write.index):
+        return None
+    columns = next((n for n in free if _follows(s.write.index[-1], dims[n])), None)
+    if columns is None:
+        return None
+    place = {n: axis for n in free for axis, i in enumerate(s.write.index) if _follows(i, dims[n])}
+    for rows in sorted((n for n in free if n != columns), key=lambda n: -place.get(n, -1)):
+        batch = tuple(n for n in free if n not in (rows, columns))
+        triangular = any(
+            (known[dims[n]].upper.names() | known[dims[n]].lower.names()) & set(dims.values()) for n in (*free, *summed)
+        )
+        shape = _Shape(s, batch, rows, columns, summed, dims, extents, triangular)
+        if _pays(shape):
+            return shape
+    return None
+
+
+def _plain(index: Size, dims: dict[str, str]) -> bool:
+    """Whether an index follows at most one of the loops, step by step."""
+    used = [d for d in dims.values() if d in index.names()]
+    return not used or (len(used) == 1 and (index - Size.of(used[0])).constant is not None)
+
+
+def _follows(index: Size, dim: str) -> bool:
+    return (index - Size.of(dim)).constant is not None
+
+
+def _pays(shape: _Shape) -> bool:
+    """Whether rows and columns share what they read: every operand follows one of the two, and sums."""
+    s, rows, columns = shape.statement, shape.dims[shape.rows], shape.dims[shape.columns]
+    summed = {shape.dims[n] for n in shape.summed}
+    bounds = {n: next(d for d in s.dims if d.name == shape.dims[n]) for n in shape.dims}
+    if any((bounds[n].upper.names() | bounds[n].lower.names()) & {rows, columns} for n in (*shape.summed, *shape.batch)):
+        return False
+    if any(bounds[n].lower.constant != 0 for n in (shape.rows, shape.columns)):
+        return False
+    for r in s.reads():
+        if _uses(r, rows) and _uses(r, columns):
+            return False
+    left, right = shape.operands(shape.rows, shape.columns), shape.operands(shape.columns, shape.rows)
+    if not left or not right or not all(any(_uses(r, k) for k in summed) for r in (*left, *right)):
+        return False
+    sizes = [shape.extents[shape.rows], shape.extents[shape.columns], prod(shape.extents[n] for n in shape.summed)]
+    return min(sizes) >= LEAST and prod(sizes) >= WORK / 8
+
+
+def _isolated(draft: Draft, statement: str) -> Iterator[Draft]:
+    """Drafts in which more and more loops around a statement are its own; the temporary it adds up in is expanded for that."""
+    yield draft
+    nest = draft.scheduled.nest
+    s = nest.statement_table[statement]
+    path = loop_path(nest.order, statement)
+    shared = [loop for loop in path if len(list(leaves(loop))) > 1]
+    chain: list[LoopOrder] = []
+    for loop in reversed(shared):
+        value = loop.value(statement)
+        if not value.is_name or not any(_uses(r, str(value)) for r in s.reads()) or _uses(s.write, str(value)):
+            break
+        chain.insert(0, loop)
+    for start in range(len(chain)):
+        tried = draft.copy()
+        names = [loop.name for loop in chain[start:]]
+        if tried.can("expand", s.write.array, *names):
+            tried.take("expand", s.write.array, *names)
+            if all(_alone(tried, statement, len(shared) - 1 - n) for n in range(len(names))):
+                yield tried
+
+
+def _alone(draft: Draft, statement: str, depth: int) -> bool:
+    """Take the loop at a depth around a statement apart, so that what holds the statement has a loop of its own."""
+
+    def parts() -> tuple[str, list[str], int]:
+        loop = loop_path(draft.scheduled.nest.order, statement)[depth]
+        body = loop.body.children if isinstance(loop.body, SequenceOrder) else (loop.body,)
+        firsts = [next(leaves(c)) for c in body]
+        return loop.name, firsts, next(n for n, c in enumerate(body) if statement in leaves(c))
+
+    for later in (0, 1):
+        name, firsts, at = parts()
+        if 0 < at + later < len(firsts):
+            if not draft.can("distribute", name, firsts[at + later]):
+                return False
+            draft.take("distribute", name, firsts[at + later])
+    return True
+
+
+# -- what is done ----------------------------------------------------------------------------------------------------
+
+
+class _Blocking:
+    """The steps that block one contraction."""
+
+    def __init__(self, draft: Draft, shape: _Shape) -> None:
+        self.draft = draft
+        self.shape = shape
+        machine = draft.task.machine
+        lanes = machine.lanes(shape.statement.write.dtype)
+        self.panel = 2 * lanes if shape.extents[shape.columns] > lanes else lanes
+        self.tile = _divisor(shape.extents[shape.rows], machine.accumulators // 2)
+
+    def take(self, name: str, *args: str | int) -> bool:
+        """Apply a step if it applies."""
+        if not self.draft.can(name, *args):
+            return False
+        self.draft.take(name, *args)
+        return True
+
+    def apply(self) -> bool:
+        """All steps, or False after some of them."""
+        shape = self.shape
+        name = shape.statement.name
+        if not all(self.pack(r, shape.columns, self.panel) for r in shape.operands(shape.columns, shape.rows)):
+            return False
+        if not all(self.pack(r, shape.rows, self.tile) for r in shape.operands(shape.rows, shape.columns) if self.scattered(r)):
+            return False
+        blocked = self.block()
+        if blocked is None:
+            return False
+        outer, inner, column = blocked
+        self.share(outer)
+        dims = (shape.dims[shape.rows], self.tile, shape.dims[shape.columns], self.panel)
+        if not self.take("pad", name, *dims) and (shape.triangular or not self.divides()):
+            return False
+        if not self.take("vector", column):
+            return False
+        self.draft.closed.add(inner)
+        return True
+
+    def divides(self) -> bool:
+        """Whether the tiles are full as it is."""
+        return self.shape.extents[self.shape.rows] % self.tile == 0 and self.shape.extents[self.shape.columns] % self.panel == 0
+
+    def scattered(self, access: Access) -> bool:
+        """Whether rows of an operand are better read from panels: a tile would reach outside, or its columns are far apart."""
+        shape = self.shape
+        if shape.extents[shape.rows] % self.tile:
+            return True
+        near = any(_follows(access.index[-1], shape.dims[n]) for n in shape.summed)
+        return not near or prod(shape.extents[n] for n in (shape.rows, *shape.summed)) * shape.bytes > self.draft.task.machine.l2 // 2
+
+    def pack(self, access: Access, loop: str, size: int) -> bool:
+        """Copy an operand into panels: once, or as seldom as its values change."""
+        name, dim = self.shape.statement.name, self.shape.dims[loop]
+        around = [p.name for p in loop_path(self.draft.scheduled.nest.order, name) if p.name not in self.shape.dims]
+        return any(self.take("pack", access.array, name, dim, size, *place) for place in ((), *((p,) for p in around)))
+
+    def block(self) -> tuple[str, str, str] | None:
+        """Tile the loops: the outermost loop, the outermost one that is not split over threads, and the vector loop."""
+        shape, machine = self.shape, self.draft.task.machine
+        depth = prod(shape.extents[n] for n in shape.summed)
+        blocks = max(1, round(depth / SUMMANDS)) if len(shape.summed) == 1 else 1
+        count = -(-depth // blocks)
+        panels = -(-shape.extents[shape.rows] // self.tile)
+        most = max(1, machine.l2 // 2 // (count * shape.bytes * self.tile))
+        if shape.batch:
+            parts = -(-panels // most)
+        else:
+            least = machine.cores * (4 if shape.triangular else 1)
+            parts = -(-max(panels // most, 1) // least) * least
+        each = -(-panels // parts)
+        order, inner = list(shape.batch), []
+        rows = shape.rows
+        if each < panels:
+            if not self.take("tile", rows, each * self.tile):
+                return None
+            order.append(f"{rows}_o")
+            rows = f"{rows}_i"
+        summed = list(shape.summed)
+        if blocks > 1:
+            if not self.take("tile", summed[0], count):
+                return None
+            inner.append(f"{summed[0]}_o")
+            summed[0] = f"{summed[0]}_i"
+        if not self.take("tile", shape.columns, self.panel) or not self.take("tile", rows, self.tile):
+            return None
+        inner += [f"{shape.columns}_o", f"{rows}_o", f"{rows}_i", *summed, f"{shape.columns}_i"]
+        if not self.take("permute", *order, *inner):
+            return None
+        return (order[0] if order else inner[0]), inner[0], inner[-1]
+
+    def share(self, outer: str) -> None:
+        """What fills and uses the sums runs in the same blocks, so that one block of them is kept; where that is not possible all are."""
+        array = self.shape.statement.write.array
+        tried = self.draft.copy()
+        loop = tried.scheduled.loop(outer)
+        children = siblings(tried.scheduled.nest.order, outer)
+        users = [s.name for s in tried.scheduled.nest.statements if array in s.arrays() and s.name != self.shape.statement.name]
+        size = _block_size(loop.value(self.shape.statement.name))
+        axis = next(
+            (n for n, i in enumerate(self.shape.statement.write.index) if i.names() & loop.value(self.shape.statement.name).names()),
+            None,
+        )
+        if axis is None:
+            return
+        names = [c.name if isinstance(c, LoopOrder) else "" for c in children]
+        place, heads = names.index(outer), []
+        for user in users:
+            at = next((n for n, c in enumerate(children) if user in leaves(c)), None)
+            if at is None or not names[at]:
+                return
+            s = tried.scheduled.nest.statement_table[user]
+            sites = {a.index[axis] for a in (s.write, *s.reads()) if a.array == array}
+            if sites != {tried.scheduled.loop(names[at]).value(user)}:
+                return
+            if names[at] not in heads:
+                heads.append(names[at])
+        for head in heads:
+            if size > 1 and not _try(tried, "tile", head, size):
+                return
+        fused = [f"{h}_o" if size > 1 else h for h in heads]
+        target = outer
+        for head in sorted(fused, key=lambda h: names.index(h.removesuffix("_o") if size > 1 else h)):
+            first = names.index(head.removesuffix("_o") if size > 1 else head) < place
+            pair = (head, target) if first else (target, head)
+            if not _try(tried, "fuse", *pair):
+                return
+            target = pair[0]
+        if not _try(tried, "contract", array, target):
+            return
+        self.draft.scheduled, self.draft.steps = tried.scheduled, tried.steps
+
+
+def _try(draft: Draft, name: str, *args: str | int) -> bool:
+    if not draft.can(name, *args):
+        return False
+    draft.take(name, *args)
+    return True
+
+
+def _block_size(value: Size) -> int:
+    """The number of iterations in a block that a loop counts; 1 if it counts iterations."""
+    if value.is_name:
+        return 1
+    atom = value.terms[0][0][0]
+    size = atom.args[1].constant if not isinstance(atom, str) else 1
+    return size or 1
+
+
+def _divisor(count: int, most: int) -> int:
+    """Rows of a tile: at most ``most``, with as few left over in the last tile as may be."""
+    return min(range(most, max(1, most * 2 // 3) - 1, -1), key=lambda n: (-count % n, -n))
