@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..compiler.graph.ops import random_bits
+from ..compiler.graph.types import BYTES
 
 FILES = ("c_base.h", "c_half.h", "c_special.h", "c_complex.h", "c_random.h", "c_select.h", "c_vector.h", "c_team.h")
 
@@ -19,7 +20,7 @@ C_TYPES = {
     "f32": "float", "f64": "double", "c64": "us_c64", "c128": "us_c128", "i8": "int8_t", "i16": "int16_t", "i32": "int32_t",
     "i64": "int64_t", "key": "int64_t", "bool": "uint8_t", "f16": "uint16_t", "bf16": "uint16_t",
 }  # fmt: skip
-BITS = {"f32": 32, "f64": 64, "c64": 64, "c128": 128, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "key": 64, "bool": 8, "f16": 16, "bf16": 16}
+BITS = {dtype: 8 * BYTES[dtype] for dtype in C_TYPES}
 
 #: Vector versions of the C library's functions in glibc's libmvec, by the version that brought them.
 _LIBMVEC = {

@@ -15,7 +15,8 @@ from ..compiler.diagnostics import Span
 from ..compiler.driver import Compiled, HostProgram, why_host
 from ..compiler.graph.graph import Node, walk
 from ..compiler.graph.partition import CHEAP
-from ..compiler.loops.account import WIDTHS, Work, array_bytes, fix, flops_of, instances, work_of_nest
+from ..compiler.graph.types import BYTES
+from ..compiler.loops.account import Work, array_bytes, fix, flops_of, instances, work_of_nest
 from ..compiler.loops.carriers import Summary, summaries
 from ..compiler.loops.infix import domain_text, infix
 from ..compiler.loops.isl import safe
@@ -88,7 +89,7 @@ def _strides(compiled: Compiled, tile: Tile, env: Mapping[str, int]) -> dict[str
     found = {}
     for array, stride in zip(operands, tile.strides, strict=True):
         if stride:
-            found[stride] = array_bytes(array, env) // WIDTHS.get(array.dtype, 4)
+            found[stride] = array_bytes(array, env) // BYTES[array.dtype]
     return found
 
 
@@ -197,9 +198,7 @@ def level(size: int, machine: Machine) -> str:
 # -- work -----------------------------------------------------------------------------------------------------------------
 
 
-def _work(
-    work: Work, start: Nest, nest: Nest, env: Mapping[str, int], machine: Machine, limits: Report | None
-) -> Report:
+def _work(work: Work, start: Nest, nest: Nest, env: Mapping[str, int], machine: Machine, limits: Report | None) -> Report:
     live = sum(array_bytes(a, env) for a in nest.arrays)
     made: Report = {
         "flops": work.flops,
@@ -236,7 +235,11 @@ def _iteration(nest: Nest, env: Mapping[str, int]) -> Report | None:
     if count < 2:
         return None
     touched = set().union(*(s.arrays() for s in inside[loop]))
-    moved = sum(array_bytes(a, env) // (count if _per_iteration(a.name, loop, inside[loop]) else 1) for a in nest.arrays if a.name in touched)
+    moved = sum(
+        array_bytes(a, env) // (count if _per_iteration(a.name, loop, inside[loop]) else 1)
+        for a in nest.arrays
+        if a.name in touched
+    )
     return {"loop": loop, "count": count, "flops": flops / count, "bytes": moved}
 
 

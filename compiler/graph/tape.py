@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from .graph import Node, free_names, walk
 from .ops.table import lookup
-from .types import Size, Type, range_length, size_fn
+from .types import BYTES, Size, Type, range_length, size_fn
 
 #: A size with a name counts as this many elements.
 NOMINAL = 256
@@ -25,7 +25,6 @@ SAVING = 16
 #: Families of ops that are computed again rather than recorded; random numbers follow from their counters.
 _CHEAP = frozenset({"elementwise", "view", "constructor", "random"})
 _VECTOR = 4 * NOMINAL  # bytes below which saving does not count
-_BYTES = {"bool": 1, "i8": 1, "f16": 2, "bf16": 2, "i16": 2, "f64": 8, "i64": 8, "key": 8, "complex": 8, "c64": 8, "c128": 16}
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def _weight(names: Iterable[str], types: Mapping[str, Type]) -> int:
     total = 0
     for name in names:
         numel = types[name].numel
-        total += max(1, numel.evaluate(dict.fromkeys(numel.names(), NOMINAL))) * _BYTES.get(types[name].dtype, 4)
+        total += max(1, numel.evaluate(dict.fromkeys(numel.names(), NOMINAL))) * BYTES[types[name].dtype]
     return total
 
 

@@ -20,6 +20,14 @@ COMPLEXES = ("c64", "c128")
 INTEGERS = ("i8", "i16", "i32", "i64")
 #: Every dtype. ``real`` and ``complex`` stand for the precision chosen when a program is used.
 DTYPES = ("real", "complex", *REALS, *COMPLEXES, *INTEGERS, "bool", "key")
+#: Bytes of an element; ``real`` and ``complex`` count as single precision.
+BYTES = {
+    **dict.fromkeys(("bool", "i8"), 1),
+    **dict.fromkeys(("f16", "bf16", "i16"), 2),
+    **dict.fromkeys(("real", "f32", "i32"), 4),
+    **dict.fromkeys(("complex", "f64", "i64", "c64", "key"), 8),
+    "c128": 16,
+}
 
 
 def is_floating(dtype: str) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import comb
 
-from ..graph.types import Size, is_complex, is_floating
+from ..graph.types import BYTES, Size, is_complex, is_floating
 from .nest import Apply, ArrayInfo, Expr, Guard, LoopOrder, Nest, Order, Statement, Whole
 from .nest import Sequence as SequenceOrder
 
@@ -20,8 +20,6 @@ _FREE = frozenset(
     "cast stop_gradient re im conj eq ne lt le gt ge and or not where isfinite neg abs sign floor ceil round floordiv mod".split()
 )
 _COMPLEX = {"mul": 6, "div": 11}
-#: Bytes of an element.
-WIDTHS = {"f16": 2, "bf16": 2, "i16": 2, "i8": 1, "bool": 1, "f64": 8, "i64": 8, "c64": 8, "c128": 16, "key": 8}
 #: A loop of at most so many iterations is summed one by one, a longer one by the polynomial that a few of them show.
 _EXACT = 24
 
@@ -61,7 +59,7 @@ def work_of_nest(nest: Nest, sizes: Mapping[str, int]) -> Work:
 
 def array_bytes(array: ArrayInfo, sizes: Mapping[str, int]) -> int:
     """Bytes of an array; sizes that are not given count as 1."""
-    total = WIDTHS.get(array.dtype, 4)
+    total = BYTES[array.dtype]
     for extent in array.shape:
         total *= max(0, extent.evaluate({**dict.fromkeys(extent.names(), 1), **sizes}))
     return total

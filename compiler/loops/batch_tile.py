@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, pairwise
 
-from ..graph.types import Size, size_fn
+from ..graph.types import BYTES, Size, size_fn
 from .nest import (
     Access,
     Apply,
@@ -128,7 +128,7 @@ def _points(s: Statement) -> int:
 
 
 def _bytes(a: ArrayInfo) -> int:
-    total = 8 if a.dtype in ("f64", "i64", "key", "c64") else 16 if a.dtype == "c128" else 4
+    total = BYTES[a.dtype]
     for s in a.shape:
         total *= max(1, nominal(s))
     return total

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ..graph.types import Size
+from ..graph.types import BYTES, Size
 from ..loops.lazy import COSTS
 from ..loops.nest import Access, Apply, ArrayInfo, Expr, Leaf, LoopOrder, Nest, Order, Statement
 from ..loops.nest import Sequence as SequenceOrder
@@ -29,7 +29,6 @@ MEMORY_SHARE = 0.8
 APART, _JUMP = 1024, 2.5
 #: Part of a cache that a working set can count on.
 USABLE = 0.8
-_WIDTH = {"f64": 8, "i64": 8, "c64": 8, "c128": 16, "key": 16, "f16": 2, "bf16": 2, "i16": 2, "i8": 1, "bool": 1}
 #: Cycles to start a loop, of an addition that waits for the one before, of a vector load or store, of an element loaded alone.
 _START, _LATENCY, _MOVE, _ALONE = 8.0, 4.0, 0.6, 1.0
 
@@ -169,7 +168,7 @@ class _Model:
         info, count = self.arrays[array], 1
         for extent in info.shape:
             count *= max(1, nominal(extent))
-        return max(1.0, count * _WIDTH.get(info.dtype, 4) / LINE)
+        return max(1.0, count * BYTES[info.dtype] / LINE)
 
     # -- loops -------------------------------------------------------------------------------------------------------
 
@@ -327,7 +326,7 @@ def _refs(s: Statement, arrays: Mapping[str, ArrayInfo]) -> list[tuple[Access, i
     """The write, then the reads, with bytes of an element."""
     if s.routine:
         return []
-    return [(a, _WIDTH.get(arrays[a.array].dtype, 4)) for a in dict.fromkeys((s.write, *s.reads()))]
+    return [(a, BYTES[arrays[a.array].dtype]) for a in dict.fromkeys((s.write, *s.reads()))]
 
 
 def _key(s: Statement, access: Access) -> tuple[str, tuple[Size, ...]]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, prod
 
-from ..graph.types import Size, is_floating
+from ..graph.types import BYTES, Size, is_floating
 from ..loops.dependences import IllegalSchedule
 from ..loops.nest import Access, Leaf, LoopOrder, Statement, leaves, loop_path, loops_of
 from ..loops.nest import Sequence as SequenceOrder
@@ -29,7 +29,6 @@ MOST = 32
 SHARE = 1 / 12
 #: The matrix must be larger than this part of a core's own cache.
 LEAST = 0.25
-BYTES = {"f64": 8, "f32": 4, "f16": 2, "bf16": 2}
 #: Rows that share the loads and stores of a row of sums.
 ROWS = 8
 
@@ -69,7 +68,13 @@ def _pass(draft: Draft, old: Statement) -> Pass | None:
     scheduled = draft.scheduled
     s = scheduled.nest.statement_table[old.name]
     path = loop_path(scheduled.nest.order, s.name)
-    if not s.reduce or s.routine or not is_floating(s.write.dtype) or not path or any(p.value(s.name).names() == set() for p in path):
+    if (
+        not s.reduce
+        or s.routine
+        or not is_floating(s.write.dtype)
+        or not path
+        or any(p.value(s.name).names() == set() for p in path)
+    ):
         return None
     written = set().union(*(i.names() for i in s.write.index))
     *outer, last = path

@@ -144,3 +144,14 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
     assert np.array_equal(alone, together)
 
 
+
+
+def test_a_matrix_of_any_dtype_is_looked_at() -> None:
+    """A sum over rows of a mask: an array of bools."""
+    program = loads(
+        "algorithm load(scores: real[t, e], top: i32) -> real[e]:\n    return sum(cast(topk(scores, top, axis=1).mask, real), axis=0)\n"
+    )
+    scores = torch.rand(3000, 64, generator=torch.Generator().manual_seed(0))
+    got = program.load(scores, top=6)
+    torch.testing.assert_close(got.sum().item(), 6.0 * 3000)
+    torch.testing.assert_close(got, program.load(scores, top=6, target="interpreter"))
