@@ -151,7 +151,7 @@ void twice(int n, double A[restrict N]) {
 
 @needs_gcc
 def test_who_is_wrong_crashes_or_does_not_end_is_not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(race, "LIMIT", 5.0)
+    monkeypatch.setattr(race, "LIMIT", 12.0)
     np.save(tmp_path / "A.npy", np.arange(4.0))
 
     def contestant(name: str, expression: str) -> Contestant:
@@ -169,7 +169,7 @@ def test_who_is_wrong_crashes_or_does_not_end_is_not_timed(tmp_path: Path, monke
     assert len(right.times) == 6  # three calls each round
     assert wrong.failure == "wrong: relative error 1.7e-01, allowed 1e-08"
     assert crash.failure.startswith("killed by SIGABRT")
-    assert endless.failure == "took more than 5 s"
+    assert endless.failure == "took more than 12 s"
     assert all(s.timing is None for s in (wrong, crash, endless))
     assert [s.failure for s in race.race([contestant("gone", "2 * A[j]".replace("j", "i"))], rounds=1)] == [""]
 
