@@ -1,0 +1,145 @@
+"""Random programs of each class with the schedule the compiler chooses, at sizes beyond the caches of a tiny machine: values, gradients
+and second derivatives are the interpreter's, on both targets; every proposer fires."""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+
+from tests.end_to_end.program_classes import CLASSES, MACHINES, Program
+from tests.helpers import STEPS
+from unspool.backends.autograd import run_flat
+from unspool.backends.cpu import CTarget
+from unspool.backends.execute import KernelPlan
+from unspool.backends.numba_target import NumbaTarget
+from unspool.compiler.driver import compile_graph
+from unspool.compiler.graph.interp import interpret
+from unspool.compiler.graph.simplify import simplify
+from unspool.compiler.loops.dependences import IllegalSchedule
+from unspool.compiler.loops.lower import lower
+from unspool.compiler.loops.schedule import parse_schedule, prove
+from unspool.compiler.search import choose
+from unspool.compiler.search.draft import Draft, Task
+
+TARGETS = {"c": CTarget, "numba": NumbaTarget}
+TOLERANCE = 1e-9
+
+
+def planned(program: Program, target: str, dice: Random, **options: Any) -> KernelPlan:
+    compiled = compile_graph(program.graph, TARGETS[target](machine=dice.choice(MACHINES)), **options)
+    STEPS["programs"] += 1
+    STEPS.update(step.name for step in parse_schedule(compiled.schedule.partition("batch")[0]).steps)
+    return KernelPlan(program.graph, compiled, strict=False)
+
+
+def call(plan: KernelPlan, program: Program, inputs: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    return run_flat(plan, inputs, [False] * len(inputs), None, program.counts)
+
+
+def reference(program: Program, inputs: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    return interpret(program.graph, inputs, {**program.sizes, **program.counts})
+
+
+def close(got: torch.Tensor, want: torch.Tensor, program: Program) -> None:
+    assert got.shape == want.shape
+    error = (got.detach() - want.detach()).abs().max() / want.detach().abs().max().clamp_min(1.0)
+    assert torch.isfinite(want).all(), program.text
+    assert float(error) <= TOLERANCE, f"{program.text}\n{program.sizes} {program.counts}: {float(error)}"
+
+
+def forward(kind: str, seed: int, target: str) -> None:
+    dice = Random(seed)
+    program = CLASSES[kind](dice)
+    inputs = program.inputs(seed)
+    for got, want in zip(call(planned(program, target, dice), program, inputs), reference(program, inputs), strict=True):
+        close(got, want, program)
+
+
+def gradients(kind: str, seed: int, target: str, *, second: bool) -> None:
+    dice = Random(seed)
+    program = CLASSES[kind](dice)
+    plan, found = planned(program, target, dice), []
+    for function in (lambda x: call(plan, program, x), lambda x: reference(program, x)):
+        inputs = [x.requires_grad_() for x in program.inputs(seed)]
+        loss = torch.stack([(y.sin() * y).sum() for y in function(inputs)]).sum()
+        first = torch.autograd.grad(loss, inputs, create_graph=second, allow_unused=True)
+        grads = [torch.zeros_like(x) if g is None else g for x, g in zip(inputs, first, strict=True)]
+        if second:
+            norm = torch.stack([g.square().sum() for g in grads]).sum()
+            more = torch.autograd.grad(norm, inputs, allow_unused=True)
+            grads += [torch.zeros_like(x) if g is None else g for x, g in zip(inputs, more, strict=True)]
+        found.append(grads)
+    for got, want in zip(*found, strict=True):
+        close(got, want, program)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", CLASSES)
+def test_forward(kind: str, seed: int) -> None:
+    forward(kind, seed, "c")
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_forward_on_target_numba(kind: str) -> None:
+    forward(kind, 4, "numba")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("kind", CLASSES)
+def test_gradients(kind: str, target: str) -> None:
+    gradients(kind, 7 if target == "c" else 8, target, second=False)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("kind", ["stencil", "contraction", "reduction", "chain"])
+def test_second_derivatives(kind: str, target: str) -> None:
+    gradients(kind, 9 if target == "c" else 10, target, second=True)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_strict_programs(target: str) -> None:
+    """Without re-association."""
+    for n, kind in enumerate(CLASSES):
+        dice = Random(20 + n)
+        program = CLASSES[kind](dice)
+        inputs = program.inputs(n)
+        plan = planned(program, target, dice, strict=True)
+        for got, want in zip(call(plan, program, inputs), reference(program, inputs), strict=True):
+            close(got, want, program)
+        if target == "numba" and n == 1:
+            return
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 200))
+@pytest.mark.parametrize("kind", CLASSES)
+def test_many_programs(kind: str, seed: int) -> None:
+    forward(kind, seed, "c")
+    if seed % 5 == 0:
+        forward(kind, seed + 1000, "numba")
+        gradients(kind, seed + 2000, "c", second=kind not in ("factorization", "triangular"))
+        gradients(kind, seed + 3000, "numba", second=False)
+
+
+def test_every_proposer_fires() -> None:
+    """On some program of some class; names and forms differ in each."""
+    fired: Counter[str] = Counter()
+    for kind, make in CLASSES.items():
+        for seed in range(4):
+            program = make(Random(seed))
+            nest = lower(simplify(program.graph))
+            for machine in MACHINES:
+                for proposer in choose.PROPOSERS:
+                    draft = Draft.of(Task(nest, machine))
+                    if not proposer(draft):
+                        continue
+                    try:
+                        prove(draft.scheduled)
+                    except IllegalSchedule as error:
+                        raise AssertionError(f"{kind} {seed}: {proposer.__name__} drafted what is not legal: {error}") from error
+                    fired[proposer.__name__] += 1
+    assert fired.keys() == {p.__name__ for p in choose.PROPOSERS}
