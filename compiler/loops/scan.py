@@ -14,6 +14,7 @@ from typing import Any
 
 from ..graph.types import Atom, Size, SizeFn
 from . import isl
+from .barriers import synchronise
 from .dependences import pair_map, primed
 from .nest import Access, Apply, ArrayInfo, Expr, Leaf, LoopOrder, Nest, Order, SizeValue, Statement, Whole, leaves, loops_of
 from .nest import Sequence as SequenceOrder
@@ -21,7 +22,6 @@ from .scheduled import Scheduled, block_of, extent
 from .steps.unroll import can_unroll
 from .tree import (
     Array,
-    Barrier,
     Block,
     Call,
     Declare,
@@ -32,7 +32,6 @@ from .tree import (
     LibraryCall,
     Load,
     Loop,
-    Single,
     Store,
     Tree,
 )
@@ -219,57 +218,6 @@ def _array(info: ArrayInfo) -> Array:
 
 
 # -- synchronisation -------------------------------------------------------------------------------------------------
-
-
-def _has_parallel(tree: Tree) -> bool:
-    if isinstance(tree, Loop):
-        return "parallel" in tree.kind or any(_has_parallel(c) for c in tree.body.children)
-    if isinstance(tree, If):
-        return any(_has_parallel(c) for b in (tree.then, tree.orelse) if b for c in b.children)
-    return False
-
-
-def _writes(tree: Tree) -> set[str]:
-    if isinstance(tree, Store):
-        return {tree.array}
-    if isinstance(tree, LibraryCall):
-        return {o.array for o in tree.outputs}
-    if isinstance(tree, Loop):
-        return set().union(*(_writes(c) for c in tree.body.children))
-    if isinstance(tree, If):
-        return set().union(*(_writes(c) for b in (tree.then, tree.orelse) if b for c in b.children))
-    return set()
-
-
-def synchronise(children: tuple[Tree, ...], local: frozenset[str], quiet: bool = False) -> tuple[Tree, ...]:
-    """Put barriers after parallel loops and wrap what only one thread may do."""
-    out: list[Tree] = []
-    for child in children:
-        if isinstance(child, Declare):
-            out.append(child)
-        elif isinstance(child, Loop) and "parallel" in child.kind:
-            out += [child] if quiet else [child, Barrier()]
-        elif _has_parallel(child):
-            if isinstance(child, Loop):
-                inner_quiet = quiet or child.kind == "quiet"
-                kind = "serial" if child.kind == "quiet" else child.kind
-                body = Block(synchronise(child.body.children, local, inner_quiet))
-                out.append(replace(child, body=body, kind=kind))
-                if inner_quiet and not quiet:
-                    out.append(Barrier())
-            else:
-                assert isinstance(child, If)
-                orelse = Block(synchronise(child.orelse.children, local, quiet)) if child.orelse else None
-                out.append(If(child.condition, Block(synchronise(child.then.children, local, quiet)), orelse))
-        elif _writes(child) <= local:
-            out.append(child)
-        else:
-            previous = out[-2] if len(out) > 1 and isinstance(out[-1], Barrier) else None
-            if isinstance(previous, Single):
-                out[-2] = Single(Block((*previous.body.children, child)))
-            else:
-                out += [Single(Block((child,))), Barrier()]
-    return tuple(out)
 
 
 def _quiet_loops(scheduled: Scheduled) -> set[str]:

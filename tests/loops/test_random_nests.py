@@ -19,6 +19,7 @@ from tests.helpers import STEPS as REPORT
 from tests.loops.drawing import ARGUMENTS, RECIPES, mangled
 from tests.loops.nests import CLASSES, random_arrays, random_nest
 from tests.loops.oracle import Conflicts
+from tests.loops.run_team import run_team
 from tests.loops.run_tree import Runner
 from unspool.compiler.loops.check import check_nest
 from unspool.compiler.loops.dependences import IllegalSchedule, check_order
@@ -184,6 +185,9 @@ class Walk:
             Runner(plain, expected, integers)
             Runner(tree, found, integers, self.seed)
             close(found, expected)
+            shared = random_arrays(self.nest, self.seed, integers)
+            run_team(tree, shared, integers, seed=self.seed)
+            close(shared, expected)
         inputs = sum(a.scope == "input" for a in self.nest.arrays)
         for target in targets:
             expected = random_arrays(self.nest, self.seed, self.integers)

@@ -1,0 +1,151 @@
+"""Where the threads of a team meet, and what one of them does alone.
+
+A parallel loop is split over the team and followed by a barrier. Work outside parallel loops is repeated by every thread if it only
+fills locals, else done by one. What every thread reads there must not be written before all have read it:
+
+    v = x[i]                    v = x[i]
+    single: x[i] = 0    -->     barrier
+                                single: x[i] = 0
+                                barrier
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from .tree import Barrier, Block, Call, Declare, Expr, If, Int, LibraryCall, Load, Loop, Single, Store, Tree
+
+
+def synchronise(children: tuple[Tree, ...], local: frozenset[str]) -> tuple[Tree, ...]:
+    """Put barriers after parallel loops, wrap what only one thread may do, and let nothing be written that others have yet to read."""
+    return _Team(local).block(children, frozenset(), quiet=False)[0]
+
+
+class _Team:
+    """``read`` is always what threads read outside parallel loops, each on its own, since they last met."""
+
+    def __init__(self, local: frozenset[str]) -> None:
+        self.local = local
+
+    def block(self, children: tuple[Tree, ...], read: frozenset[str], *, quiet: bool) -> tuple[tuple[Tree, ...], frozenset[str]]:
+        """The children with what they need between them, and what is read at the end. ``quiet``: no iteration needs another."""
+        out: list[Tree] = []
+        for child in children:
+            if isinstance(child, Declare):
+                out.append(child)
+                continue
+            if writes(child) & read:
+                out.append(Barrier())
+                read = frozenset()
+            if isinstance(child, Loop) and "parallel" in child.kind:
+                out += [child] if quiet else [child, Barrier()]
+                read = read if quiet else frozenset()
+            elif has_parallel(child):
+                made, read = self.loop(child, read, quiet) if isinstance(child, Loop) else self.branch(child, read, quiet)
+                out += made
+            elif writes(child) <= self.local:
+                out.append(child)
+                read |= reads(child) - self.local
+            else:
+                previous = out[-2] if len(out) > 1 and isinstance(out[-1], Barrier) else None
+                if isinstance(previous, Single):
+                    out[-2] = Single(Block((*previous.body.children, child)))
+                else:
+                    out += [Single(Block((child,))), Barrier()]
+                read = frozenset()
+        return tuple(out), read
+
+    def loop(self, loop: Loop, read: frozenset[str], quiet: bool) -> tuple[list[Tree], frozenset[str]]:
+        """A serial loop around parallel ones. What its last part reads, its first may write in the next iteration."""
+        inner_quiet = quiet or (loop.kind == "quiet" and same_shares(loop))
+        body, end = self.block(loop.body.children, read, quiet=inner_quiet)
+        if writes(loop) & end:
+            body, end = (*body, Barrier()), frozenset()
+        made = replace(loop, body=Block(body), kind="serial" if loop.kind == "quiet" else loop.kind)
+        ends = inner_quiet and not quiet
+        return ([made, Barrier()], frozenset()) if ends else ([made], read | end)
+
+    def branch(self, branch: Tree, read: frozenset[str], quiet: bool) -> tuple[list[Tree], frozenset[str]]:
+        """A guard around parallel loops: every thread goes the same way."""
+        assert isinstance(branch, If)
+        then, end = self.block(branch.then.children, read, quiet=quiet)
+        if branch.orelse is None:
+            return [If(branch.condition, Block(then))], read | end
+        orelse, other = self.block(branch.orelse.children, read, quiet=quiet)
+        return [If(branch.condition, Block(then), Block(orelse))], end | other
+
+
+def has_parallel(tree: Tree) -> bool:
+    """Whether a parallel loop is in a tree."""
+    if isinstance(tree, Loop):
+        return "parallel" in tree.kind or any(has_parallel(c) for c in tree.body.children)
+    if isinstance(tree, If):
+        return any(has_parallel(c) for b in (tree.then, tree.orelse) if b for c in b.children)
+    return False
+
+
+def same_shares(loop: Loop) -> bool:
+    """Whether each thread has the same iterations of one parallel loop in all iterations of a loop around it: shares are blocks of
+    the range, so that must be the same one each time."""
+    found: list[Loop] = []
+    bound: set[str] = set()
+
+    def visit(tree: Tree) -> None:
+        if isinstance(tree, Loop) and "parallel" in tree.kind:
+            found.append(tree)
+        elif isinstance(tree, (Loop, Single)):
+            bound.update([tree.name] if isinstance(tree, Loop) else [])
+            for child in tree.body.children:
+                visit(child)
+        elif isinstance(tree, If):
+            for block in (tree.then, tree.orelse):
+                for child in block.children if block else ():
+                    visit(child)
+
+    visit(loop)
+    return len(found) == 1 and not bound & (_names(found[0].lower) | _names(found[0].upper))
+
+
+def _names(value: Int) -> set[str]:
+    return {value.name} if value.op == "name" else set().union(*map(_names, value.args))
+
+
+def writes(tree: Tree) -> frozenset[str]:
+    """Arrays that a tree writes."""
+    return frozenset(a for leaf in _leaves(tree) for a in _written(leaf))
+
+
+def reads(tree: Tree) -> frozenset[str]:
+    """Arrays that a tree reads; what it accumulates into, too."""
+    return frozenset(a for leaf in _leaves(tree) for a in _read(leaf))
+
+
+def _leaves(tree: Tree) -> Iterator[Store | LibraryCall]:
+    if isinstance(tree, (Store, LibraryCall)):
+        yield tree
+    elif isinstance(tree, (Loop, Single)):
+        for child in tree.body.children:
+            yield from _leaves(child)
+    elif isinstance(tree, If):
+        for block in (tree.then, tree.orelse):
+            for child in block.children if block else ():
+                yield from _leaves(child)
+
+
+def _written(leaf: Store | LibraryCall) -> list[str]:
+    return [leaf.array] if isinstance(leaf, Store) else [o.array for o in leaf.outputs]
+
+
+def _read(leaf: Store | LibraryCall) -> list[str]:
+    if isinstance(leaf, LibraryCall):
+        return [i.array for i in leaf.inputs]
+    return [*_loads(leaf.value), *([leaf.array] if leaf.reduce else [])]
+
+
+def _loads(value: Expr) -> Iterator[str]:
+    if isinstance(value, Load):
+        yield value.array
+    elif isinstance(value, Call):
+        for arg in value.args:
+            yield from _loads(arg)
