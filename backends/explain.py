@@ -15,7 +15,7 @@ from ..compiler.diagnostics import Span
 from ..compiler.driver import Compiled, HostProgram, why_host
 from ..compiler.graph.graph import Node, walk
 from ..compiler.graph.partition import CHEAP
-from ..compiler.graph.types import BYTES
+from ..compiler.graph.types import BYTES, Size
 from ..compiler.loops.account import Work, array_bytes, fix, flops_of, instances, work_of_nest
 from ..compiler.loops.carriers import Summary, summaries
 from ..compiler.loops.infix import domain_text, infix
@@ -218,10 +218,12 @@ def _work(work: Work, start: Nest, nest: Nest, env: Mapping[str, int], machine: 
 
 
 def _iteration(nest: Nest, env: Mapping[str, int]) -> Report | None:
-    """One iteration of the outermost loop of the program that does most of the work."""
+    """One iteration of the outermost loop of the program that does most of the work, if it does half of it."""
     spent: Counter[str] = Counter()
     inside: dict[str, list[Statement]] = {}
+    total = 0
     for s in nest.statements:
+        total += instances(s, env) * flops_of(s)
         if s.dims and s.dims[0].name.startswith("t"):
             spent[s.dims[0].name] += instances(s, env) * flops_of(s)
             inside.setdefault(s.dims[0].name, []).append(s)
@@ -232,7 +234,7 @@ def _iteration(nest: Nest, env: Mapping[str, int]) -> Report | None:
     names = dim.upper.names() | dim.lower.names()
     values = {**dict.fromkeys(names, 1), **{n: v for n, v in env.items() if n in names}}
     count = dim.upper.evaluate(values) - dim.lower.evaluate(values)
-    if count < 2:
+    if count < 2 or 2 * flops < total:
         return None
     touched = set().union(*(s.arrays() for s in inside[loop]))
     moved = sum(
@@ -244,9 +246,9 @@ def _iteration(nest: Nest, env: Mapping[str, int]) -> Report | None:
 
 
 def _per_iteration(array: str, loop: str, statements: Sequence[Statement]) -> bool:
-    """Whether every iteration touches a part of its own of an array."""
+    """Whether every iteration touches a part of its own of an array: one place of an axis."""
     places = [a.index for s in statements for a in (s.write, *s.reads()) if a.array == array]
-    return bool(places) and all(any(loop in i.names() for i in index) for index in places)
+    return bool(places) and all(any((i - Size.of(loop)).constant is not None for i in index) for index in places)
 
 
 def _estimate(nest: Nest, env: Mapping[str, int], machine: Machine) -> Report:
