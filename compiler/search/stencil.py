@@ -92,10 +92,10 @@ def _uniform(draft: Draft, spaces: list[LoopOrder]) -> bool:
 
 
 def _independent(draft: Draft, name: str) -> bool:
-    """Whether the arrays that an iteration keeps are more than the cores' caches hold, in sweeps over two axes or more."""
+    """Whether the arrays that an iteration keeps are more than the cores' caches hold, in sweeps of equal depth."""
     loop, machine = draft.scheduled.loop(name), draft.task.machine
-    deep = any(isinstance(c, LoopOrder) for o in loops_of(loop.body) for c in loops_of(o.body))
-    return deep and state_bytes(draft, loop) > machine.cores * machine.l2
+    depth = {any(True for _ in loops_of(o.body)) for o in _outermost(loop.body)}
+    return len(depth) == 1 and state_bytes(draft, loop) > machine.cores * machine.l2
 
 
 def _sequential(draft: Draft, name: str) -> bool:
@@ -130,8 +130,6 @@ def _time_blocks(draft: Draft, name: str) -> bool:
     loops = [c for c in sweeps if isinstance(c, LoopOrder)]
     if len(loops) < len(sweeps) or any(extent(draft.scheduled, loop) is None for loop in loops):
         return False
-    if not all(any(True for _ in loops_of(c.body)) for c in loops):
-        return False
     names = tuple(c.name for c in loops)
     cone = cone_of(draft.scheduled, name, names)
     if isinstance(cone, str):
@@ -140,7 +138,8 @@ def _time_blocks(draft: Draft, name: str) -> bool:
     if block < _BLOCKS[0]:
         return False
     draft.take("trapezoid", name, block, chunks, *names)
-    _fronts(draft, f"{name}_i", names)
+    if all(any(True for _ in loops_of(c.body)) for c in loops):
+        _fronts(draft, f"{name}_i", names)
     draft.take("parallel", f"{name}_chunk")
     for loop in list(loops_of(draft.scheduled.loop(f"{name}_o").body)):
         if not any(True for _ in loops_of(loop.body)) and draft.can("vector", loop.name):
@@ -169,8 +168,11 @@ def _shape(draft: Draft, name: str, loops: list[LoopOrder], reach: int) -> tuple
     rows = max((e[1] - e[0] + 1 for loop in loops if (e := extent(draft.scheduled, loop))), default=0)
     if not rows or not reach:
         return 0, 0
-    row = state_bytes(draft, draft.scheduled.loop(name)) / rows
-    near, far = (int(size / (row * reach)) for size in (0.7 * machine.l2, machine.l3 / (2 * machine.cores)))
+    state = state_bytes(draft, draft.scheduled.loop(name))
+    if not any(True for loop in loops for _ in loops_of(loop.body)):  # along one axis, chunks are what the caches hold
+        chunks = max(machine.cores, int(state / (0.7 * machine.l2)))
+        return min(_BLOCKS[1], rows // (4 * chunks * reach)), chunks
+    near, far = (int(size * rows / (state * reach)) for size in (0.7 * machine.l2, machine.l3 / (2 * machine.cores)))
     cached = near if near >= 4 else min(far, 8)
     return min(_BLOCKS[1], cached, rows // (4 * machine.cores * reach)), machine.cores
 
