@@ -3,6 +3,7 @@ and second derivatives are the interpreter's, on both targets."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -17,7 +18,12 @@ from unspool.backends.execute import KernelPlan
 from unspool.backends.numba_target import NumbaTarget
 from unspool.compiler.driver import compile_graph
 from unspool.compiler.graph.interp import interpret
-from unspool.compiler.loops.schedule import parse_schedule
+from unspool.compiler.graph.simplify import simplify
+from unspool.compiler.loops.lower import lower
+from unspool.compiler.loops.schedule import parse_schedule, prove
+from unspool.compiler.search.choose import PROPOSERS
+from unspool.compiler.search.draft import Draft, Task
+from unspool.compiler.target import Machine
 
 TARGETS = {"c": CTarget, "numba": NumbaTarget}
 TOLERANCE = 1e-9
@@ -117,3 +123,31 @@ def test_many_programs(kind: str, seed: int) -> None:
         forward(kind, seed + 1000, "numba")
         gradients(kind, seed + 2000, "c", second=kind not in ("factorization", "triangular"))
         gradients(kind, seed + 3000, "numba", second=False)
+
+
+@pytest.mark.parametrize(
+    ("proposer", "kind"),
+    [("contractions", "contraction"), ("contractions", "triangular"), ("stencils", "stencil"), ("reduction", "reduction")],
+)
+def test_proposers_fire_at_sizes_that_pay(proposer: str, kind: str) -> None:
+    """Names and forms differ in each program; every draft is legal. Nothing is run."""
+    (propose,) = [p for p in PROPOSERS if p.__name__ == proposer]
+    fired = 0
+    for seed in range(6):
+        small = CLASSES[kind](Random(seed))
+        size = 1400 if "," in small.text.splitlines()[0] else 400_000
+        nest = lower(simplify(replace(small, sizes=dict.fromkeys(small.sizes, size)).graph))
+        draft = Draft.of(Task(nest, Machine(64, 32, l2=1 << 18, l3=1 << 20)))
+        if propose(draft):
+            prove(draft.scheduled)
+            fired += 1
+    assert fired
+
+
+@pytest.mark.parametrize("kind", ["contraction", "triangular", "stencil"])
+def test_what_proposers_make_of_small_programs(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the least sizes that pay set lower, so that what is run is more than program order and sweeps."""
+    for name, value in {"contraction.WORK": 100, "contraction.LEAST": 4, "stencil._POINTS": 16}.items():
+        monkeypatch.setattr(f"unspool.compiler.search.{name}", value)
+    for seed in range(30, 34):
+        forward(kind, seed, "c")
