@@ -1,6 +1,6 @@
 """Dependences summed up for a reader: which way they go, how far, and which loop carries them.
 
-    flow A: S6 -> S6    (t3, t4, t5) = (0, 0, 1), (0, 1, 0), (1, -1, 0)    carried by t5, t4, t3
+flow A: S6 -> S6    (t3, t4, t5) = (0, 0, 1), (0, 1, 0), (1, -1, 0)    carried by t5, t4, t3
 """
 
 from __future__ import annotations

@@ -193,8 +193,7 @@ def _dependence(
     if relation.is_empty():
         return None
     kind = "output" if a.write and b.write else "flow" if a.write else "anti"
-    accumulates = bool(a.reduce) and array not in {r.array for r in a.statement.reads()}  # else the order matters
-    reduction = a.statement is b.statement and a.write and b.write and accumulates
+    reduction = a.statement is b.statement and a.write and b.write and bool(a.reduce)  # what it reads is a dependence of its own
     return Dependence(a.statement.name, b.statement.name, array, kind, reduction, relation, tuple(zip(a.index, b.index)))
 
 

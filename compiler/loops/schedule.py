@@ -39,6 +39,8 @@ from .steps.reorder import (
     skew,
     wavefront,
 )
+from .steps.sink import can_fission, can_sink, fission, sink
+from .steps.split import can_split, split
 from .steps.tile import can_tile, tile
 from .steps.trapezoid import can_trapezoid, trapezoid
 from .steps.unroll import can_unroll, can_unroll_jam, unroll, unroll_jam
@@ -65,6 +67,9 @@ STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., str | None]]] = {
     "unroll": (unroll, can_unroll),
     "unroll_jam": (unroll_jam, can_unroll_jam),
     "presum": (presum, can_presum),
+    "sink": (sink, can_sink),
+    "fission": (fission, can_fission),
+    "split": (split, can_split),
 }
 
 

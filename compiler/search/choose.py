@@ -22,7 +22,7 @@ from .sweeps import finish
 PROPOSERS: tuple[Callable[[Draft], bool], ...] = (contractions, reduction, stencils)
 
 #: Estimates that differ by less are equal.
-TIE = 0.02
+TIE = 0.001
 
 
 def candidates(task: Task) -> list[Draft]:

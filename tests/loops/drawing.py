@@ -147,6 +147,8 @@ def pad(scheduled: Scheduled, dice: Random) -> Args | None:
         return None
     chosen = dice.sample([d.name for d in s.dims], dice.randint(1, min(2, len(s.dims))))
     return (s.name, *(x for d in chosen for x in (d, dice.choice([2, 3, 4]))))
+
+
 def privatise(scheduled: Scheduled, dice: Random) -> Args | None:
     """What statements reduce into and a loop around one of them, mostly a short one."""
     pairs: list[Args] = []
@@ -168,6 +170,38 @@ def unroll_jam(scheduled: Scheduled, dice: Random) -> Args | None:
     """A loop around another, by blocks."""
     args = nested(scheduled, dice)
     return None if args is None or str(args[0]).endswith(("_o", "_i")) else (args[0], dice.choice([2, 3, 4]))
+
+
+def sink(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A statement beside a loop, that loop, and an iteration: that of a loop around, or one by number."""
+    cuts: list[Args] = []
+    for s in sequences(scheduled.nest.order):
+        loops = [c for c in s.children if isinstance(c, LoopOrder)]
+        for into in loops:
+            outer = [o.name for o in scheduled.outer(into.name)]
+            value = dice.choice([*outer, *(f"{o}+1" for o in outer), 0, 3])
+            cuts += [(_leaves(c)[0], into.name, value) for c in s.children if c is not into]
+    return one_of(dice, cuts)
+
+
+def fission(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A loop and some of its statements."""
+    wide = [o for o in scheduled.loops.values() if len(o.values) > 1]
+    if not wide:
+        return None
+    o = dice.choice(wide)
+    names = [s for s, _ in o.values]
+    return (o.name, *dice.sample(names, dice.randrange(1, len(names))))
+
+
+def split(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A statement and a condition on its dims."""
+    s = dice.choice(scheduled.nest.statements)
+    if not s.dims:
+        return None
+    left, op = dice.choice(s.dims).name, dice.choice(["<", "<=", ">", ">=", "=="])
+    right = dice.choice(["1", "2", "3", *(d.name for d in s.dims if d.name != left)])
+    return (s.name, f"{left}{op}{right}")
 
 
 def shifted(draw: Draw) -> Draw:
@@ -236,6 +270,9 @@ ARGUMENTS: dict[str, Draw] = {
     "privatise": privatise,
     "unroll": unroll,
     "unroll_jam": unroll_jam,
+    "sink": sink,
+    "fission": fission,
+    "split": split,
 }
 
 

@@ -38,7 +38,9 @@ def _step(scheduled: Scheduled, dice: random.Random) -> Step:
     statement = dice.choice([s for s in scheduled.nest.statements if s.reduce] or list(scheduled.nest.statements))
     dims = [d.name for d in statement.dims]
     size = dice.choice([2, 3, 4, 5])
-    kind = dice.choice(["pack", "pack", "pad", "pad", "tile", "tile", "permute", "fuse", "fuse", "contract", "expand", "parallel", "vector"])
+    kind = dice.choice(
+        ["pack", "pack", "pad", "pad", "tile", "tile", "permute", "fuse", "fuse", "contract", "expand", "parallel", "vector"]
+    )
     args: tuple[str | int, ...] = (dice.choice(loops),)
     if kind == "pack":
         args = (dice.choice([r.array for r in statement.reads()]), statement.name, dice.choice(dims), size)
@@ -162,12 +164,16 @@ def test_a_block_keeps_room_for_neighbours() -> None:
     """``B[i] = T[i] + T[i + 1]``, T made again for every block: one element more than the block."""
     i, j = Size.of("i0"), Size.of("i1")
     dims = (Dim("t0", Size.of(4)),)
-    first = Statement("S0", (*dims, Dim("i0", Size.of("t0") * 3 + 4, Size.of("t0") * 3)), Access("T", (i,), "f64"), Access("A", (i,), "f64"))
+    first = Statement(
+        "S0", (*dims, Dim("i0", Size.of("t0") * 3 + 4, Size.of("t0") * 3)), Access("T", (i,), "f64"), Access("A", (i,), "f64")
+    )
     value = Apply("add", (Access("T", (j,), "f64"), Access("T", (j + 1,), "f64")), "f64")
     second = Statement("S1", (*dims, Dim("i1", Size.of("t0") * 3 + 3, Size.of("t0") * 3)), Access("B", (j,), "f64"), value)
     body = sequence([LoopOrder("i0", (("S0", i),), Leaf("S0")), LoopOrder("i1", (("S1", j),), Leaf("S1"))])
     order = LoopOrder("t0", (("S0", Size.of("t0")), ("S1", j // 3)), body)
-    arrays = tuple(ArrayInfo(n, "f64", (Size.of(size),), s) for n, size, s in (("A", 13, "input"), ("B", 12, "output"), ("T", 13, "problem")))
+    arrays = tuple(
+        ArrayInfo(n, "f64", (Size.of(size),), s) for n, size, s in (("A", 13, "input"), ("B", 12, "output"), ("T", 13, "problem"))
+    )
     nest = Nest("blocks", (), arrays, (first, second), order)
     scheduled = apply(nest, parse_schedule("contract T t0"))
     assert scheduled.nest.array("T").shape == (Size.of(13),), "S0 does not follow blocks by division: nothing is known"

@@ -74,6 +74,17 @@ def total() -> Nest:
     return Nest("total", ("K",), arrays, (statement,), LoopOrder("t0", (("S0", t),), order))
 
 
+def rows() -> Nest:
+    """A triangle with a statement at the end of each row: ``A[i] = A[i] + A[t]`` for ``i < t``, then ``A[t] = 2 * A[t]``."""
+    i, t = Size.of("i0"), Size.of("t0")
+    a, b = Access("A", (i,), "f64"), Access("A", (t,), "f64")
+    inner = Statement("S0", (Dim("t0", Size.of(12)), Dim("i0", t)), a, Apply("add", (a, b), "f64"))
+    last = Statement("S1", (Dim("t0", Size.of(12)),), b, Apply("mul", (Literal(2.0, "f64"), b), "f64"))
+    body = sequence([LoopOrder("i0", (("S0", i),), Leaf("S0")), Leaf("S1")])
+    arrays = (ArrayInfo("A", "f64", (Size.of(12),), "output"),)
+    return Nest("rows", (), arrays, (inner, last), LoopOrder("t0", (("S0", t), ("S1", t)), body))
+
+
 DRAWN = {
     "fuse": (chain(0), "fuse i0 i1"),
     "distribute": (pair(), "distribute i0 S1"),
@@ -95,6 +106,9 @@ DRAWN = {
     "privatise": (total(), "tile i0 5; privatise S i0_o; parallel i0_o"),
     "unroll": (chain(0), "unroll i0 3"),
     "unroll_jam": (total(), "unroll_jam i0 3"),
+    "sink": (rows(), "sink S1 i0 t0"),
+    "fission": (pair(), "fission i0 S0"),
+    "split": (pair(), "split S0 i0<4"),
 }
 
 
@@ -104,7 +118,9 @@ def test_a_step_drawn(name: str, golden: Callable[[str], None]) -> None:
     scheduled = apply(nest, parse_schedule(text))
     golden(f"{print_nest(nest)}\n{text}\n\n{print_nest(scheduled.nest)}\n{print_tree(scan(scheduled, name))}")
     kept = [a for a in nest.arrays if a.scope != "problem"]
-    found, expected = ([np.arange(1.0, 13.0)[: a.shape[0].constant] if a.shape else np.array(1.0) for a in kept] for _ in range(2))
+    found, expected = (
+        [np.arange(1.0, 13.0)[: a.shape[0].constant] if a.shape else np.array(1.0) for a in kept] for _ in range(2)
+    )
     Runner(scan(scheduled, name), found, {"K": 5}, 1)
     Runner(scan(Scheduled.start(nest), name), expected, {"K": 5}, 1)
     for got, want in zip(found, expected, strict=True):

@@ -161,9 +161,7 @@ def _statement(scheduled: Scheduled, statement: str, found: _Copy, name: str, si
     return s, LoopOrder(f"{name}_o", ((s.name, place[found.axis] // size),), body)
 
 
-def _insert(
-    scheduled: Scheduled, order: Order, copy: str, found: _Copy, statement: str, loop: str, name: str
-) -> Order:
+def _insert(scheduled: Scheduled, order: Order, copy: str, found: _Copy, statement: str, loop: str, name: str) -> Order:
     """The order of the nest with the copy before the part that holds the statement."""
     values = {o: Size.of(f"{name}_{o}") for o, _ in found.outer}
 
