@@ -14,12 +14,13 @@ from ..loops.scheduled import Scheduled
 from .contraction import contractions
 from .cost import estimate
 from .draft import Draft, Task
+from .factorization import factorizations
 from .reduction import reduction
 from .stencil import stencils
 from .sweeps import finish
 
 #: Each changes the parts of a draft that it knows how to make faster, and says whether there were any.
-PROPOSERS: tuple[Callable[[Draft], bool], ...] = (contractions, reduction, stencils)
+PROPOSERS: tuple[Callable[[Draft], bool], ...] = (contractions, reduction, stencils, factorizations)
 
 #: Estimates that differ by less are equal.
 TIE = 0.001
