@@ -7,7 +7,7 @@ different iterations of the parallel loop inside needs no barrier per iteration.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
@@ -84,6 +84,7 @@ class _Scan:
     scheduled: Scheduled
     statements: Mapping[str, Statement]
     locals: dict[str, list[ArrayInfo]]  # loop -> arrays that live in one iteration
+    shared: set[str]  # loops around which these are declared, not inside
     around: list[tuple[str, Int]] = field(default_factory=list)  # loops entered, with their variables
 
     def tree(self, node: Any, mark: str = "") -> list[Tree]:
@@ -92,7 +93,15 @@ class _Scan:
         if mark and not _has_for(node):
             return self.once(self.tree(node), mark)
         if kind == "mark":
-            return self.tree(node.mark_get_node(), node.mark_get_id().get_name())
+            name_of = node.mark_get_id().get_name()
+            if name_of not in self.shared:
+                return self.tree(node.mark_get_node(), name_of)
+            self.shared = self.shared - {name_of}
+            declares = self.declares(name_of)
+            kept, self.locals = self.locals, {n: a for n, a in self.locals.items() if n != name_of}
+            code = self.tree(node.mark_get_node(), name_of)
+            self.locals, self.shared = kept, self.shared | {name_of}
+            return [If(const(1), Block((*declares, *code)))]
         if kind == "block":
             return self.pieces(_parts(node), mark) if mark else self.sequence(_parts(node))
         if kind == "if":
@@ -320,38 +329,49 @@ def scan(scheduled: Scheduled, function_name: str) -> Function:
             local.setdefault(a.scope.split()[1], []).append(a)
     vectors = frozenset(n for n, loop in scheduled.loops.items() if "vector" in loop.kind)
     quiet = _quiet_loops(scheduled)
-    marked = scheduled.with_order(_mark_quiet(nest.order, quiet))
+    shared = _uneven(scheduled, local)
+    marked = scheduled.with_order(_mark(nest.order, quiet, "quiet"))
     children: list[Tree] = []
     if nest.statements:
         unrolled, full = _written_out(scheduled)
         ast = isl.ast_of(nest.order, nest.statement_table, nest.params, vectors, unrolled, full)
-        children = _Scan(marked, nest.statement_table, local).tree(ast)
+        children = _Scan(marked, nest.statement_table, local, shared).tree(ast)
     names = frozenset(a.name for a in arrays if a.scope.startswith("local"))
     body = Block(synchronise(tuple(children), names))
     kept = [_array(a) for scope in ("input", "output", "problem") for a in arrays if a.scope == scope]
     return Function(function_name, nest.params, tuple(kept), body)
 
 
-def _written_out(scheduled: Scheduled) -> tuple[frozenset[str], dict[str, tuple[int, int]]]:
-    """Loops that are written out, as later steps have left them short enough; and for the loops over their blocks the first and
-    the last block that is full, if these are literals."""
-    unrolled: set[str] = set()
-    full: dict[str, tuple[int, int]] = {}
-    for loop in scheduled.loops.values():
-        if "unroll" not in loop.kind or can_unroll(scheduled, loop.name):
+        ast = isl.ast_of(nest.order, nest.statement_table, nest.params, vectors)
+        children = _Scan(marked, nest.statement_table, local, shared).tree(ast)
+def _uneven(scheduled: Scheduled, local: Mapping[str, list[ArrayInfo]]) -> set[str]:
+    """Serial loops whose locals are used by statements that do not all run in the same iterations. isl may take an iteration of them
+    apart, so their locals are declared around the loop."""
+    found = set()
+    for name, arrays in local.items():
+        if {"parallel", "vector"} & set(scheduled.loop(name).kind.split()):
             continue
-        unrolled.add(loop.name)
-        span, block = extent(scheduled, loop), block_of(scheduled, loop)
-        if span is not None and block is not None:
-            around, size = block
-            full[around.name] = (-(-span[0] // size), (span[1] + 1) // size - 1)
-    return frozenset(unrolled), full
+        path = (*scheduled.outer(name), scheduled.loop(name))
+        for a in arrays:
+            users = [s for s in scheduled.nest.statements if a.name in s.arrays()]
+            if len({_iterations(s, path) for s in users}) > 1:
+                found.add(name)
+    return found
 
 
-def _mark_quiet(order: Order, quiet: set[str]) -> Order:
+def _iterations(s: Statement, path: Sequence[LoopOrder]) -> tuple[str, ...]:
+    """What tells in which iterations of loops a statement runs, as text that is equal for statements with other dims."""
+    names = {next(iter(v.names())): Size.of(o.name) for o in path if (v := o.value(s.name)).is_name}
+    used = set().union(*(o.value(s.name).names() for o in path))
+    values = [str(o.value(s.name).substitute(names)) for o in path]
+    bounds = [f"{d.lower.substitute(names)}..{d.upper.substitute(names)}" for d in s.dims if d.name in used]
+    return (*values, *bounds, *(f"{g.size.substitute(names)} {g.op}" for g in s.guards))
+
+
+def _mark(order: Order, names: set[str], kind: str) -> Order:
+    """The order with some loops of another kind."""
     if isinstance(order, Leaf):
         return order
     if isinstance(order, SequenceOrder):
-        return SequenceOrder(tuple(_mark_quiet(c, quiet) for c in order.children))
-    kind = "quiet" if order.name in quiet else order.kind
-    return replace(order, kind=kind, body=_mark_quiet(order.body, quiet))
+        return SequenceOrder(tuple(_mark(c, names, kind) for c in order.children))
+    return replace(order, kind=kind if order.name in names else order.kind, body=_mark(order.body, names, kind))

@@ -131,7 +131,7 @@ class _Blocks:
         """All steps. ``by_sums``: the step of which a result is needed is that of the innermost sum, else that of the outer loop."""
         own = list(leaves(self.loop(self.inner)))
         self.band()
-        self.expand()
+        self.expand((self.outer, self.inner) if by_sums else (self.inner,))
         size = BLOCK if by_sums else PANEL * max(2, self.draft.task.machine.cores)
         self.draft.take("tile", self.inner, size)
         blocks = f"{self.inner}_o"
@@ -163,20 +163,20 @@ class _Blocks:
             self.draft.take("sink", beside, self.inner, self.outer)
 
     def beside(self) -> str | None:
-        """A statement that stands beside the inner loop."""
-        parts = [c for c in _children(self.loop(self.outer).body) if not (isinstance(c, LoopOrder) and c.name == self.inner)]
-        return next(leaves(parts[0]), None) if parts else None
+        """A statement of what stands next to the inner loop."""
+        parts = _children(self.loop(self.outer).body)
+        place = next(n for n, c in enumerate(parts) if isinstance(c, LoopOrder) and c.name == self.inner)
+        near = [*parts[:place][::-1], *parts[place + 1 :]]
+        return next(leaves(near[0])) if near else None
 
-    def expand(self) -> None:
+    def expand(self, loops: tuple[str, ...]) -> None:
         """Temporaries of an iteration get an element for each."""
         nest = self.draft.scheduled.nest
         for info in nest.arrays:
             users = {s.name for s in nest.statements if info.name in s.arrays()}
             if info.temporary and users <= set(leaves(self.loop(self.outer))):
-                for loops in ((self.outer, self.inner), (self.inner,)):
-                    if self.draft.can("expand", info.name, *loops):
-                        self.draft.take("expand", info.name, *loops)
-                        break
+                if self.draft.can("expand", info.name, *loops):
+                    self.draft.take("expand", info.name, *loops)
 
     # -- sums over earlier columns -----------------------------------------------------------------------------------
 

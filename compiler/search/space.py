@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from math import ceil, prod
+from typing import Any
 
-from ..graph.types import Size
-from ..loops.nest import Access, ArrayInfo, Statement
+import numpy as np
+
+from ..graph.types import Size, SizeFn
+from ..loops.nest import Access, ArrayInfo, Dim, Guard, Statement
 from ..loops.storing import nominal
 
 LINE = 64
@@ -55,13 +58,7 @@ class Space:
     @staticmethod
     def of(statement: Statement) -> Space:
         """All instances."""
-        middle: dict[str, float] = {}
-        extents: dict[str, float] = {}
-        for d in statement.dims:
-            lower, upper = _at(d.lower, middle), _at(d.upper, middle)
-            extents[d.name] = max(1.0, upper - lower)
-            middle[d.name] = (lower + max(lower, upper - 1)) / 2
-        space = Space(extents, prod(extents.values()))
+        space = _instances(statement.dims, statement.guards)
         for guard in statement.guards:
             if guard.op == "==":
                 space = space.enter(guard.size)[1]
@@ -73,9 +70,13 @@ class Space:
         free = [(n, c) for n, c in terms if self.extents.get(n, 1) > 1]
         if not free:
             return 1.0, self
-        span = sum(abs(c) * (self.extents[n] - 1) for n, c in free) + 1
+        span = sum(abs(c) * (self.extents[n] - 1) for n, c in free)
+        for names, loose in self.fixed:
+            ratio = _ratio(terms, names)
+            span = min(span, ratio * loose) if ratio else span
+        span += 1 - min(slack, 1)
         if len(free) == 1 and abs(free[0][1]) < 1:  # blocks of one dim
-            span = ceil(self.extents[free[0][0]] * abs(free[0][1]))
+            span = ceil(span - 1e-9)
         trip = max(1.0, min(span, prod(self.extents[n] for n, _ in free), self.points))
         extents, fixed = dict(self.extents), (*self.fixed, (terms, slack))
         for _ in range(2 if len(fixed) > 1 else 1):
@@ -89,20 +90,90 @@ class Space:
         return free[-1] if free else ""
 
 
-def _at(size: Size, middle: dict[str, float]) -> float:
-    total = 0.0
+@lru_cache(maxsize=1 << 12)
+def _instances(dims: tuple[Dim, ...], guards: tuple[Guard, ...]) -> Space:
+    """The points of a domain: counted by sampling where it is no box. What two of its conditions say of one form is kept."""
+    names = {d.name for d in dims}
+    if not guards and not any((d.lower.names() | d.upper.names()) & names for d in dims):
+        sizes = {d.name: max(1.0, float(nominal(d.upper) - nominal(d.lower))) for d in dims}
+        return Space(sizes, prod(sizes.values()))
+    drawn: dict[str, Any] = {}
+    weight, extents = np.ones(_SAMPLES), {}
+    for n, d in enumerate(dims):
+        lower, upper = _at(d.lower, drawn), _at(d.upper, drawn)
+        count = np.maximum(0.0, upper - lower) * np.ones(_SAMPLES)
+        extents[d.name] = max(1.0, float(count.mean()))
+        weight = weight * count
+        drawn[d.name] = lower + np.floor(np.modf(np.arange(1, _SAMPLES + 1) * _GOLDEN[n % len(_GOLDEN)])[0] * count)
+    for guard in guards:
+        if guard.op == ">=":
+            weight = weight * (_at(guard.size, drawn) >= 0)
+    return Space(extents, max(1.0, float(weight.mean())), _bands(dims, guards))
+
+
+#: Samples of a domain, and irrational steps that spread them: one for each dim.
+_SAMPLES = 2048
+_GOLDEN = tuple(p**0.5 for p in (2, 3, 5, 7, 11, 13, 17, 19))
+
+
+def _bands(dims: tuple[Dim, ...], guards: tuple[Guard, ...]) -> tuple[Form, ...]:
+    """Forms over several dims that conditions bound from both sides, with the width between."""
+    conditions = [c for d in dims for c in (*_parts(d.upper, "min", -1, d.name), *_parts(d.lower, "max", 1, d.name))]
+    conditions += [g.size for g in guards if g.op == ">="]
+    least: dict[tuple[tuple[str, float], ...], float] = {}
+    for size in conditions:  # size >= 0
+        terms, slack = form(size)
+        names = {d.name for d in dims}
+        if terms and {n for n, _ in terms} <= names:
+            bound = slack + _constant(size)
+            key = tuple(sorted(terms))
+            least[key] = min(least.get(key, bound), bound)
+    found = []
+    for key, bound in least.items():
+        contrary = tuple((n, -c) for n, c in key)
+        if len(key) > 1 and contrary in least and key[0][1] > 0:
+            found.append((key, max(0.0, bound + least[contrary])))
+    return tuple(found)
+
+
+def _parts(bound: Size, op: str, sign: int, name: str) -> list[Size]:
+    """Conditions ``>= 0`` that a bound of a dim stands for."""
+    atom = bound.terms[0][0][0] if len(bound.terms) == 1 and bound.terms[0][1] == 1 and bound.terms[0][0] else ""
+    sizes = atom.args if isinstance(atom, SizeFn) and atom.op == op else (bound,)
+    return [Size.of(name) - s if sign > 0 else s - 1 - Size.of(name) for s in sizes]
+
+
+def _constant(size: Size) -> float:
+    return float(sum(c for monomial, c in size.terms if not monomial))
+
+
+def _ratio(terms: tuple[tuple[str, float], ...], names: tuple[tuple[str, float], ...]) -> float:
+    """How many times one linear form is another; 0 if it is none."""
+    if len(terms) != len(names):
+        return 0.0
+    first, second = dict(terms), dict(names)
+    if first.keys() != second.keys():
+        return 0.0
+    ratios = {round(first[n] / second[n], 9) for n in first}
+    return abs(ratios.pop()) if len(ratios) == 1 else 0.0
+
+
+def _at(size: Size, values: Mapping[str, Any]) -> Any:
+    """A size where names have values (arrays of samples); other names are nominal."""
+    total: Any = 0.0
     for monomial, c in size.terms:
-        product = float(c)
+        product: Any = float(c)
         for atom in monomial:
             if isinstance(atom, str):
-                product *= middle[atom] if atom in middle else nominal(Size.of(atom))
+                product = product * (values[atom] if atom in values else nominal(Size.of(atom)))
                 continue
-            args = [_at(a, middle) for a in atom.args]
+            args = [_at(a, values) for a in atom.args]
             if atom.op in ("min", "max"):
-                product *= min(args) if atom.op == "min" else max(args)
+                extreme = np.minimum if atom.op == "min" else np.maximum
+                product = product * reduce(extreme, args)
             else:
-                product *= args[0] // max(1, args[1]) if atom.op == "//" else args[0] % max(1, args[1])
-        total += product
+                product = product * (np.floor_divide if atom.op == "//" else np.mod)(args[0], np.maximum(1, args[1]))
+        total = total + product
     return total
 
 

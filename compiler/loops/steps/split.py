@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from ...graph.types import Size, parse_size, size_fn
 from .. import isl
-from ..dependences import IllegalSchedule, check_order
 from ..isl import NotAffine
 from ..nest import Dim, Guard, Leaf, Order, Statement, loop_path, sequence
 from ..nest import Sequence as SequenceOrder
@@ -29,11 +28,7 @@ def can_split(scheduled: Scheduled, statement: str, condition: str) -> str | Non
     inside, outside = (isl.domain(_with(s, g), scheduled.nest.params) for g in guards)
     if inside.is_empty() or outside.is_empty():
         return f"every instance of {statement} is on one side of `{condition}`"
-    try:
-        check_order(scheduled.nest, scheduled.nest.order, scheduled.found, strict=True, rebased=scheduled.rebased)
-    except IllegalSchedule as error:
-        return error.reason
-    return None
+    return scheduled.unproved()
 
 
 def split(scheduled: Scheduled, statement: str, condition: str) -> Scheduled:
@@ -56,7 +51,7 @@ def split(scheduled: Scheduled, statement: str, condition: str) -> Scheduled:
     first, second = _with(s, guards[0]), replace(_with(s, guards[1]), name=other(statement))
     statements = tuple(p for x in scheduled.nest.statements for p in ((first, second) if x.name == statement else (x,)))
     order = _doubled(scheduled.nest.order, statement)
-    return scheduled.rebase(replace(scheduled.nest, statements=statements, order=order))
+    return scheduled.rewrite(replace(scheduled.nest, statements=statements, order=order), {statement, other(statement)})
 
 
 def other(statement: str) -> str:
