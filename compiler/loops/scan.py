@@ -342,8 +342,22 @@ def scan(scheduled: Scheduled, function_name: str) -> Function:
     return Function(function_name, nest.params, tuple(kept), body)
 
 
-        ast = isl.ast_of(nest.order, nest.statement_table, nest.params, vectors)
-        children = _Scan(marked, nest.statement_table, local, shared).tree(ast)
+def _written_out(scheduled: Scheduled) -> tuple[frozenset[str], dict[str, tuple[int, int]]]:
+    """Loops that are written out, as later steps have left them short enough; and for the loops over their blocks the first and
+    the last block that is full, if these are literals."""
+    unrolled: set[str] = set()
+    full: dict[str, tuple[int, int]] = {}
+    for loop in scheduled.loops.values():
+        if "unroll" not in loop.kind or can_unroll(scheduled, loop.name):
+            continue
+        unrolled.add(loop.name)
+        span, block = extent(scheduled, loop), block_of(scheduled, loop)
+        if span is not None and block is not None:
+            around, size = block
+            full[around.name] = (-(-span[0] // size), (span[1] + 1) // size - 1)
+    return frozenset(unrolled), full
+
+
 def _uneven(scheduled: Scheduled, local: Mapping[str, list[ArrayInfo]]) -> set[str]:
     """Serial loops whose locals are used by statements that do not all run in the same iterations. isl may take an iteration of them
     apart, so their locals are declared around the loop."""
