@@ -30,7 +30,7 @@ APART, _JUMP = 1024, 2.5
 #: Part of a cache that a working set can count on.
 USABLE = 0.8
 #: Cycles to start a loop, of an addition that waits for the one before, of a vector load or store, of an element loaded alone.
-_START, _LATENCY, _MOVE, _ALONE = 8.0, 4.0, 0.6, 1.0
+_START, _LATENCY, _MOVE, _ALONE = 5.0, 4.0, 0.6, 1.0
 
 
 #: Cache lines by array and index: how many, and along every axis.
@@ -178,6 +178,8 @@ class _Model:
         for s, value in loop.values:
             trips[s], inside[s] = spaces[s].enter(value)
         trip = max(trips.values())
+        for s, count in trips.items():
+            inside[s] = replace(inside[s], share=inside[s].share * count / trip)
         if _innermost(loop.body):
             body = self._body(loop, spaces, inside, trips, (*path, loop))
         else:
@@ -186,9 +188,9 @@ class _Model:
             self.keys[s][a]: lines(a, self.arrays[a.array], spaces[s], width) for s, _ in loop.values for a, width in self.refs[s]
         }
         working, whole = self._union(body.touched or {}), self._union(touched)
-        rows = self._rows(loop, inside)
+        rows, share = self._rows(loop, inside), max(spaces[s].share for s in trips)
         all_of = _Part(
-            body.compute * trip + (0.0 if self._kept(loop, path) else _START * CYCLE),
+            body.compute * trip + (0.0 if self._kept(loop, path) else _START * CYCLE * share),
             body.flops * trip,
             _three([max(m * trip / rows, min(m * trip, whole)) for m in body.missed]),
             _three([v * trip * max(1 / rows, min(1.0, whole / (m * trip or 1))) for v, m in zip(body.moving, body.missed)]),
@@ -200,10 +202,10 @@ class _Model:
         made = self._once(all_of, working, whole)
         if "parallel" not in loop.kind or self.team == 1:
             return made
-        share = max(1.0, min(self.team, trip))
-        memory = max(1.0, share * MEMORY_SHARE)
-        moving = (made.moving[0] / share, made.moving[1] / share, made.moving[2] / memory)
-        return replace(made, compute=made.compute / share, moving=moving, barriers=1.0)
+        threads = max(1.0, min(self.team, trip))
+        memory = max(1.0, threads * MEMORY_SHARE)
+        moving = (made.moving[0] / threads, made.moving[1] / threads, made.moving[2] / memory)
+        return replace(made, compute=made.compute / threads, moving=moving, barriers=share)
 
     def _rows(self, loop: LoopOrder, inside: Mapping[str, Space]) -> int:
         """How many iterations of a loop the writer takes at once through a contraction inside, so that they share what they load."""
@@ -219,6 +221,9 @@ class _Model:
             mine = loop.value(s.name).names()
             bounds = [d for d in s.dims for p in chain if d.name in p.value(s.name).names()]
             if s.reduce != "add" or self._sums(loop, s) or any(mine & (_varying(d.lower) | _varying(d.upper)) for d in bounds):
+                continue
+            moved = next((d.name for d in reversed(s.dims) if d.name in chain[-1].value(s.name).names()), "")
+            if any(stride(a, self.arrays[a.array], moved) not in (0, 1) for a, _ in self.refs[s.name]):
                 continue
             sums = [p for p in chain if self._sums(p, s)]
             if sums and (sums[-1] is chain[-1] or sums == chain[:-1]):
@@ -255,13 +260,11 @@ class _Model:
     def _body(self, loop: LoopOrder, outside: Mapping[str, Space], inside: Mapping[str, Space], trips: Mapping[str, float],
               path: tuple[LoopOrder, ...]) -> _Part:  # fmt: skip
         """One iteration of an innermost loop, on average."""
-        longest = max(trips.values())
         parts = []
         for s, value in loop.values:
             part = self._leaf(s, inside[s])
             cycles = self._cycles(self.nest.statement_table[s], outside[s].moves(value), path, trips[s])
-            share = trips[s] / longest
-            parts.append(replace(part, compute=cycles * CYCLE * share, flops=part.flops * share))
+            parts.append(replace(part, compute=cycles * CYCLE * inside[s].share))
         return self._join(parts)
 
     def _leaf(self, name: str, space: Space) -> _Part:
@@ -276,8 +279,9 @@ class _Model:
             seconds = 20 * CYCLE * sum(t.count for t in touched.values())
         missed = sum(t.count for t in touched.values())
         missed += 1.0 if self.arrays[statement.write.array].shape and not statement.routine else 0.0
+        missed *= space.share
         moving = _three([missed * LINE / b for b in BANDWIDTH])
-        return _Part(seconds, work, (missed, missed, missed), moving, 0.0, touched)
+        return _Part(seconds * space.share, work * space.share, (missed, missed, missed), moving, 0.0, touched)
 
     def _cycles(self, s: Statement, moved: str, path: tuple[LoopOrder, ...], trip: float) -> float:
         """Cycles of an instance of a statement in an innermost loop, the start of the loop included."""
@@ -291,7 +295,7 @@ class _Model:
             reads_own = any(a.array == s.write.array and a.index != s.write.index for a, _ in self.refs[s.name][1:])
             chain = _LATENCY if carried else _LATENCY * work if reads_own else 0.0
             return max(0.5 * work + 0.5 * sum(1 for x in strides if x), chain) + _START / trip
-        start = (_START + lanes / 2) / trip
+        start = (_START + lanes / 4) / trip
         if s.reduce == "add" and moved and all(x in (0, 1) for x in (*strides, own)):
             kept = self._kept(loop, path[:-1])
             if own == 0 or kept:  # sums stay in registers

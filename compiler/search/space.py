@@ -54,6 +54,7 @@ class Space:
     extents: dict[str, float]
     points: float
     fixed: tuple[Form, ...] = ()
+    share: float = 1.0  # of the iterations of the loops entered that have an instance
 
     @staticmethod
     def of(statement: Statement) -> Space:
@@ -82,7 +83,7 @@ class Space:
         for _ in range(2 if len(fixed) > 1 else 1):
             for names, loose in fixed:
                 _narrow(extents, names, loose)
-        return trip, Space(extents, self.points / trip, fixed)
+        return trip, Space(extents, self.points / trip, fixed, self.share)
 
     def moves(self, value: Size) -> str:
         """The dim that a loop moves."""
