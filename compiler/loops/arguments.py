@@ -66,7 +66,9 @@ def unknown_name(nest: Nest, step: Callable[..., object], args: Sequence[str | i
             return f"`{arg}` is {_article(kinds[0])}, and this is the place of {_article(wanted)}"
         near = get_close_matches(arg, names[wanted], 1)
         listed = ", ".join(names[wanted][:_LISTED]) + (", ..." if len(names[wanted]) > _LISTED else "")
-        return f"there is no {wanted} `{arg}`; " + (f"did you mean `{near[0]}`?" if near else f"the {wanted}s are {listed or 'none'}")
+        return f"there is no {wanted} `{arg}`; " + (
+            f"did you mean `{near[0]}`?" if near else f"the {wanted}s are {listed or 'none'}"
+        )
     return None
 
 

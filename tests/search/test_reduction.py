@@ -22,7 +22,10 @@ ONE_PASS = {
     "transpose": ("algorithm f(A: real[m, n], x: real[n]) -> real[n]:\n    return A.T @ (A @ x)\n", 1),
     "row vector": ("algorithm g(M: real[m, n], v: real[n]) -> real[n]:\n    return (M @ v) @ M\n", 1),
     "two vectors": ("algorithm f(A: real[m, n], p: real[n], r: real[m]) -> (real[n], real[m]):\n    return A.T @ r, A @ p\n", 1),
-    "the other way round": ("algorithm f(A: real[m, n], p: real[n], r: real[m]) -> (real[m], real[n]):\n    return A @ p, r @ A\n", 1),
+    "the other way round": (
+        "algorithm f(A: real[m, n], p: real[n], r: real[m]) -> (real[m], real[n]):\n    return A @ p, r @ A\n",
+        1,
+    ),
     "with both added to": (
         "algorithm f(C: real[m, n], a: real[m], b: real[n], c: real[n], d: real[m]) -> (real[m], real[n]):\n"
         "    return a + 2 * (C @ c), b - C.T @ d\n",
@@ -117,7 +120,10 @@ def test_what_does_not_apply_is_refused_with_the_reason(text: str, reason: str) 
 def test_kernels_and_gradients(target: str) -> None:
     """At the size and on the machine of this run: forward and backward, against torch."""
     generator = torch.Generator().manual_seed(0)
-    a, x = torch.randn(413, 251, generator=generator, dtype=torch.float64), torch.randn(251, generator=generator, dtype=torch.float64)
+    a, x = (
+        torch.randn(413, 251, generator=generator, dtype=torch.float64),
+        torch.randn(251, generator=generator, dtype=torch.float64),
+    )
     a, x = (a / 20).requires_grad_(), x.requires_grad_()
     program = loads(ONE_PASS["transpose"][0])
     kernel = next(iter(program)).compile({"m": 413, "n": 251}, dtype="f64", target=target)
@@ -126,7 +132,9 @@ def test_kernels_and_gradients(target: str) -> None:
     got, want = layer(a, x), a.T @ (a @ x)
     torch.testing.assert_close(got, want)
     weights = torch.randn(251, generator=generator, dtype=torch.float64)
-    for found, expected in zip(torch.autograd.grad(got @ weights, (a, x)), torch.autograd.grad(want @ weights, (a, x)), strict=True):
+    for found, expected in zip(
+        torch.autograd.grad(got @ weights, (a, x)), torch.autograd.grad(want @ weights, (a, x)), strict=True
+    ):
         torch.testing.assert_close(found, expected)
 
 
@@ -142,8 +150,6 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
     finally:
         torch.set_num_threads(before)
     assert np.array_equal(alone, together)
-
-
 
 
 def test_a_matrix_of_any_dtype_is_looked_at() -> None:

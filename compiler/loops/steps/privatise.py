@@ -91,23 +91,26 @@ def privatise(scheduled: Scheduled, array: str, name: str) -> Scheduled:
 
     model, outer = users[0], scheduled.outer(name)
     path = {o.name for o in outer}
-    around = [next(d for d in model.dims if Size.of(d.name) == o.value(model.name)) for o in outer]
+    entered = {o.value(model.name) for o in outer}
+    around = [d for d in model.dims if Size.of(d.name) in entered]  # in the order in which their bounds name each other
     guards = tuple(g for g in model.guards if g.size.names() <= {d.name for d in around} | set(nest.params))
     part = Dim(f"us_{name}", Size.of(copies))
     inner = [dim for dim in axes if dim is not None]
     places = [Size.of(dim.name) for dim in inner]
     neutral = Literal(_NEUTRAL[model.reduce], info.dtype)
     clear = Statement(
-        f"{array}_clear", (*around, part, *inner), Access(copy.name, (Size.of(part.name), *places), info.dtype), neutral, guards=guards
+        f"{array}_clear",
+        (*around, part, *inner),
+        Access(copy.name, (Size.of(part.name), *places), info.dtype),
+        neutral,
+        guards=guards,
     )
     rows: list[Expr] = [Access(copy.name, (Size.of(n), *places), info.dtype) for n in range(copies)]
     joined = rows[0]
     for row in rows[1:]:
         joined = Apply(_JOIN[model.reduce], (joined, row), info.dtype)
     whole = tuple(model.write.index[a] if dim is None else Size.of(dim.name) for a, dim in enumerate(axes))
-    join = Statement(
-        f"{array}_join", (*around, *inner), Access(array, whole, info.dtype), joined, model.reduce, guards=guards
-    )
+    join = Statement(f"{array}_join", (*around, *inner), Access(array, whole, info.dtype), joined, model.reduce, guards=guards)
 
     def over(statement: str) -> Order:
         order: Order = Leaf(statement)

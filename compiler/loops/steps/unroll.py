@@ -26,7 +26,9 @@ def can_unroll(scheduled: Scheduled, name: str, by: int = 0) -> str | None:
         return f"{name} is {scheduled.loop(name).kind}"
     span, block = extent(scheduled, scheduled.loop(name)), block_of(scheduled, scheduled.loop(name))
     if (block is None or block[1] > MOST) and (span is None or span[1] - span[0] + 1 > MOST):
-        return f"{name} has more than {MOST} iterations, or a number known only at run time: unroll blocks, as in `unroll {name} 4`"
+        return (
+            f"{name} has more than {MOST} iterations, or a number known only at run time: unroll blocks, as in `unroll {name} 4`"
+        )
     return None
 
 
