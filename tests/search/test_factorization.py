@@ -141,7 +141,7 @@ def compiled(name: str, n: int, monkeypatch: pytest.MonkeyPatch) -> tuple[tuple[
 
 
 @pytest.mark.parametrize("name", REFERENCES)
-@pytest.mark.parametrize("n", [1, 2, 63, 130, 200])
+@pytest.mark.parametrize("n", [1, 63, 200])
 def test_results_are_right_at_every_size(name: str, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.no_grad():
         found, _ = compiled(name, n, monkeypatch)
