@@ -236,7 +236,7 @@ class _Blocks:
 
     def below(self, names: Sequence[str], rest: str, blocks: str, size: int) -> None:
         """Rows below those of the block wait for these only: they are parallel."""
-        inside = set(leaves(self.loop(rest)))
+        inside = list(leaves(self.loop(rest)))
         near = [s for s in inside if s not in names]
         far = []
         for name in names:
