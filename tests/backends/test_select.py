@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from math import inf, nan
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from unspool.compiler.diagnostics import CompileError, DataError
 from unspool.compiler.graph.ops.table import lookup
-from unspool.compiler.loops.tree import LibraryCall, Load
+from unspool.compiler.loops.tree import Function, LibraryCall, Load
 
 from .trees import TORCH, array, function, index, random, run, target_of
 
@@ -33,83 +34,66 @@ def whole(name: str, dtype: str) -> Load:
     return Load(name, (), dtype)
 
 
+def topk_mask(dtype: str) -> Function:
+    """``mask`` of the ``count`` largest of each of ``rows`` rows; one kernel for all sizes."""
+    call = LibraryCall("topk_mask", (whole("mask", "bool"),), (whole("x", dtype), whole("count", "i32")), (index("rows"), index("n")))
+    arrays = [array("x", dtype, "rows", "n"), array("count", "i32"), array("mask", "bool", "rows", "n", scope="output")]
+    return function("mask_of_rows", arrays, call, integers=["rows", "n"])
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_topk_mask(dtype: str) -> None:
-    """Every count from none to all, against the interpreter."""
-    x, n = rows(dtype, 4, 13), 13
-    call = LibraryCall("topk_mask", (whole("mask", "bool"),), (whole("x", dtype), whole("count", "i32")), (index(4), index(n)))
-    arrays = [array("x", dtype, 4, n), array("count", "i32"), array("mask", "bool", 4, n, scope="output")]
-    f = function("mask_of_rows", arrays, call)
-    numerics = lookup("topk_mask").numerics
+    """Every count from none to all; lists for many rows at once with a rest of rows, and one row bit by bit."""
+    f, numerics = topk_mask(dtype), lookup("topk_mask").numerics
     assert numerics is not None
-    for count in range(n + 1):
-        number, found = torch.tensor(count, dtype=torch.int32), torch.empty(4, n, dtype=torch.bool)
-        run(f, [x, number], [found])
-        assert torch.equal(found, numerics(torch, {"axis": -1}, x, number.expand(4))), count
-    for count in (-1, n + 1):
-        with pytest.raises(DataError, match="topk"):
-            run(f, [x, torch.tensor(count, dtype=torch.int32)], [found])
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_topk_mask_of_many_rows_and_long_rows(dtype: str) -> None:
-    """Lists for many rows at once with a rest of rows, and one row bit by bit."""
-    numerics = lookup("topk_mask").numerics
-    assert numerics is not None
-    for count_of_rows, n, counts in [(37, 70, (1, 6, 64, 65, 70)), (2, 301, (3, 64, 200))]:
+    for count_of_rows, n, counts in [(4, 13, range(14)), (37, 70, (1, 6, 64, 65, 70)), (2, 301, (3, 64, 200))]:
         x = rows(dtype, count_of_rows, n)
-        call = LibraryCall("topk_mask", (whole("mask", "bool"),), (whole("x", dtype), whole("count", "i32")),
-                           (index(count_of_rows), index(n)))  # fmt: skip
-        arrays = [
-            array("x", dtype, count_of_rows, n),
-            array("count", "i32"),
-            array("mask", "bool", count_of_rows, n, scope="output"),
-        ]
-        f = function("mask_of_rows", arrays, call)
         for count in counts:
             number, found = torch.tensor(count, dtype=torch.int32), torch.empty(count_of_rows, n, dtype=torch.bool)
-            run(f, [x, number], [found])
+            run(f, [x, number], [found], integers=[count_of_rows, n])
             assert torch.equal(found, numerics(torch, {"axis": -1}, x, number.expand(count_of_rows))), (n, count)
+    for count in (-1, 302):
+        with pytest.raises(DataError, match="topk"):
+            run(f, [x, torch.tensor(count, dtype=torch.int32)], [found], integers=[2, 301])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("count", [0, 1, 5, 40])
-def test_topk(dtype: str, count: int) -> None:
-    """Values, positions and mask."""
-    x = rows(dtype, 3, 40)
+def test_topk(dtype: str) -> None:
+    """Values, positions and mask; no element, one, some, all."""
     call = LibraryCall(
         "topk",
         (whole("best", dtype), whole("at", "i64"), whole("mask", "bool")),
         (whole("x", dtype),),
-        (index(3), index(40), index(count)),
+        (index("rows"), index("n"), index("count")),
     )
-    arrays = [array("x", dtype, 3, 40), array("best", dtype, 3, count, scope="output"), array("at", "i64", 3, count, scope="output"),
-              array("mask", "bool", 3, 40, scope="output")]  # fmt: skip
-    found = [
-        torch.empty(3, count, dtype=TORCH[dtype]),
-        torch.empty(3, count, dtype=torch.int64),
-        torch.empty(3, 40, dtype=torch.bool),
-    ]
-    run(function("best", arrays, call), [x], found)
-    numerics = lookup("topk").numerics
+    arrays = [array("x", dtype, "rows", "n"), array("best", dtype, "rows", "count", scope="output"),
+              array("at", "i64", "rows", "count", scope="output"), array("mask", "bool", "rows", "n", scope="output")]  # fmt: skip
+    f, numerics, x = function("best", arrays, call, integers=["rows", "n", "count"]), lookup("topk").numerics, rows(dtype, 3, 40)
     assert numerics is not None
-    values, at, mask = numerics(torch, {"axis": -1, "count": count}, x)
-    assert torch.equal(found[0].nan_to_num(9), values.nan_to_num(9))
-    assert torch.equal(found[1], at)
-    assert torch.equal(found[2], mask)
+    for count in (0, 1, 5, 40):
+        found = [
+            torch.empty(3, count, dtype=TORCH[dtype]),
+            torch.empty(3, count, dtype=torch.int64),
+            torch.empty(3, 40, dtype=torch.bool),
+        ]
+        run(f, [x], found, integers=[3, 40, count])
+        values, at, mask = numerics(torch, {"axis": -1, "count": count}, x)
+        assert torch.equal(found[0].nan_to_num(9), values.nan_to_num(9)), count
+        assert torch.equal(found[1], at), count
+        assert torch.equal(found[2], mask), count
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("descending", [0, 1])
-def test_argsort(dtype: str, descending: int) -> None:
+def test_argsort(dtype: str) -> None:
     """Stable in both directions."""
-    for n in (1, 2, 57):
+    call = LibraryCall("argsort", (whole("at", "i64"),), (whole("x", dtype),), (index("rows"), index("n"), index("descending")))
+    arrays = [array("x", dtype, "rows", "n"), array("at", "i64", "rows", "n", scope="output")]
+    f = function("sorted_rows", arrays, call, integers=["rows", "n", "descending"])
+    for n, descending in product((1, 2, 57), (0, 1)):
         x = rows(dtype, 3, n) if n > 2 else random(dtype, 3, n)
-        call = LibraryCall("argsort", (whole("at", "i64"),), (whole("x", dtype),), (index(3), index(n), index(descending)))
-        f = function("sorted_rows", [array("x", dtype, 3, n), array("at", "i64", 3, n, scope="output")], call)
         found = torch.empty(3, n, dtype=torch.int64)
-        run(f, [x], [found])
-        assert torch.equal(found, torch.sort(x, dim=-1, descending=bool(descending), stable=True).indices)
+        run(f, [x], [found], integers=[3, n, descending])
+        assert torch.equal(found, torch.sort(x, dim=-1, descending=bool(descending), stable=True).indices), (n, descending)
 
 
 def test_a_block_inside_an_array() -> None:
