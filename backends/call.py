@@ -183,10 +183,11 @@ class Routine:
         objective: bool,
     ) -> Any:
         """A plain call in code that ``torch.compile`` traces: see ``Layer._traced``."""
-        from .compiled import call, delivered, untraced
+        from .compiled import call, delivered, is_transformed, transformed, untraced
 
-        if modules:
-            return untraced(
+        cut = transformed if is_transformed() else untraced if modules else None
+        if cut is not None:
+            return cut(
                 self.call, values, params=params, iterations=iterations, sizes=sizes, modules=modules, trace=trace, dtype=dtype,
                 objective=objective,
             )  # fmt: skip

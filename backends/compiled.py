@@ -207,6 +207,21 @@ def untraced(function: Callable[..., Any], *values: Any, **named: Any) -> Any:
     return function(*values, **named)
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def is_transformed() -> bool:
+    """Whether traced code is inside a ``torch.func`` transform: the operator has no batching rule, and torch loses tangents that reach it."""
+    return torch._C._functorch.maybe_current_level() is not None
+
+
+@torch.compiler.disable(  # type: ignore[no-untyped-call, untyped-decorator]
+    reason="torch.func transforms an unspool program inside torch.compile, where it is one opaque operator: compile without "
+    "fullgraph=True, or transform outside of what is compiled"
+)
+def transformed(function: Callable[..., Any], *values: Any, **named: Any) -> Any:
+    """Call what a transform in compiled code transforms: it runs as without ``torch.compile``."""
+    return function(*values, **named)
+
+
 def delivered(found: Sequence[Tensor], results: int, trace: tuple[str, ...]) -> Any:
     """Results as the caller sees them: one or a tuple, with a :class:`Path` if traced."""
     result = found[0] if results == 1 else tuple(found[:results])

@@ -252,8 +252,10 @@ class Layer(Values):
 
     def _traced(self, objective: bool, inputs: Sequence[Any], named: Mapping[str, Any], trace: tuple[str, ...]) -> Any:
         """A call in code that ``torch.compile`` traces: an operator that checks and runs when the compiled code does."""
-        from .compiled import call, delivered, untraced
+        from .compiled import call, delivered, is_transformed, transformed, untraced
 
+        if is_transformed():
+            return transformed(self._call, objective, inputs, named, trace)
         real = DTYPE_NAMES[self._like.dtype]
         site = self._site(objective, trace, real)
         if site is None:

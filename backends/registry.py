@@ -53,6 +53,9 @@ def _best(compiler: str) -> str | None:
     found = next((name for name in CPU_TARGETS if availability(name).usable), None)
     if found == "numba":
         logger.warning("target cpu is numba here: %s", availability("c").reason)
+    elif found is None:
+        reasons = "; ".join(availability(name).reason for name in CPU_TARGETS)
+        logger.warning("nothing is compiled here, the interpreter runs programs op by op: %s", reasons)
     return found
 
 

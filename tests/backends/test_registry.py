@@ -45,14 +45,18 @@ def test_cpu_is_c_with_a_compiler(monkeypatch: pytest.MonkeyPatch, caplog: pytes
     assert not caplog.records
 
 
-def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reason names the fix; without a compiler the interpreter is what is left."""
+def test_without_numba(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """The reason names the fix; without a compiler the interpreter is what is left, said once."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert registry.availability("numba").reason == "numba is not installed: pip install numba"
     with pytest.raises(CompileError, match="pip install numba"):
         registry.target("numba")
-    assert registry.canonical(None) == "interpreter"
+    with caplog.at_level(logging.WARNING, "unspool"):
+        assert [registry.canonical(None), registry.canonical(None)] == ["interpreter", "interpreter"]
+    (said,) = (r.getMessage() for r in caplog.records)
+    assert said.startswith("nothing is compiled here, the interpreter runs programs op by op: no C compiler found")
+    assert said.endswith("; numba is not installed: pip install numba")
     with pytest.raises(CompileError, match="no C compiler found"):
         registry.target(registry.canonical("cpu"))
 

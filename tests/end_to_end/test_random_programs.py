@@ -67,7 +67,7 @@ def test_compiled_is_interpreted() -> None:
     assert {"fuse", "parallel", "vector", "contract"} <= fresh.keys()  # no proof of anything if they were never applied
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(graph=random_graphs(), seed=st.integers(0, 10**6))
 def test_numba_is_interpreted(graph: Graph, seed: int) -> None:
     kernel, inputs = plan(graph, NumbaTarget()), random_inputs(graph, seed)

@@ -426,3 +426,25 @@ def test_the_operator_keeps_torchs_rules() -> None:
     site = program_site(routine.algorithm, routine.main, binding, "f64", ())
     operands = [randn(3, 4), randn(2, 3), randn(3).abs(), randn(3).abs(), randn(4)]
     torch.library.opcheck(call, (site, [x.requires_grad_() for x in operands]))
+
+
+@pytest.mark.parametrize("name", ["vmap", "grad", "per sample", "jvp"])
+def test_transforms_inside_a_compiled_model_run_as_without_it(name: str) -> None:
+    """The operator has no batching rule, and torch would lose tangents; one piece is refused with the reason."""
+    layer = smooth()
+
+    def loss(y: Tensor) -> Tensor:
+        return layer(y).square().sum()
+
+    models: dict[str, Callable[[Tensor], Any]] = {
+        "vmap": lambda y: torch.func.vmap(layer)(2 * y),
+        "grad": lambda y: torch.func.grad(loss)(2 * y),
+        "per sample": lambda y: torch.func.vmap(torch.func.grad(loss))(2 * y),
+        "jvp": lambda y: torch.func.jvp(layer, (y,), (y.sin(),))[1],
+    }
+    model = models[name]
+    y = randn(5, 2, 3)
+    same(torch.compile(model, backend="aot_eager")(y), model(y))
+    torch._dynamo.reset()
+    with pytest.raises(torch._dynamo.exc.Unsupported, match=r"torch\.func transforms an unspool program inside torch.compile"):
+        torch.compile(model, backend="aot_eager", fullgraph=True)(y)
