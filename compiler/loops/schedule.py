@@ -20,6 +20,7 @@ from .scheduled import Scheduled
 from .steps.contract import can_contract, contract, not_private
 from .steps.expand import can_expand, expand
 from .steps.fuse import can_distribute, can_fuse, distribute, fuse
+from .steps.layout import can_layout, can_rename, layout, rename
 from .steps.mark import can_parallel, can_vector, parallel, vector
 from .steps.pack import can_pack, pack
 from .steps.pad import can_pad, pad
@@ -63,6 +64,8 @@ STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., str | None]]] = {
     "expand": (expand, can_expand),
     "pack": (pack, can_pack),
     "pad": (pad, can_pad),
+    "rename": (rename, can_rename),
+    "layout": (layout, can_layout),
     "privatise": (privatise, can_privatise),
     "unroll": (unroll, can_unroll),
     "unroll_jam": (unroll_jam, can_unroll_jam),

@@ -66,6 +66,10 @@ class Scheduled:
 
     def unproved(self) -> str | None:
         """Why the present order cannot be taken for the program's, or None. Sums must be in order, too."""
+        return self._fault
+
+    @cached_property
+    def _fault(self) -> str | None:
         try:
             check_order(self.nest, self.nest.order, self.found, strict=True, rebased=self.rebased)
         except IllegalSchedule as error:

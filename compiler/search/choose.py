@@ -15,12 +15,13 @@ from .contraction import contractions
 from .cost import estimate
 from .draft import Draft, Task
 from .factorization import factorizations
+from .lanes import lanes
 from .reduction import reduction
 from .stencil import stencils
 from .sweeps import finish
 
 #: Each changes the parts of a draft that it knows how to make faster, and says whether there were any.
-PROPOSERS: tuple[Callable[[Draft], bool], ...] = (contractions, reduction, stencils, factorizations)
+PROPOSERS: tuple[Callable[[Draft], bool], ...] = (contractions, reduction, lanes, stencils, factorizations)
 
 #: Estimates that differ by less are equal.
 TIE = 0.001

@@ -159,6 +159,22 @@ def privatise(scheduled: Scheduled, dice: Random) -> Args | None:
     return one_of(dice, pairs)
 
 
+def rename(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A scratch array and a loop around some of what touches it."""
+    pairs: list[Args] = []
+    for a in scheduled.nest.arrays:
+        users = {s.name for s in scheduled.nest.statements if a.name in s.arrays()}
+        some = [o.name for o in scheduled.loops.values() if users & {s for s, _ in o.values} and a.temporary]
+        pairs += [(a.name, name) for name in some if not users <= {s for s, _ in scheduled.loop(name).values} or dice.random() < 0.2]
+    return one_of(dice, pairs)
+
+
+def layout(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A scratch array and its axes in some order."""
+    a = one_of(dice, [a for a in scheduled.nest.arrays if len(a.shape) > 1 and (a.temporary or dice.random() < 0.1)])
+    return None if a is None else (a.name, *dice.sample(range(len(a.shape)), len(a.shape)))
+
+
 def unroll(scheduled: Scheduled, dice: Random) -> Args | None:
     """A loop, whole or by blocks."""
     args = loop(scheduled, dice)
@@ -267,6 +283,8 @@ ARGUMENTS: dict[str, Draw] = {
     "expand": expand,
     "pack": pack,
     "pad": pad,
+    "rename": rename,
+    "layout": layout,
     "privatise": privatise,
     "unroll": unroll,
     "unroll_jam": unroll_jam,

@@ -63,6 +63,21 @@ def pair() -> Nest:
     return Nest("pair", ("K",), arrays, made, LoopOrder("t0", (("S0", t), ("S1", t)), body))
 
 
+def reused() -> Nest:
+    """``T[i, 0] = A[i]; B[i] = T[i, 0]``, then the same again with twice the values."""
+    zero, two = Size.of(0), Literal(2.0, "f64")
+    made, orders = [], []
+    for n in (0, 2):
+        i = Size.of(f"i{n}")
+        a, b, t = Access("A", (i,), "f64"), Access("B", (i,), "f64"), Access("T", (i, zero), "f64")
+        dims = (Dim(f"i{n}", Size.of(12)),)
+        made += [Statement(f"S{n}", dims, t, a if n == 0 else Apply("mul", (a, two), "f64")), Statement(f"S{n + 1}", dims, b, t)]
+        orders.append(LoopOrder(f"i{n}", ((f"S{n}", i), (f"S{n + 1}", i)), sequence([Leaf(f"S{n}"), Leaf(f"S{n + 1}")])))
+    arrays = tuple(ArrayInfo(n, "f64", (Size.of(12),), s) for n, s in (("A", "input"), ("B", "output")))
+    scratch = ArrayInfo("T", "f64", (Size.of(12), Size.of(3)), "problem")
+    return Nest("reused", (), (*arrays, scratch), tuple(made), sequence(list(orders)))
+
+
 def total() -> Nest:
     """``S += A[i] * A[j]`` for all ``i`` and ``j``, K times."""
     i, j, t = Size.of("i0"), Size.of("i1"), Size.of("t0")
@@ -103,6 +118,8 @@ DRAWN = {
     "expand": (chain(0), "expand T t0"),
     "pack": (chain(0), "pack T S1 i1 3 t0"),
     "pad": (chain(0), "pack A S0 i0 3; pad S0 i0 3; tile i0 3; vector i0_i"),
+    "rename": (reused(), "rename T i2; contract T_i2 i2"),
+    "layout": (reused(), "layout T 1 0"),
     "privatise": (total(), "tile i0 5; privatise S i0_o; parallel i0_o"),
     "unroll": (chain(0), "unroll i0 3"),
     "unroll_jam": (total(), "unroll_jam i0 3"),

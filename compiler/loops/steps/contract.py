@@ -60,7 +60,7 @@ def uncovered_read(scheduled: Scheduled, array: str, loop: LoopOrder, found: lis
         covered = None
         for writer, written in dict.fromkeys(writers):
             source = table[writer]
-            if source is sink or source.reduce:
+            if source.reduce:
                 continue
             rename = primed(sink)
             levels = [(p.value(writer), p.value(reader).substitute(rename)) for p in path]

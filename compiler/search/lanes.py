@@ -1,0 +1,134 @@
+"""Proposer for recurrences along one axis, independent along the other: the independent iterations run side by side.
+
+    for i:                                  parallel for blocks of i:
+        p[i, 0] = ..                            p of the block, lanes innermost
+        for j: p[i, j] = f(p[i, j-1])   -->     for i in the block: p[0, i] = ..
+        for j: x[i, j] = g(p[i, j])             for j: for i in the block (vector): p[j, i] = f(p[j-1, i])
+                                                for j: for i in the block (vector): x[i, j] = g(p[j, i])
+
+A recurrence waits for itself; vectors of independent ones do not wait for each other. Tridiagonal solves, filters, running sums.
+"""
+
+from __future__ import annotations
+
+from ..loops.dependences import IllegalSchedule
+from ..loops.nest import Leaf, LoopOrder, Order, leaves, loops_of
+from ..loops.nest import Sequence as SequenceOrder
+from ..loops.scheduled import conflicts, extent
+from ..loops.steps.contract import sites
+from ..loops.steps.mark import can_vector
+from .draft import Draft
+
+#: Vectors side by side, as long as what a block keeps for itself fits this part of a core's own cache.
+VECTORS, SHARE = (4, 2, 1), 0.6
+_BYTES = {"f64": 8, "f32": 4}
+
+
+def lanes(draft: Draft) -> bool:
+    """Whether the draft has such loops; they are transformed."""
+    if draft.task.tile:
+        return False
+    done = False
+    for name in list(draft.scheduled.loops):
+        if name not in draft.scheduled.loops or not draft.is_open(name) or not _fits(draft, name):
+            continue
+        for count in VECTORS:
+            tried = draft.copy()
+            try:
+                made = _transform(tried, name, count)
+            except IllegalSchedule:
+                break
+            if made:
+                draft.scheduled, draft.steps, draft.closed = tried.scheduled, tried.steps, tried.closed
+                done = True
+                break
+    return done
+
+
+def _children(order: Order) -> tuple[Order, ...]:
+    return order.children if isinstance(order, SequenceOrder) else (order,)
+
+
+def _fits(draft: Draft, name: str) -> bool:
+    """Whether a loop holds recurrences, of one length in all its iterations, and nothing deeper."""
+    scheduled = draft.scheduled
+    loop, table = scheduled.loop(name), scheduled.nest.statement_table
+    inner = [c for c in _children(loop.body) if isinstance(c, LoopOrder)]
+    if loop.kind != "serial" or not inner or any(any(True for _ in loops_of(c.body)) for c in inner):
+        return False
+    span = extent(scheduled, loop)
+    if span is None or span[1] - span[0] + 1 < 8 * draft.task.machine.cores:
+        return False
+    for c in inner:
+        for s, value in c.values:
+            own, dims = loop.value(s).names(), [d for d in table[s].dims if d.name in value.names()]
+            if table[s].guards or any(own & (d.lower.names() | d.upper.names()) for d in dims) or table[s].routine:
+                return False
+            if table[s].value.dtype not in _BYTES or extent(scheduled, c) is None:
+                return False
+    return any(can_vector(scheduled, c.name) for c in inner) and not any(
+        not draft.can("contract", d.array, name) for d in conflicts(scheduled, name, reductions=False)
+    )
+
+
+def _transform(draft: Draft, name: str, count: int) -> bool:
+    """Blocks of iterations side by side, ``count`` vectors each; False if what a block keeps is too large."""
+    scheduled, machine = draft.scheduled, draft.task.machine
+    loop, table = scheduled.loop(name), scheduled.nest.statement_table
+    block = count * machine.lanes(table[loop.values[0][0]].value.dtype)
+    below = set(leaves(loop))
+    span = extent(scheduled, loop)
+    assert span is not None
+    if block * machine.cores > span[1] - span[0] + 1:
+        return False
+    for array in sorted(set().union(*(table[s].arrays() for s in below))):
+        if draft.scheduled.nest.array(array).temporary and draft.can("rename", array, name):
+            draft.take("rename", array, name)
+    draft.take("tile", name, block)
+    size = 0
+    for info in list(draft.scheduled.nest.arrays):
+        found = sites(draft.scheduled, info.name)
+        if not info.temporary or not found or any(s not in below for s, _, _ in found):
+            continue
+        axes = [n for n in range(len(info.shape)) if _follows(draft, found, n, f"{name}_i")]
+        if axes and axes != [len(info.shape) - 1] and draft.can("contract", info.name, f"{name}_o"):
+            draft.take("layout", info.name, *(n for n in range(len(info.shape)) if n not in axes), *axes)
+        if draft.can("contract", info.name, f"{name}_o"):
+            draft.take("contract", info.name, f"{name}_o")
+            size += _bytes(draft, info.name)
+    if size > SHARE * machine.l2:
+        return False
+    _side_by_side(draft, f"{name}_i")
+    draft.take("parallel", f"{name}_o")
+    draft.closed.add(f"{name}_o")
+    return True
+
+
+def _follows(draft: Draft, found: list[tuple[str, tuple, bool]], axis: int, name: str) -> bool:  # type: ignore[type-arg]
+    loop = draft.scheduled.loop(name)
+    return all((index[axis] - loop.value(s)).constant is not None for s, index, _ in found)
+
+
+def _bytes(draft: Draft, array: str) -> int:
+    info = draft.scheduled.nest.array(array)
+    total = _BYTES.get(info.dtype, 8)
+    for extent_ in info.shape:
+        total *= extent_.constant or 1
+    return total
+
+
+def _side_by_side(draft: Draft, name: str) -> None:
+    """The loop over a block taken apart, innermost in each part, and a vector loop there."""
+    while True:
+        parts = _children(draft.scheduled.loop(name).body)
+        cut = next((n for n in range(1, len(parts)) if isinstance(parts[n], LoopOrder) or isinstance(parts[n - 1], LoopOrder)), 0)
+        if cut:
+            draft.take("distribute", name, next(leaves(parts[cut])))
+        inner = draft.scheduled.loop(name).body
+        if isinstance(inner, LoopOrder):
+            draft.take("interchange", name, inner.name)
+        assert isinstance(draft.scheduled.loop(name).body, (Leaf, SequenceOrder))
+        draft.take("vector", name)
+        if not cut:
+            return
+        name = f"{name}_b"
