@@ -82,7 +82,8 @@ def _transform(draft: Draft, name: str, count: int) -> bool:
     if block * machine.cores > span[1] - span[0] + 1:
         return False
     for array in sorted(set().union(*(table[s].arrays() for s in below))):
-        if draft.scheduled.nest.array(array).temporary and draft.can("rename", array, name):
+        elsewhere = any(s not in below for s, _, _ in sites(draft.scheduled, array))
+        if elsewhere and draft.scheduled.nest.array(array).temporary and draft.can("rename", array, name):
             draft.take("rename", array, name)
     draft.take("tile", name, block)
     size = 0

@@ -165,7 +165,7 @@ def rename(scheduled: Scheduled, dice: Random) -> Args | None:
     for a in scheduled.nest.arrays:
         users = {s.name for s in scheduled.nest.statements if a.name in s.arrays()}
         some = [o.name for o in scheduled.loops.values() if users & {s for s, _ in o.values} and a.temporary]
-        pairs += [(a.name, name) for name in some if not users <= {s for s, _ in scheduled.loop(name).values} or dice.random() < 0.2]
+        pairs += [(a.name, name) for name in some]
     return one_of(dice, pairs)
 
 

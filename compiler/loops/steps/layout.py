@@ -22,14 +22,12 @@ def can_rename(scheduled: Scheduled, array: str, loop: str) -> str | None:
         return f"{array} is not a temporary array"
     if info.scope.startswith("local"):
         return f"{array} is contracted"
-    if f"{array}_{loop}" in scheduled.nest.array_table:
-        return f"the name {array}_{loop} is taken"
     below, found = set(leaves(scheduled.loop(loop))), sites(scheduled, array)
     inside = [site for site in found if site[0] in below]
     if not inside:
         return f"{array} is not used in {loop}"
-    if len(inside) == len(found):
-        return f"{array} is used in {loop} only"
+    if f"{array}_{loop}" in scheduled.nest.array_table:
+        return f"the name {array}_{loop} is taken"
     table = scheduled.nest.statement_table
     if any(table[s].routine for s, _, _ in inside):
         return f"a routine takes {array}"
