@@ -8,7 +8,7 @@ from math import inf
 from ...graph.types import Size, is_floating
 from ..dependences import IllegalSchedule, check_order
 from ..isl import NotAffine, bound_values
-from ..nest import Access, Apply, ArrayInfo, Dim, Expr, Leaf, LoopOrder, Order, Statement, leaves, sequence
+from ..nest import Access, Apply, ArrayInfo, Dim, Expr, Guard, Leaf, LoopOrder, Order, Statement, leaves, sequence
 from ..nest import Sequence as SequenceOrder
 from ..scheduled import Scheduled, extent
 from ..tree import Literal
@@ -51,6 +51,9 @@ def can_privatise(scheduled: Scheduled, array: str, name: str) -> str | None:
         for s in users:
             if not around.value(s.name).is_name:
                 return f"the loop {around.name} around {name} is not one of {s.name} as it was written"
+    for s in users[1:]:
+        if _around(scheduled, s, name) != _around(scheduled, users[0], name):
+            return f"{s.name} and {users[0].name} reduce into {array} in different iterations of the loops around {name}"
     reason = _axes(scheduled, array, users, name)[1]
     if reason is None:
         try:  # the new program will be that of the present order: which has to be one of the old program
@@ -138,6 +141,15 @@ def privatise(scheduled: Scheduled, array: str, name: str) -> Scheduled:
 
 
 _NEUTRAL: dict[str, complex] = {"add": 0, "mul": 1, "max": -inf, "min": inf, "and": True, "or": False}
+
+
+def _around(scheduled: Scheduled, s: Statement, name: str) -> tuple[list[tuple[Size, Size]], set[Guard]]:
+    """Bounds and guards of a statement over the loops around one, each of them called by the loop's name."""
+    loops = {str(o.value(s.name)): Size.of(o.name) for o in scheduled.outer(name)}
+    dims = {d.name: d for d in s.dims}
+    bounds = [(dims[d].lower.substitute(loops), dims[d].upper.substitute(loops)) for d in loops]
+    known = loops.keys() | set(scheduled.nest.params)
+    return bounds, {replace(g, size=g.size.substitute(loops)) for g in s.guards if g.size.names() <= known}
 
 
 def _axes(scheduled: Scheduled, array: str, users: list[Statement], name: str) -> tuple[list[Dim | None], str | None]:
