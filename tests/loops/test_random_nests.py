@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from operator import is_
 from random import Random
 
 import numpy as np
@@ -202,7 +203,8 @@ class Walk:
 def same_program(a: Scheduled, b: Scheduled) -> bool:
     """Whether both have the instances, and the dependences, of one program."""
     domains = [[(s.name, s.dims, s.guards) for s in x.nest.statements] for x in (a, b)]
-    return domains[0] == domains[1] and a.found is b.found
+    relations = [[d.relation for d in x.found] for x in (a, b)]
+    return domains[0] == domains[1] and len(a.found) == len(b.found) and all(map(is_, *relations))
 
 
 def close(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
