@@ -270,6 +270,11 @@ def _settle(scheduled: Scheduled) -> tuple[ArrayInfo, ...]:
         for w in {w for s in leaves(loop) for w in _targets(scheduled.nest.statement_table[s])}:
             if arrays[w].scope.startswith("local") and arrays[w].scope.split()[1] not in inside:
                 arrays[w] = replace(arrays[w], scope="problem")  # each thread fills a part of it
+    for name in {a.scope.split()[1] for a in arrays.values() if a.scope.startswith("local")}:
+        path = (*scheduled.outer(name), scheduled.loop(name))
+        for a in [a for a in arrays.values() if a.scope == f"local {name}" and _apart(scheduled, a.name, path[:-1])]:
+            own = any("parallel" in loop.kind for loop in path)
+            arrays[a.name] = replace(a, scope="thread" if own else "problem")  # isl may take the loops around apart, too
     changed = True
     while changed:
         changed = False
@@ -338,7 +343,7 @@ def scan(scheduled: Scheduled, function_name: str) -> Function:
         children = _Scan(marked, nest.statement_table, local, shared).tree(ast)
     names = frozenset(a.name for a in arrays if a.scope.startswith("local"))
     body = Block(synchronise(tuple(children), names))
-    kept = [_array(a) for scope in ("input", "output", "problem") for a in arrays if a.scope == scope]
+    kept = [_array(a) for scope in ("input", "output", "problem", "thread") for a in arrays if a.scope == scope]
     return Function(function_name, nest.params, tuple(kept), body)
 
 
@@ -366,11 +371,14 @@ def _uneven(scheduled: Scheduled, local: Mapping[str, list[ArrayInfo]]) -> set[s
         if {"parallel", "vector"} & set(scheduled.loop(name).kind.split()):
             continue
         path = (*scheduled.outer(name), scheduled.loop(name))
-        for a in arrays:
-            users = [s for s in scheduled.nest.statements if a.name in s.arrays()]
-            if len({_iterations(s, path) for s in users}) > 1:
-                found.add(name)
+        if any(_apart(scheduled, a.name, path) for a in arrays):
+            found.add(name)
     return found
+
+
+def _apart(scheduled: Scheduled, array: str, path: Sequence[LoopOrder]) -> bool:
+    """Whether statements that use an array do not all run in the same iterations of loops."""
+    return len({_iterations(s, path) for s in scheduled.nest.statements if array in s.arrays()}) > 1
 
 
 def _iterations(s: Statement, path: Sequence[LoopOrder]) -> tuple[str, ...]:

@@ -264,6 +264,11 @@ def presum(scheduled: Scheduled, dice: Random) -> Args | None:
     return one_of(dice, able if able and dice.random() < 0.9 else pairs)
 
 
+def fusion(scheduled: Scheduled, dice: Random) -> Args | None:
+    """Nothing, or how far components are joined."""
+    return one_of(dice, [(), ("smart",), ("max",), ("min",)])
+
+
 #: step name -> how its arguments are drawn
 ARGUMENTS: dict[str, Draw] = {
     "fuse": siblings,
@@ -291,6 +296,7 @@ ARGUMENTS: dict[str, Draw] = {
     "sink": sink,
     "fission": fission,
     "split": split,
+    "isl": fusion,
 }
 
 

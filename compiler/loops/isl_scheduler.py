@@ -1,0 +1,102 @@
+"""isl's scheduler: an order of a nest from its dependences alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
+from typing import Any
+
+import islpy
+
+from ..graph.types import Size
+from .isl import NotAffine, domain
+from .nest import Leaf, LoopOrder, Order, Statement, sequence
+
+#: How far isl's scheduler joins components: ``min`` none, ``max`` whole components at once, ``smart`` as it sees fit.
+FUSIONS = ("smart", "max", "min")
+
+
+def rescheduled(
+    statements: Sequence[Statement], kept: Iterable[islpy.Map], near: Iterable[islpy.Map], params: Sequence[str], fusion: str
+) -> Order:
+    """The order that isl's scheduler finds: dependences ``kept`` stay in sequence, pairs ``near`` come close together.
+
+    Loops are ``b0``, ``b1``, ... from the outside in, the same every time. Raises NotAffine for a schedule that is not
+    one affine value per statement and loop. Source: Verdoolaege & Janssens, "Scheduling for PPCG", 2017.
+    """
+    domains = islpy.UnionSet.from_set(domain(statements[0], params))
+    for s in statements[1:]:
+        domains = domains.union(islpy.UnionSet.from_set(domain(s, params)))
+    empty = islpy.UnionMap.empty(domains.get_space())
+    validity, proximity = empty, empty
+    for relation in kept:
+        validity = validity.union(islpy.UnionMap.from_map(relation))
+    for relation in near:
+        proximity = proximity.union(islpy.UnionMap.from_map(relation))
+    constraints = islpy.ScheduleConstraints.on_domain(domains)
+    constraints = constraints.set_validity(validity).set_coincidence(validity).set_proximity(proximity)
+    context = domains.get_ctx()
+    before = context.get_schedule_serialize_sccs(), context.get_schedule_whole_component()
+    context.set_schedule_serialize_sccs(int(fusion == "min"))
+    context.set_schedule_whole_component(int(fusion == "max"))
+    try:
+        found = constraints.compute_schedule()
+    finally:
+        context.set_schedule_serialize_sccs(before[0])
+        context.set_schedule_whole_component(before[1])
+    names = (f"b{n}" for n in count())
+    return _read_order(found.get_root(), {s.name: s for s in statements}, names)
+
+
+def _read_order(node: Any, active: Mapping[str, Statement], names: Iterator[str]) -> Order:
+    """A node of isl's schedule tree as an order of the statements it holds."""
+    kind = node.get_type()
+    types = islpy.schedule_node_type
+    if kind == types.leaf:
+        if len(active) != 1:
+            raise NotAffine(f"isl leaves the order of {', '.join(sorted(active))} open")
+        return Leaf(next(iter(active)))
+    if kind in (types.sequence, types.set):
+        parts = [node.child(n) for n in range(node.n_children())]
+        return sequence([_read_order(part, active, names) for part in parts])
+    if kind == types.filter:
+        inside: list[str] = []
+        node.filter_get_filter().foreach_set(lambda s: inside.append(s.get_tuple_name()))
+        return _read_order(node.child(0), {n: active[n] for n in inside}, names)
+    if kind == types.band:
+        schedule = node.band_get_partial_schedule()
+        loops = [(next(names), _values(schedule.get_union_pw_aff(n), active)) for n in range(node.band_n_member())]
+        body = _read_order(node.child(0), active, names)
+        for name, values in reversed(loops):
+            body = LoopOrder(name, values, body)
+        return body
+    return _read_order(node.child(0), active, names)
+
+
+def _values(schedule: Any, active: Mapping[str, Statement]) -> tuple[tuple[str, Size], ...]:
+    """What one dimension of a schedule gives every statement."""
+    by_statement: list[Any] = []
+    schedule.foreach_pw_aff(by_statement.append)
+    found: dict[str, Size] = {}
+    for value in by_statement:
+        name = value.domain().get_tuple_name()
+        pieces: list[Any] = []
+        value.foreach_piece(lambda _, piece, pieces=pieces: pieces.append(piece))
+        if len(pieces) != 1:
+            raise NotAffine(f"isl gives {name} a value in several pieces")
+        found[name] = _size(pieces[0], active[name])
+    return tuple((name, found[name]) for name in active)
+
+
+def _size(value: Any, statement: Statement) -> Size:
+    """An affine expression of isl in the dims of a statement and parameters."""
+    if value.dim(islpy.dim_type.div) or not value.get_denominator_val().is_one():
+        raise NotAffine(f"isl gives {statement.name} the value {value}, which divides")
+    total = Size.of(value.get_constant_val().to_python())
+    for n, d in enumerate(statement.dims):
+        total = total + Size.of(d.name) * value.get_coefficient_val(islpy.dim_type.in_, n).to_python()
+    for n in range(value.dim(islpy.dim_type.param)):
+        factor = value.get_coefficient_val(islpy.dim_type.param, n).to_python()
+        if factor:
+            total = total + Size.of(value.get_dim_name(islpy.dim_type.param, n)) * factor
+    return total
