@@ -14,6 +14,8 @@ from .nest import Leaf, LoopOrder, Order, Statement, sequence
 
 #: How far isl's scheduler joins components: ``min`` none, ``max`` whole components at once, ``smart`` as it sees fit.
 FUSIONS = ("smart", "max", "min")
+#: Operations of isl, about a second of them, after which it has found no order.
+MOST = 5_000_000
 
 
 def rescheduled(
@@ -39,9 +41,16 @@ def rescheduled(
     before = context.get_schedule_serialize_sccs(), context.get_schedule_whole_component()
     context.set_schedule_serialize_sccs(int(fusion == "min"))
     context.set_schedule_whole_component(int(fusion == "max"))
+    context.reset_operations()
+    context.set_max_operations(MOST)
     try:
         found = constraints.compute_schedule()
+    except islpy.Error as error:
+        if "maximal number of operations" not in str(error):
+            raise
+        raise NotAffine("isl finds no order in a reasonable time") from None
     finally:
+        context.set_max_operations(0)
         context.set_schedule_serialize_sccs(before[0])
         context.set_schedule_whole_component(before[1])
     names = (f"b{n}" for n in count())
