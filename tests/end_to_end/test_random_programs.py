@@ -20,7 +20,8 @@ from unspool.compiler.graph.simplify import simplify
 from unspool.compiler.graph.specialize import specialize
 from unspool.compiler.loops.batch_tile import can_tile_batch
 from unspool.compiler.loops.lower import lower
-from unspool.compiler.loops.schedule import parse_schedule, split_batch
+from unspool.compiler.loops.schedule import parse_schedule
+from unspool.compiler.loops.schedule_parts import split_batch
 from unspool.compiler.target import Target
 
 CORE = {n: v for n, v in SIZES.items() if n != "K"}

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.loops.contractions import contractions, values
+from tests.loops.drawing import siblings
 from tests.loops.run_tree import Runner
 from unspool.compiler.graph.types import Size
 from unspool.compiler.loops.check import check_nest
@@ -57,7 +58,7 @@ def _step(scheduled: Scheduled, dice: random.Random) -> Step:
         names = [loop.name for loop in band]
         args = tuple(dice.sample(names, len(names)))
     elif kind == "fuse":
-        args = (dice.choice(loops), dice.choice(loops))
+        args = siblings(scheduled, dice) or args
     elif kind == "contract":
         args = ("T", *args)
     elif kind == "expand":
