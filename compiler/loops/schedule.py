@@ -40,7 +40,6 @@ from .steps.reorder import (
     skew,
     wavefront,
 )
-from .steps.reschedule import can_isl, isl
 from .steps.sink import can_fission, can_sink, fission, sink
 from .steps.split import can_split, split
 from .steps.tile import can_tile, tile
@@ -74,7 +73,6 @@ STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., str | None]]] = {
     "sink": (sink, can_sink),
     "fission": (fission, can_fission),
     "split": (split, can_split),
-    "isl": (isl, can_isl),
 }
 
 

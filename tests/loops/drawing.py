@@ -264,11 +264,6 @@ def presum(scheduled: Scheduled, dice: Random) -> Args | None:
     return one_of(dice, able if able and dice.random() < 0.9 else pairs)
 
 
-def fusion(scheduled: Scheduled, dice: Random) -> Args | None:
-    """Nothing, or how far components are joined."""
-    return one_of(dice, [(), ("smart",), ("max",), ("min",)])
-
-
 #: step name -> how its arguments are drawn
 ARGUMENTS: dict[str, Draw] = {
     "fuse": siblings,
@@ -296,7 +291,6 @@ ARGUMENTS: dict[str, Draw] = {
     "sink": sink,
     "fission": fission,
     "split": split,
-    "isl": fusion,
 }
 
 

@@ -126,7 +126,6 @@ DRAWN = {
     "sink": (rows(), "sink S1 i0 t0"),
     "fission": (pair(), "fission i0 S0"),
     "split": (pair(), "split S0 i0<4"),
-    "isl": (chain(1), "isl"),
 }
 
 

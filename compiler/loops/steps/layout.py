@@ -99,9 +99,7 @@ def layout(scheduled: Scheduled, array: str, *axes: int) -> Scheduled:
     statements = tuple(map_accesses(s, turned) if s.name in changed else s for s in scheduled.nest.statements)
     info = scheduled.nest.array(array)
     wide = replace(info, shape=tuple(info.shape[n] for n in axes))
-    nest = replace(
-        scheduled.nest, statements=statements, arrays=tuple(wide if a.name == array else a for a in scheduled.nest.arrays)
-    )
+    nest = replace(scheduled.nest, statements=statements, arrays=tuple(wide if a.name == array else a for a in scheduled.nest.arrays))
     found = tuple(
         replace(d, same=tuple(d.same[n] for n in axes)) if d.array == array and len(d.same) == len(axes) else d
         for d in scheduled.found
