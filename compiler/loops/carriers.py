@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from . import isl
-from .dependences import Dependence, primed
+from .dependences import Dependence
+from .distances import distances
 from .nest import LoopOrder, loop_path
 from .scheduled import Scheduled
 
@@ -52,10 +52,10 @@ def _summary(scheduled: Scheduled, group: Sequence[Dependence]) -> Summary:
     vectors: dict[tuple[str, ...], None] = {}
     carried: set[str] = set()
     for d in group:
-        distances = _distances(scheduled, d, loops)
+        found = distances(scheduled, d, [dict(loop.values) for loop in loops], ())
         if loops:
-            vectors[isl.entries(distances)] = None
-        carried |= {loops[n].name for n in isl.first_nonzero(distances)}
+            vectors[isl.entries(found)] = None
+        carried |= {loops[n].name for n in isl.first_nonzero(found)}
     names = tuple(loop.name for loop in loops)
     kept = tuple(n for n in names if n in carried)
     return Summary(first.kind, first.array, first.source, first.sink, names, tuple(vectors), kept, first.reduction)
@@ -66,11 +66,3 @@ def _common(scheduled: Scheduled, d: Dependence) -> tuple[LoopOrder, ...]:
     order = scheduled.nest.order
     inside = {loop.name for loop in loop_path(order, d.sink)}
     return tuple(loop for loop in loop_path(order, d.source) if loop.name in inside)
-
-
-def _distances(scheduled: Scheduled, d: Dependence, loops: Sequence[LoopOrder]) -> Any:
-    table = scheduled.nest.statement_table
-    source, sink = table[d.source], table[d.sink]
-    rename = primed(sink)
-    pairs = [(loop.value(d.source), loop.value(d.sink).substitute(rename)) for loop in loops]
-    return isl.differences(d.relation, source, sink, pairs, scheduled.nest.params)

@@ -163,6 +163,11 @@ class LoopOrder:
         """The loop's value for a statement below it."""
         return self._table[statement]
 
+    @property
+    def innermost(self) -> bool:
+        """Whether there is no loop inside."""
+        return next(loops_of(self.body), None) is None
+
     @cached_property
     def _table(self) -> dict[str, Size]:
         return dict(self.values)
@@ -257,6 +262,20 @@ def loops_of(order: Order) -> Iterator[LoopOrder]:
     elif isinstance(order, LoopOrder):
         yield order
         yield from loops_of(order.body)
+
+
+def children(order: Order) -> tuple[Order, ...]:
+    """The parts of a sequence; anything else is one part."""
+    return order.children if isinstance(order, Sequence) else (order,)
+
+
+def outermost(order: Order) -> Iterator[LoopOrder]:
+    """The loops of an order that are in no other."""
+    for part in children(order):
+        if isinstance(part, Sequence):
+            yield from outermost(part)
+        elif isinstance(part, LoopOrder):
+            yield part
 
 
 def sequence(children: list[Order]) -> Order:

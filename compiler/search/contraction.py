@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from math import prod
 
 from ..graph.types import Size
-from ..loops.nest import Access, Apply, Expr, LoopOrder, Statement, leaves, loop_path
-from ..loops.nest import Sequence as SequenceOrder
+from ..loops.nest import Access, Apply, Expr, LoopOrder, Statement, children, leaves, loop_path
 from ..loops.scheduled import extent, siblings
 from ..loops.storing import nominal
 from .draft import Draft
@@ -46,7 +45,7 @@ def contractions(draft: Draft) -> bool:
                 continue
             tried = start.copy()
             if _Blocking(tried, shape).apply():
-                draft.scheduled, draft.steps, draft.closed = tried.scheduled, tried.steps, tried.closed
+                draft.adopt(tried)
                 found = True
                 break
     return found
@@ -203,7 +202,7 @@ def _alone(draft: Draft, statement: str, depth: int) -> bool:
 
     def parts() -> tuple[str, list[str], int]:
         loop = loop_path(draft.scheduled.nest.order, statement)[depth]
-        body = loop.body.children if isinstance(loop.body, SequenceOrder) else (loop.body,)
+        body = children(loop.body)
         firsts = [next(leaves(c)) for c in body]
         return loop.name, firsts, next(n for n, c in enumerate(body) if statement in leaves(c))
 
@@ -230,13 +229,6 @@ class _Blocking:
         self.panel = 2 * lanes if shape.extents[shape.columns] > lanes else lanes
         self.tile = _divisor(shape.extents[shape.rows], machine.accumulators // 2)
 
-    def take(self, name: str, *args: str | int) -> bool:
-        """Apply a step if it applies."""
-        if not self.draft.can(name, *args):
-            return False
-        self.draft.take(name, *args)
-        return True
-
     def apply(self) -> bool:
         """All steps, or False after some of them."""
         shape = self.shape
@@ -251,9 +243,9 @@ class _Blocking:
         outer, inner, column = blocked
         self.share(outer)
         dims = (shape.dims[shape.rows], self.tile, shape.dims[shape.columns], self.panel)
-        if not self.take("pad", name, *dims) and (shape.triangular or not self.divides()):
+        if not self.draft.attempt("pad", name, *dims) and (shape.triangular or not self.divides()):
             return False
-        if not self.take("vector", column):
+        if not self.draft.attempt("vector", column):
             return False
         self.draft.closed.add(inner)
         return True
@@ -268,13 +260,16 @@ class _Blocking:
         if shape.extents[shape.rows] % self.tile:
             return True
         near = any(_follows(access.index[-1], shape.dims[n]) for n in shape.summed)
-        return not near or prod(shape.extents[n] for n in (shape.rows, *shape.summed)) * shape.bytes > self.draft.task.machine.l2 // 2
+        return (
+            not near
+            or prod(shape.extents[n] for n in (shape.rows, *shape.summed)) * shape.bytes > self.draft.task.machine.l2 // 2
+        )
 
     def pack(self, access: Access, loop: str, size: int) -> bool:
         """Copy an operand into panels: once, or as seldom as its values change."""
         name, dim = self.shape.statement.name, self.shape.dims[loop]
         around = [p.name for p in loop_path(self.draft.scheduled.nest.order, name) if p.name not in self.shape.dims]
-        return any(self.take("pack", access.array, name, dim, size, *place) for place in ((), *((p,) for p in around)))
+        return any(self.draft.attempt("pack", access.array, name, dim, size, *place) for place in ((), *((p,) for p in around)))
 
     def block(self) -> tuple[str, str, str] | None:
         """Tile the loops: the outermost loop, the outermost one that is not split over threads, and the vector loop."""
@@ -293,20 +288,20 @@ class _Blocking:
         order, inner = list(shape.batch), []
         rows = shape.rows
         if each < panels:
-            if not self.take("tile", rows, each * self.tile):
+            if not self.draft.attempt("tile", rows, each * self.tile):
                 return None
             order.append(f"{rows}_o")
             rows = f"{rows}_i"
         summed = list(shape.summed)
         if blocks > 1:
-            if not self.take("tile", summed[0], count):
+            if not self.draft.attempt("tile", summed[0], count):
                 return None
             inner.append(f"{summed[0]}_o")
             summed[0] = f"{summed[0]}_i"
-        if not self.take("tile", shape.columns, self.panel) or not self.take("tile", rows, self.tile):
+        if not self.draft.attempt("tile", shape.columns, self.panel) or not self.draft.attempt("tile", rows, self.tile):
             return None
         inner += [f"{shape.columns}_o", f"{rows}_o", f"{rows}_i", *summed, f"{shape.columns}_i"]
-        if not self.take("permute", *order, *inner):
+        if not self.draft.attempt("permute", *order, *inner):
             return None
         return (order[0] if order else inner[0]), inner[0], inner[-1]
 
@@ -319,7 +314,11 @@ class _Blocking:
         users = [s.name for s in tried.scheduled.nest.statements if array in s.arrays() and s.name != self.shape.statement.name]
         size = _block_size(loop.value(self.shape.statement.name))
         axis = next(
-            (n for n, i in enumerate(self.shape.statement.write.index) if i.names() & loop.value(self.shape.statement.name).names()),
+            (
+                n
+                for n, i in enumerate(self.shape.statement.write.index)
+                if i.names() & loop.value(self.shape.statement.name).names()
+            ),
             None,
         )
         if axis is None:
@@ -337,26 +336,19 @@ class _Blocking:
             if names[at] not in heads:
                 heads.append(names[at])
         for head in heads:
-            if size > 1 and not _try(tried, "tile", head, size):
+            if size > 1 and not tried.attempt("tile", head, size):
                 return
         fused = [f"{h}_o" if size > 1 else h for h in heads]
         target = outer
         for head in sorted(fused, key=lambda h: names.index(h.removesuffix("_o") if size > 1 else h)):
             first = names.index(head.removesuffix("_o") if size > 1 else head) < place
             pair = (head, target) if first else (target, head)
-            if not _try(tried, "fuse", *pair):
+            if not tried.attempt("fuse", *pair):
                 return
             target = pair[0]
-        if not _try(tried, "contract", array, target):
+        if not tried.attempt("contract", array, target):
             return
-        self.draft.scheduled, self.draft.steps = tried.scheduled, tried.steps
-
-
-def _try(draft: Draft, name: str, *args: str | int) -> bool:
-    if not draft.can(name, *args):
-        return False
-    draft.take(name, *args)
-    return True
+        self.draft.adopt(tried)
 
 
 def _block_size(value: Size) -> int:

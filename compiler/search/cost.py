@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from ..graph.types import BYTES, Size
 from ..loops.lazy import COSTS
-from ..loops.nest import Access, Apply, ArrayInfo, Expr, Leaf, LoopOrder, Nest, Order, Statement
+from ..loops.nest import Access, Apply, ArrayInfo, Expr, Leaf, LoopOrder, Nest, Order, Statement, children
 from ..loops.nest import Sequence as SequenceOrder
 from ..loops.scheduled import Scheduled
 from ..loops.storing import nominal
@@ -112,9 +112,7 @@ class _Model:
     def whole(self) -> list[_Part]:
         """The parts of the program."""
         spaces = {s.name: Space.of(s) for s in self.nest.statements}
-        order = self.nest.order
-        children = order.children if isinstance(order, SequenceOrder) else (order,)
-        return self._row([self.visit(c, spaces, ()) for c in children])
+        return self._row([self.visit(c, spaces, ()) for c in children(self.nest.order)])
 
     def visit(self, order: Order, spaces: Mapping[str, Space], path: tuple[LoopOrder, ...]) -> _Part:
         """One execution of a part."""
@@ -209,7 +207,7 @@ class _Model:
 
     def _rows(self, loop: LoopOrder, inside: Mapping[str, Space]) -> int:
         """How many iterations of a loop the writer takes at once through a contraction inside, so that they share what they load."""
-        for child in loop.body.children if isinstance(loop.body, SequenceOrder) else (loop.body,):
+        for child in children(loop.body):
             inner: Order = child
             chain: list[LoopOrder] = []
             while isinstance(inner, LoopOrder):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from ..loops.nest import Nest
+from ..loops.nest import Nest, loops_of
 from ..loops.schedule import Schedule, Step, apply_step, why_not
 from ..loops.scheduled import Scheduled
 from ..target import Machine
@@ -39,6 +39,10 @@ class Draft:
         """Another draft that goes on from here."""
         return replace(self, steps=list(self.steps), closed=set(self.closed))
 
+    def adopt(self, other: Draft) -> None:
+        """Go on from where another draft of the same task is."""
+        self.scheduled, self.steps, self.closed = other.scheduled, other.steps, other.closed
+
     def is_open(self, name: str) -> bool:
         """Whether later passes may still change a loop."""
         return not self.closed & {name, *(loop.name for loop in self.scheduled.outer(name))}
@@ -52,6 +56,19 @@ class Draft:
         step = Step(name, args)
         self.scheduled = apply_step(self.scheduled, step)
         self.steps.append(step)
+
+    def attempt(self, name: str, *args: str | int) -> bool:
+        """Apply a step if it applies."""
+        if not self.can(name, *args):
+            return False
+        self.take(name, *args)
+        return True
+
+    def vectorise(self, name: str) -> None:
+        """Run the innermost loops of a loop as vectors where that is possible."""
+        for loop in list(loops_of(self.scheduled.loop(name).body)):
+            if loop.innermost:
+                self.attempt("vector", loop.name)
 
     @property
     def schedule(self) -> Schedule:

@@ -17,8 +17,7 @@ from collections.abc import Sequence
 
 from ..graph.types import Size
 from ..loops.dependences import IllegalSchedule
-from ..loops.nest import LoopOrder, Order, Statement, leaves, loop_path, loops_of
-from ..loops.nest import Sequence as SequenceOrder
+from ..loops.nest import LoopOrder, Statement, children, leaves, loop_path, outermost
 from ..loops.scheduled import extent
 from ..loops.steps.split import other
 from .draft import Draft
@@ -33,7 +32,7 @@ def factorizations(draft: Draft) -> bool:
     fired = False
     if draft.task.tile:
         return False
-    for name in [loop.name for loop in _outermost(draft.scheduled.nest.order)]:
+    for name in [loop.name for loop in outermost(draft.scheduled.nest.order)]:
         if name not in draft.scheduled.loops or not draft.is_open(name):
             continue
         for inner in _columns(draft, name):
@@ -43,22 +42,12 @@ def factorizations(draft: Draft) -> bool:
                     _Blocks(trial, name, inner).make(step_of_sum)
                 except IllegalSchedule:
                     continue
-                draft.scheduled, draft.steps, draft.closed = trial.scheduled, trial.steps, trial.closed
+                draft.adopt(trial)
                 fired = True
                 break
             if name not in draft.scheduled.loops or not draft.is_open(name):
                 break
     return fired
-
-
-def _outermost(order: Order) -> list[LoopOrder]:
-    if isinstance(order, SequenceOrder):
-        return [loop for child in order.children for loop in _outermost(child)]
-    return [order] if isinstance(order, LoopOrder) else []
-
-
-def _children(order: Order) -> tuple[Order, ...]:
-    return order.children if isinstance(order, SequenceOrder) else (order,)
 
 
 def _columns(draft: Draft, name: str) -> list[str]:
@@ -70,7 +59,7 @@ def _columns(draft: Draft, name: str) -> list[str]:
         return []
     written = {s.write.array for s in statements}
     found = []
-    for child in _children(loop.body):
+    for child in children(loop.body):
         if not isinstance(child, LoopOrder):
             continue
         inside = [nest.statement_table[s] for s in leaves(child)]
@@ -140,9 +129,7 @@ class _Blocks:
             self.sums(own, blocks, size)
         else:
             self.panels(own, blocks, size)
-        for name in [loop.name for loop in loops_of(self.loop(blocks).body)]:
-            if not any(True for _ in loops_of(self.loop(name).body)) and self.draft.can("vector", name):
-                self.draft.take("vector", name)
+        self.draft.vectorise(blocks)
         self.draft.closed.add(blocks)
 
     def band(self) -> None:
@@ -164,7 +151,7 @@ class _Blocks:
 
     def beside(self) -> str | None:
         """A statement of what stands next to the inner loop."""
-        parts = _children(self.loop(self.outer).body)
+        parts = children(self.loop(self.outer).body)
         place = next(n for n, c in enumerate(parts) if isinstance(c, LoopOrder) and c.name == self.inner)
         near = [*parts[:place][::-1], *parts[place + 1 :]]
         return next(leaves(near[0])) if near else None
@@ -175,8 +162,7 @@ class _Blocks:
         for info in nest.arrays:
             users = {s.name for s in nest.statements if info.name in s.arrays()}
             if info.temporary and users <= set(leaves(self.loop(self.outer))):
-                if self.draft.can("expand", info.name, *loops):
-                    self.draft.take("expand", info.name, *loops)
+                self.draft.attempt("expand", info.name, *loops)
 
     # -- sums over earlier columns -----------------------------------------------------------------------------------
 

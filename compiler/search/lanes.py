@@ -11,17 +11,18 @@ A recurrence waits for itself; vectors of independent ones do not wait for each 
 
 from __future__ import annotations
 
+from ..loops.account import array_bytes
 from ..loops.dependences import IllegalSchedule
-from ..loops.nest import Leaf, LoopOrder, Order, leaves, loops_of
+from ..loops.nest import Leaf, LoopOrder, children, leaves
 from ..loops.nest import Sequence as SequenceOrder
 from ..loops.scheduled import conflicts, extent
-from ..loops.steps.contract import sites
+from ..loops.steps.contract import Site, sites
 from ..loops.steps.mark import can_vector
 from .draft import Draft
 
 #: Vectors side by side, as long as what a block keeps for itself fits this part of a core's own cache.
 VECTORS, SHARE = (4, 2, 1), 0.6
-_BYTES = {"f64": 8, "f32": 4}
+_DTYPES = ("f64", "f32")
 
 
 def lanes(draft: Draft) -> bool:
@@ -39,22 +40,18 @@ def lanes(draft: Draft) -> bool:
             except IllegalSchedule:
                 break
             if made:
-                draft.scheduled, draft.steps, draft.closed = tried.scheduled, tried.steps, tried.closed
+                draft.adopt(tried)
                 done = True
                 break
     return done
-
-
-def _children(order: Order) -> tuple[Order, ...]:
-    return order.children if isinstance(order, SequenceOrder) else (order,)
 
 
 def _fits(draft: Draft, name: str) -> bool:
     """Whether a loop holds recurrences, of one length in all its iterations, and nothing deeper."""
     scheduled = draft.scheduled
     loop, table = scheduled.loop(name), scheduled.nest.statement_table
-    inner = [c for c in _children(loop.body) if isinstance(c, LoopOrder)]
-    if loop.kind != "serial" or not inner or any(any(True for _ in loops_of(c.body)) for c in inner):
+    inner = [c for c in children(loop.body) if isinstance(c, LoopOrder)]
+    if loop.kind != "serial" or not inner or not all(c.innermost for c in inner):
         return False
     span = extent(scheduled, loop)
     if span is None or span[1] - span[0] + 1 < 8 * draft.task.machine.cores:
@@ -64,7 +61,7 @@ def _fits(draft: Draft, name: str) -> bool:
             own, dims = loop.value(s).names(), [d for d in table[s].dims if d.name in value.names()]
             if table[s].guards or any(own & (d.lower.names() | d.upper.names()) for d in dims) or table[s].routine:
                 return False
-            if table[s].value.dtype not in _BYTES or extent(scheduled, c) is None:
+            if table[s].value.dtype not in _DTYPES or extent(scheduled, c) is None:
                 return False
     return any(can_vector(scheduled, c.name) for c in inner) and not any(
         not draft.can("contract", d.array, name) for d in conflicts(scheduled, name, reductions=False)
@@ -94,9 +91,8 @@ def _transform(draft: Draft, name: str, count: int) -> bool:
         axes = [n for n in range(len(info.shape)) if _follows(draft, found, n, f"{name}_i")]
         if axes and axes != [len(info.shape) - 1] and draft.can("contract", info.name, f"{name}_o"):
             draft.take("layout", info.name, *(n for n in range(len(info.shape)) if n not in axes), *axes)
-        if draft.can("contract", info.name, f"{name}_o"):
-            draft.take("contract", info.name, f"{name}_o")
-            size += _bytes(draft, info.name)
+        if draft.attempt("contract", info.name, f"{name}_o"):
+            size += array_bytes(draft.scheduled.nest.array(info.name), {})
     if size > SHARE * machine.l2:
         return False
     _side_by_side(draft, f"{name}_i")
@@ -105,23 +101,15 @@ def _transform(draft: Draft, name: str, count: int) -> bool:
     return True
 
 
-def _follows(draft: Draft, found: list[tuple[str, tuple, bool]], axis: int, name: str) -> bool:  # type: ignore[type-arg]
+def _follows(draft: Draft, found: list[Site], axis: int, name: str) -> bool:
     loop = draft.scheduled.loop(name)
     return all((index[axis] - loop.value(s)).constant is not None for s, index, _ in found)
-
-
-def _bytes(draft: Draft, array: str) -> int:
-    info = draft.scheduled.nest.array(array)
-    total = _BYTES.get(info.dtype, 8)
-    for extent_ in info.shape:
-        total *= extent_.constant or 1
-    return total
 
 
 def _side_by_side(draft: Draft, name: str) -> None:
     """The loop over a block taken apart, innermost in each part, and a vector loop there."""
     while True:
-        parts = _children(draft.scheduled.loop(name).body)
+        parts = children(draft.scheduled.loop(name).body)
         cut = next((n for n in range(1, len(parts)) if isinstance(parts[n], LoopOrder) or isinstance(parts[n - 1], LoopOrder)), 0)
         if cut:
             draft.take("distribute", name, next(leaves(parts[cut])))

@@ -58,7 +58,7 @@ def reduction(draft: Draft) -> bool:
         except IllegalSchedule:
             continue
         if made:
-            draft.scheduled, draft.steps, draft.closed = tried.scheduled, tried.steps, tried.closed
+            draft.adopt(tried)
             done = True
     return done
 
@@ -180,7 +180,7 @@ def _gather(draft: Draft, found: Pass) -> str:
                 tried = draft.copy()
                 tried.take("fuse", *pair)
                 if _reduced(tried, pair[0], [d.array for d in conflicts(tried.scheduled, pair[0], reductions=False)]):
-                    draft.scheduled, draft.steps = tried.scheduled, tried.steps
+                    draft.adopt(tried)
                     head, changed = pair[0], True
                     break
     return head

@@ -11,12 +11,10 @@ much is solved from the dependences (:mod:`~..loops.distances`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import prod
 
 from ..loops.dependences import IllegalSchedule
-from ..loops.nest import Leaf, LoopOrder, Order, leaves, loops_of
-from ..loops.nest import Sequence as SequenceOrder
+from ..loops.nest import Leaf, LoopOrder, children, leaves, loops_of, outermost
 from ..loops.scheduled import extent
 from ..loops.steps.trapezoid import cone_of
 from .draft import Draft
@@ -35,7 +33,7 @@ _JAMMED = 4
 def stencils(draft: Draft) -> bool:
     """Put the iterations of every loop around stencil sweeps into blocks; whether there was one."""
     fired = False
-    for name in [loop.name for loop in _outermost(draft.scheduled.nest.order)]:
+    for name in [loop.name for loop in outermost(draft.scheduled.nest.order)]:
         for fits, make in ((_independent, _time_blocks), (_sequential, _wavefronts)):
             if (
                 name not in draft.scheduled.loops
@@ -50,17 +48,9 @@ def stencils(draft: Draft) -> bool:
             except IllegalSchedule:
                 continue
             if made:
-                draft.scheduled, draft.steps, draft.closed = trial.scheduled, trial.steps, trial.closed
+                draft.adopt(trial)
                 fired = True
     return fired
-
-
-def _outermost(order: Order) -> Iterator[LoopOrder]:
-    if isinstance(order, LoopOrder):
-        yield order
-    elif isinstance(order, SequenceOrder):
-        for child in order.children:
-            yield from _outermost(child)
 
 
 def _iterates(draft: Draft, name: str) -> bool:
@@ -69,7 +59,7 @@ def _iterates(draft: Draft, name: str) -> bool:
     known = extent(draft.scheduled, loop)
     if draft.task.tile or (known is not None and known[1] - known[0] < _BLOCKS[0]):
         return False
-    sweeps = loop.body.children if isinstance(loop.body, SequenceOrder) else (loop.body,)
+    sweeps = children(loop.body)
     spaces = [c for c in sweeps if isinstance(c, LoopOrder)]
     return len(spaces) == len(sweeps) and _uniform(draft, spaces)
 
@@ -94,7 +84,7 @@ def _uniform(draft: Draft, spaces: list[LoopOrder]) -> bool:
 def _independent(draft: Draft, name: str) -> bool:
     """Whether the arrays that an iteration keeps are more than the cores' caches hold, in sweeps of equal depth."""
     loop, machine = draft.scheduled.loop(name), draft.task.machine
-    depth = {any(True for _ in loops_of(o.body)) for o in _outermost(loop.body)}
+    depth = {o.innermost for o in outermost(loop.body)}
     return len(depth) == 1 and state_bytes(draft, loop) > machine.cores * machine.l2
 
 
@@ -125,8 +115,7 @@ def _time_blocks(draft: Draft, name: str) -> bool:
     prepare(draft)
     if name not in draft.scheduled.loops:
         return False
-    body = draft.scheduled.loop(name).body
-    sweeps = list(body.children) if isinstance(body, SequenceOrder) else [body]
+    sweeps = children(draft.scheduled.loop(name).body)
     loops = [c for c in sweeps if isinstance(c, LoopOrder)]
     if len(loops) < len(sweeps) or any(extent(draft.scheduled, loop) is None for loop in loops):
         return False
@@ -138,12 +127,10 @@ def _time_blocks(draft: Draft, name: str) -> bool:
     if block < _BLOCKS[0]:
         return False
     draft.take("trapezoid", name, block, chunks, *names)
-    if all(any(True for _ in loops_of(c.body)) for c in loops):
+    if not any(c.innermost for c in loops):
         _fronts(draft, f"{name}_i", names)
     draft.take("parallel", f"{name}_chunk")
-    for loop in list(loops_of(draft.scheduled.loop(f"{name}_o").body)):
-        if not any(True for _ in loops_of(loop.body)) and draft.can("vector", loop.name):
-            draft.take("vector", loop.name)
+    draft.vectorise(f"{name}_o")
     draft.closed.add(f"{name}_o")
     return True
 
@@ -157,8 +144,7 @@ def _fronts(draft: Draft, around: str, names: tuple[str, ...]) -> None:
         if draft.scheduled == before:
             draft.steps.pop()
         draft.take("fuse", first, other)
-    if draft.can("skew", first, around):
-        draft.take("skew", first, around)
+    draft.attempt("skew", first, around)
     draft.take("interchange", around, first)
 
 
@@ -183,19 +169,15 @@ def _wavefronts(draft: Draft, name: str) -> bool:
     assert isinstance(space, LoopOrder)
     inner = list(loops_of(space.body))[-1]
     statement = inner.body.statement if isinstance(inner.body, Leaf) else ""
-    if statement and not draft.task.strict and draft.can("presum", statement, inner.name):
-        draft.take("presum", statement, inner.name)
+    if statement and not draft.task.strict and draft.attempt("presum", statement, inner.name):
         draft.take("distribute", inner.name, statement)
     block = _FRONT
     draft.take("tile", name, block)
     draft.take("wavefront", f"{name}_i", space.name)
     front = f"{name}_i"
-    if draft.can("unroll_jam", front, _JAMMED):
-        draft.take("unroll_jam", front, _JAMMED)
+    if draft.attempt("unroll_jam", front, _JAMMED):
         front = f"{front}_o"
     draft.take("parallel", front)
-    for loop in list(loops_of(draft.scheduled.loop(f"{name}_o").body)):
-        if not any(True for _ in loops_of(loop.body)) and draft.can("vector", loop.name):
-            draft.take("vector", loop.name)
+    draft.vectorise(f"{name}_o")
     draft.closed.add(f"{name}_o")
     return True

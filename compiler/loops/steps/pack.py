@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 
 from ...graph.types import Size
 from ..isl import NotAffine, bound_values
-from ..nest import Access, ArrayInfo, Dim, Leaf, LoopOrder, Nest, Order, Statement, leaves, map_accesses, sequence
-from ..nest import Sequence as SequenceOrder
+from ..nest import Access, ArrayInfo, Dim, Leaf, LoopOrder, Nest, Order, Statement, children, leaves, map_accesses, sequence
 from ..scheduled import Scheduled, change_loop
 
 
@@ -166,9 +165,9 @@ def _insert(scheduled: Scheduled, order: Order, copy: str, found: _Copy, stateme
     values = {o: Size.of(f"{name}_{o}") for o, _ in found.outer}
 
     def before(body: Order) -> Order:
-        children = list(body.children) if isinstance(body, SequenceOrder) else [body]
-        at = next(n for n, c in enumerate(children) if statement in leaves(c))
-        return sequence([*children[:at], order, *children[at:]])
+        parts = children(body)
+        at = next(n for n, c in enumerate(parts) if statement in leaves(c))
+        return sequence([*parts[:at], order, *parts[at:]])
 
     if not loop:
         return before(scheduled.nest.order)
@@ -181,5 +180,4 @@ def _insert(scheduled: Scheduled, order: Order, copy: str, found: _Copy, stateme
 def _child(scheduled: Scheduled, statement: str, loop: str) -> list[str]:
     """The statements of the part of a loop's body, or of the nest, that holds a statement."""
     body = scheduled.loop(loop).body if loop else scheduled.nest.order
-    children = body.children if isinstance(body, SequenceOrder) else (body,)
-    return next(list(leaves(c)) for c in children if statement in leaves(c))
+    return next(list(leaves(c)) for c in children(body) if statement in leaves(c))

@@ -6,8 +6,7 @@ from dataclasses import replace
 from itertools import groupby
 
 from ...graph.types import Size
-from ..nest import Leaf, LoopOrder, Order, leaves, sequence
-from ..nest import Sequence as SequenceOrder
+from ..nest import Leaf, LoopOrder, Order, children, leaves, sequence
 from ..scheduled import Scheduled, block_of, change_loop, extent
 from .mark import mark
 from .tile import can_tile, tile
@@ -54,7 +53,7 @@ def can_unroll_jam(scheduled: Scheduled, name: str, by: int) -> str | None:
     loop = scheduled.loop(name)
     if set(loop.kind.split()) & {"parallel", "vector"}:
         return f"{name} is {loop.kind}"
-    if isinstance(loop.body, Leaf) or not any(isinstance(c, LoopOrder) for c in _children(loop.body)):
+    if isinstance(loop.body, Leaf) or not any(isinstance(c, LoopOrder) for c in children(loop.body)):
         return f"there is no loop in {name}"
     for array, owner in scheduled.private:
         if owner == name:
@@ -81,14 +80,10 @@ def unroll_jam(scheduled: Scheduled, name: str, by: int) -> Scheduled:
     return scheduled.with_order(change_loop(scheduled.nest.order, name, change))
 
 
-def _children(order: Order) -> tuple[Order, ...]:
-    return order.children if isinstance(order, SequenceOrder) else (order,)
-
-
 def _jam(order: Order, loop: LoopOrder, made: list[str]) -> list[Order]:
     """The parts of an order with a loop moved to the inside of each; ``made`` counts the loops."""
     out: list[Order] = []
-    for plain, run in groupby(_children(order), lambda c: isinstance(c, Leaf)):
+    for plain, run in groupby(children(order), lambda c: isinstance(c, Leaf)):
         if plain:
             body = sequence(list(run))
             made.append(loop.name)
