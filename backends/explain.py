@@ -26,10 +26,10 @@ from ..compiler.loops.schedule_parts import split_batch
 from ..compiler.loops.scheduled import Scheduled
 from ..compiler.loops.text import print_order
 from ..compiler.loops.tree import Array, Declare, Function, Tile
+from ..compiler.loops.tree_walk import walk as walk_tree
 from ..compiler.search.cost import estimate
 from ..compiler.target import Machine
 from .affine import constant
-from .rewrite import walk as walk_tree
 from .roofline import Roofline
 from .writer import STACK_BYTES
 

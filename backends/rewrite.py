@@ -1,8 +1,8 @@
-"""Walks and rewrites of loop trees that the writer needs: what is read and written, substitution, private copies."""
+"""Rewrites of loop trees that the writer needs: names in use, substitution, private copies."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from ..compiler.loops.tree import (
@@ -22,63 +22,6 @@ from ..compiler.loops.tree import (
     Tree,
 )
 from .affine import const, names, substitute
-
-
-def walk(tree: Tree | Block) -> Iterator[Tree]:
-    """A tree and everything in it, outer nodes first."""
-    if not isinstance(tree, Block):
-        yield tree
-    for child in children(tree):
-        yield from walk(child)
-
-
-def children(tree: Tree | Block) -> tuple[Tree, ...]:
-    """The nodes directly inside a node."""
-    if isinstance(tree, Block):
-        return tree.children
-    if isinstance(tree, (Loop, Single)):
-        return tree.body.children
-    if isinstance(tree, If):
-        return tree.then.children + (tree.orelse.children if tree.orelse else ())
-    return ()
-
-
-def loads(e: Expr) -> Iterator[Load]:
-    """Every element an expression reads."""
-    if isinstance(e, Load):
-        yield e
-    elif isinstance(e, Call):
-        for arg in e.args:
-            yield from loads(arg)
-
-
-def expressions(tree: Tree) -> tuple[Expr, ...]:
-    """The expressions of one node itself."""
-    return (tree.value,) if isinstance(tree, Store) else ()
-
-
-def reads(tree: Tree | Block) -> set[str]:
-    """Arrays that a tree reads (accumulation included)."""
-    found: set[str] = set()
-    for node in walk(tree):
-        for e in expressions(node):
-            found.update(x.array for x in loads(e))
-        if isinstance(node, Store) and node.reduce:
-            found.add(node.array)
-        if isinstance(node, LibraryCall):
-            found.update(x.array for x in node.inputs)
-    return found
-
-
-def writes(tree: Tree | Block) -> set[str]:
-    """Arrays that a tree writes."""
-    found: set[str] = set()
-    for node in walk(tree):
-        if isinstance(node, Store):
-            found.add(node.array)
-        elif isinstance(node, LibraryCall):
-            found.update(x.array for x in node.outputs)
-    return found
 
 
 def int_names(tree: Tree | Block) -> set[str]:

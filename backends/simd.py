@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..compiler.loops.tree import Array, Barrier, Declare, Expr, LibraryCall, Load, Loop, Single, Store
+from ..compiler.loops.tree_walk import expressions, loads, walk
 from .affine import constant
 from .c_runtime import BITS
-from .rewrite import expressions, loads, walk
 from .tiles import moves
 
 

@@ -29,9 +29,10 @@ from ..compiler.loops.tree import (
     Store,
     Tree,
 )
+from ..compiler.loops.tree_walk import loads, walk, writes
 from ..compiler.target import Machine
 from .affine import coefficient, constant, linear, names, offset
-from .rewrite import expr_names, loads, walk, writes
+from .rewrite import expr_names
 
 Arrays = Mapping[str, Array]
 #: Dtypes of vector tiles.

@@ -33,11 +33,12 @@ from ..compiler.loops.tree import (
     Store,
     Tree,
 )
+from ..compiler.loops.tree_walk import walk
 from ..compiler.target import Machine
 from .affine import constant, name, names, plus, simple
 from .c_runtime import BITS
 from .printer import Names, Printer
-from .rewrite import expand_locals, int_names, walk
+from .rewrite import expand_locals, int_names
 from .simd import SimdPlan, plan
 from .text import Text
 from .tile_text import Tile

@@ -11,10 +11,10 @@ fills locals, else done by one. What every thread reads there must not be writte
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
-from .tree import Barrier, Block, Call, Declare, Expr, If, Int, LibraryCall, Load, Loop, Single, Store, Tree
+from .tree import Barrier, Block, Declare, If, Int, Loop, Single, Tree
+from .tree_walk import reads, walk, writes
 
 
 def synchronise(children: tuple[Tree, ...], local: frozenset[str]) -> tuple[Tree, ...]:
@@ -78,11 +78,7 @@ class _Team:
 
 def has_parallel(tree: Tree) -> bool:
     """Whether a parallel loop is in a tree."""
-    if isinstance(tree, Loop):
-        return "parallel" in tree.kind or any(has_parallel(c) for c in tree.body.children)
-    if isinstance(tree, If):
-        return any(has_parallel(c) for b in (tree.then, tree.orelse) if b for c in b.children)
-    return False
+    return any(isinstance(node, Loop) and "parallel" in node.kind for node in walk(tree))
 
 
 def same_shares(loop: Loop) -> bool:
@@ -109,43 +105,3 @@ def same_shares(loop: Loop) -> bool:
 
 def _names(value: Int) -> set[str]:
     return {value.name} if value.op == "name" else set().union(*map(_names, value.args))
-
-
-def writes(tree: Tree) -> frozenset[str]:
-    """Arrays that a tree writes."""
-    return frozenset(a for leaf in _leaves(tree) for a in _written(leaf))
-
-
-def reads(tree: Tree) -> frozenset[str]:
-    """Arrays that a tree reads; what it accumulates into, too."""
-    return frozenset(a for leaf in _leaves(tree) for a in _read(leaf))
-
-
-def _leaves(tree: Tree) -> Iterator[Store | LibraryCall]:
-    if isinstance(tree, (Store, LibraryCall)):
-        yield tree
-    elif isinstance(tree, (Loop, Single)):
-        for child in tree.body.children:
-            yield from _leaves(child)
-    elif isinstance(tree, If):
-        for block in (tree.then, tree.orelse):
-            for child in block.children if block else ():
-                yield from _leaves(child)
-
-
-def _written(leaf: Store | LibraryCall) -> list[str]:
-    return [leaf.array] if isinstance(leaf, Store) else [o.array for o in leaf.outputs]
-
-
-def _read(leaf: Store | LibraryCall) -> list[str]:
-    if isinstance(leaf, LibraryCall):
-        return [i.array for i in leaf.inputs]
-    return [*_loads(leaf.value), *([leaf.array] if leaf.reduce else [])]
-
-
-def _loads(value: Expr) -> Iterator[str]:
-    if isinstance(value, Load):
-        yield value.array
-    elif isinstance(value, Call):
-        for arg in value.args:
-            yield from _loads(arg)
