@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, wraps
+from typing import TypeVar, cast
 
 import networkx as nx
 
@@ -81,6 +82,11 @@ class Scheduled:
         return replace(self, nest=replace(self.nest, order=order))
 
     @cached_property
+    def answers(self) -> dict[tuple[object, ...], str | None]:
+        """What :func:`once` has found out."""
+        return {}
+
+    @cached_property
     def loops(self) -> dict[str, LoopOrder]:
         """Loops by name."""
         return {loop.name: loop for loop in loops_of(self.nest.order)}
@@ -100,6 +106,22 @@ class Scheduled:
             return False
         inside = {loop.name} | {inner.name for inner in loops_of(loop.body)}
         return any((array, name) in self.private for name in inside)
+
+
+Can = TypeVar("Can", bound=Callable[..., "str | None"])
+
+
+def once(can: Can) -> Can:
+    """A ``can_`` twin that answers once for a program, which never changes: a proposer asks, then the step, then its transformation."""
+
+    @wraps(can)
+    def answer(scheduled: Scheduled, *args: str | int) -> str | None:
+        key = (can.__name__, *args)
+        if key not in scheduled.answers:
+            scheduled.answers[key] = can(scheduled, *args)
+        return scheduled.answers[key]
+
+    return cast(Can, answer)
 
 
 def change_loop(order: Order, name: str, change: Callable[[LoopOrder], Order]) -> Order:

@@ -8,7 +8,7 @@ from ...graph.types import Size, SizeFn
 from .. import isl
 from ..dependences import before_text, pair_map, paths, primed
 from ..nest import Access, ArrayInfo, LoopOrder, Nest, Statement, Whole, leaves, map_accesses
-from ..scheduled import Scheduled
+from ..scheduled import Scheduled, once
 
 #: A place where an array is touched: the statement, the index, whether it writes.
 Site = tuple[str, tuple[Size, ...], bool]
@@ -27,6 +27,7 @@ def sites(scheduled: Scheduled, array: str) -> list[Site]:
     return out
 
 
+@once
 def can_contract(scheduled: Scheduled, array: str, name: str) -> str | None:
     """Why an array cannot live inside one iteration of a loop, or None.
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ...graph.types import Size
 from ..nest import Access, LoopOrder, Statement, leaves, map_accesses
-from ..scheduled import Scheduled, extent
+from ..scheduled import Scheduled, extent, once
 from .contract import sites, uncovered_read
 
 
@@ -24,6 +24,7 @@ def axis_of(scheduled: Scheduled, loop: LoopOrder) -> tuple[Size, Size] | None:
     return found.pop() if len(found) == 1 else None
 
 
+@once
 def can_expand(scheduled: Scheduled, array: str, *names: str) -> str | None:
     """Why a temporary cannot have one element for every iteration of loops (outermost first), or None.
 

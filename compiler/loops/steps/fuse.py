@@ -9,9 +9,10 @@ import networkx as nx
 from ..dependences import Reason, carried, goes_back, joins
 from ..nest import LoopOrder, Order, leaves, sequence
 from ..nest import Sequence as SequenceOrder
-from ..scheduled import Scheduled, change_loop, replace_siblings, sibling_graph, siblings
+from ..scheduled import Scheduled, change_loop, once, replace_siblings, sibling_graph, siblings
 
 
+@once
 def can_fuse(scheduled: Scheduled, first: str, second: str) -> str | None:
     """Why the loops cannot share one loop at equal values, or None: a dependence would run backward."""
     if first not in scheduled.loops or second not in scheduled.loops:
@@ -64,6 +65,7 @@ def fuse(scheduled: Scheduled, first: str, second: str) -> Scheduled:
     return scheduled.with_order(replace_siblings(scheduled.nest.order, first, new)).renamed({second: first})
 
 
+@once
 def can_distribute(scheduled: Scheduled, name: str, statement: str) -> str | None:
     """Why a loop cannot be taken apart before the part that holds a statement, or None."""
     if name not in scheduled.loops:

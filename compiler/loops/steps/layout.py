@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..nest import Access, leaves, map_accesses
-from ..scheduled import Scheduled
+from ..scheduled import Scheduled, once
 from .contract import Site, sites, uncovered_read
 
 
+@once
 def can_rename(scheduled: Scheduled, array: str, loop: str) -> str | None:
     """Why a loop cannot have a temporary for itself in place of one that others use, too, or None.
 
@@ -69,6 +70,7 @@ def rename(scheduled: Scheduled, array: str, loop: str) -> Scheduled:
     return scheduled.rewrite(replace(scheduled.nest, statements=statements, arrays=arrays), changed)
 
 
+@once
 def can_layout(scheduled: Scheduled, array: str, *axes: int) -> str | None:
     """Why the axes of an array cannot lie in memory in another order, or None."""
     info = scheduled.nest.array_table.get(array)
@@ -99,7 +101,9 @@ def layout(scheduled: Scheduled, array: str, *axes: int) -> Scheduled:
     statements = tuple(map_accesses(s, turned) if s.name in changed else s for s in scheduled.nest.statements)
     info = scheduled.nest.array(array)
     wide = replace(info, shape=tuple(info.shape[n] for n in axes))
-    nest = replace(scheduled.nest, statements=statements, arrays=tuple(wide if a.name == array else a for a in scheduled.nest.arrays))
+    nest = replace(
+        scheduled.nest, statements=statements, arrays=tuple(wide if a.name == array else a for a in scheduled.nest.arrays)
+    )
     found = tuple(
         replace(d, same=tuple(d.same[n] for n in axes)) if d.array == array and len(d.same) == len(axes) else d
         for d in scheduled.found

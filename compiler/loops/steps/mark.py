@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..nest import LoopOrder, Order, leaves, loops_of
-from ..scheduled import Scheduled, change_loop, conflict
+from ..scheduled import Scheduled, change_loop, conflict, once
 
 
+@once
 def can_parallel(scheduled: Scheduled, name: str) -> str | None:
     """Why iterations of a loop are not independent, or None."""
     if name not in scheduled.loops:
@@ -26,6 +27,7 @@ def parallel(scheduled: Scheduled, name: str) -> Scheduled:
     return mark(scheduled, name, "parallel")
 
 
+@once
 def can_vector(scheduled: Scheduled, name: str) -> str | None:
     """Why iterations of an innermost loop cannot run side by side, or None. Reductions may be re-associated."""
     if name not in scheduled.loops:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from ...graph.types import Size
 from ..isl import NotAffine, bound_values
 from ..nest import Access, ArrayInfo, Dim, Leaf, LoopOrder, Nest, Order, Statement, children, leaves, map_accesses, sequence
-from ..scheduled import Scheduled, change_loop
+from ..scheduled import Scheduled, change_loop, once
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ def buffer_name(array: str, dim: str) -> str:
     return f"{array}_{dim}"
 
 
+@once
 def can_pack(scheduled: Scheduled, array: str, statement: str, dim: str, size: int, loop: str = "") -> str | None:
     """Why what a statement reads of an array cannot be read from panels of ``size`` along a dim, or None.
 

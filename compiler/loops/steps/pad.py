@@ -8,12 +8,13 @@ from ...graph.types import Size
 from .. import isl
 from ..isl import NotAffine
 from ..nest import Access, Apply, ArrayInfo, Dim, Expr, Statement
-from ..scheduled import Scheduled
+from ..scheduled import Scheduled, once
 
 #: Ops that report what is wrong with their operands, or draw numbers: not for values that nobody asked for.
 _WATCHED = frozenset({"check_index", "floordiv", "mod"})
 
 
+@once
 def can_pad(scheduled: Scheduled, statement: str, *dims: str | int) -> str | None:
     """Why a statement cannot run for whole blocks of its dims, or None.
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from ..dependences import carried
 from ..nest import Access, Apply, ArrayInfo, Expr, Leaf, LoopOrder, Order, Sequence, Statement, accesses
-from ..scheduled import Scheduled, change_loop
+from ..scheduled import Scheduled, change_loop, once
 
 
+@once
 def can_presum(scheduled: Scheduled, statement: str, name: str) -> str | None:
     """Why the terms of a sum that do not come from earlier iterations of a loop cannot be added beforehand, or None."""
     if scheduled.strict:

@@ -10,7 +10,7 @@ from ..dependences import IllegalSchedule, check_order
 from ..isl import NotAffine, bound_values
 from ..nest import Access, Apply, ArrayInfo, Dim, Expr, Guard, Leaf, LoopOrder, Order, Statement, leaves, sequence
 from ..nest import Sequence as SequenceOrder
-from ..scheduled import Scheduled, extent
+from ..scheduled import Scheduled, extent, once
 from ..tree import Literal
 
 #: At most so many copies: they are added up in one expression.
@@ -21,6 +21,7 @@ ALIGNED = 16
 _JOIN = {"add": "add", "mul": "mul", "max": "maximum", "min": "minimum", "and": "and", "or": "or"}
 
 
+@once
 def can_privatise(scheduled: Scheduled, array: str, name: str) -> str | None:
     """Why iterations of a loop cannot each have a copy of an array that they reduce into, or None."""
     if scheduled.strict:

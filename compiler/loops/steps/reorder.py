@@ -10,9 +10,10 @@ from ...graph.types import Size
 from .. import isl
 from ..distances import distances, skew_factor
 from ..nest import LoopOrder, Order, leaves, loops_of
-from ..scheduled import Scheduled, change_loop, conflict, siblings
+from ..scheduled import Scheduled, change_loop, conflict, once, siblings
 
 
+@once
 def can_interchange(scheduled: Scheduled, outer: str, inner: str) -> str | None:
     """Why two perfectly nested loops cannot be swapped, or None (the final check proves legality)."""
     if outer not in scheduled.loops or inner not in scheduled.loops:
@@ -38,6 +39,7 @@ def interchange(scheduled: Scheduled, outer: str, inner: str) -> Scheduled:
     return scheduled.with_order(change_loop(scheduled.nest.order, outer, change))
 
 
+@once
 def can_permute(scheduled: Scheduled, *names: str) -> str | None:
     """Why a band of loops, one directly inside the other, cannot be put in another order, or None (the final check proves legality)."""
     if len(names) < 2 or len(set(names)) != len(names):
@@ -78,6 +80,7 @@ def _band(scheduled: Scheduled, names: tuple[str, ...]) -> list[LoopOrder]:
     return band
 
 
+@once
 def can_shift(scheduled: Scheduled, name: str, by: int | str) -> str | None:
     """Why a loop cannot be counted from elsewhere, or from where another loop can be fused with it, or None."""
     if name not in scheduled.loops or (isinstance(by, str) and by not in scheduled.loops):
@@ -117,6 +120,7 @@ def shift(scheduled: Scheduled, name: str, by: int | str) -> Scheduled:
     return _revalue(scheduled, name, lambda loop: tuple((s, v + amount) for s, v in loop.values))
 
 
+@once
 def can_reverse(scheduled: Scheduled, name: str) -> str | None:
     """Why a loop cannot run the other way round, or None."""
     if name not in scheduled.loops:
@@ -135,6 +139,7 @@ def reverse(scheduled: Scheduled, name: str) -> Scheduled:
     return _revalue(scheduled, name, lambda loop: tuple((s, -v) for s, v in loop.values))
 
 
+@once
 def can_skew(scheduled: Scheduled, inner: str, outer: str, factor: int | None = None) -> str | None:
     """Why a loop cannot be skewed against one around it, or None."""
     if inner not in scheduled.loops or outer not in scheduled.loops:
@@ -163,6 +168,7 @@ def skew(scheduled: Scheduled, inner: str, outer: str, factor: int | None = None
     return _revalue(scheduled, inner, lambda loop: tuple((s, v + by * around.value(s)) for s, v in loop.values))
 
 
+@once
 def can_wavefront(scheduled: Scheduled, outer: str, inner: str) -> str | None:
     """Why two loops, one directly inside the other, cannot become fronts, or None."""
     reason = can_interchange(scheduled, outer, inner)

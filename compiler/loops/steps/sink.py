@@ -9,9 +9,10 @@ from ...graph.types import Size, parse_size
 from ..dependences import IllegalSchedule, check_order
 from ..nest import Leaf, LoopOrder, Order, leaves, loops_of, sequence
 from ..nest import Sequence as SequenceOrder
-from ..scheduled import Scheduled, change_loop, replace_siblings, siblings
+from ..scheduled import Scheduled, change_loop, once, replace_siblings, siblings
 
 
+@once
 def can_sink(scheduled: Scheduled, statement: str, name: str, value: str | int = "") -> str | None:
     """Why what stands beside a loop cannot enter it, or None (the final check proves legality)."""
     if name not in scheduled.loops:
@@ -62,6 +63,7 @@ def _value(value: str | int) -> Size | None:
         return None
 
 
+@once
 def can_fission(scheduled: Scheduled, name: str, statement: str, *others: str) -> str | None:
     """Why statements cannot run in a loop of their own before the rest of a loop, or None."""
     if name not in scheduled.loops:

@@ -10,11 +10,12 @@ from .. import isl
 from ..isl import NotAffine
 from ..nest import Dim, Guard, Leaf, Order, Statement, loop_path, sequence
 from ..nest import Sequence as SequenceOrder
-from ..scheduled import Scheduled
+from ..scheduled import Scheduled, once
 
 _COMPARISON = re.compile(r"(<=|>=|==|<|>)")
 
 
+@once
 def can_split(scheduled: Scheduled, statement: str, condition: str) -> str | None:
     """Why the instances of a statement cannot be cut in two by a condition, or None."""
     s = scheduled.nest.statement_table.get(statement)

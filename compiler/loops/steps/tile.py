@@ -7,9 +7,10 @@ from itertools import pairwise
 
 from ...graph.types import Size
 from ..nest import LoopOrder, Order
-from ..scheduled import Scheduled, change_loop
+from ..scheduled import Scheduled, change_loop, once
 
 
+@once
 def can_tile(scheduled: Scheduled, *args: str | int) -> str | None:
     """Why loops, one directly inside the other, cannot be cut into blocks, or None (the final check proves legality)."""
     names, sizes = _split(args)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ...graph.types import Size
 from ..distances import band_distances, shifts, slope
 from ..nest import LoopOrder, Order, leaves
-from ..scheduled import Scheduled, change_loop, extent
+from ..scheduled import Scheduled, change_loop, extent, once
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Cone:
     fall: int
 
 
+@once
 def can_trapezoid(scheduled: Scheduled, outer: str, block: int, chunks: int, *loops: str) -> str | None:
     """Why an iteration loop cannot be cut into blocks of trapezoids over the positions that ``loops`` give, or None."""
     if not isinstance(block, int) or not isinstance(chunks, int) or block < 1 or chunks < 1 or not loops:

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from ...graph.types import Size
 from ..nest import Leaf, LoopOrder, Order, children, leaves, sequence
-from ..scheduled import Scheduled, block_of, change_loop, extent
+from ..scheduled import Scheduled, block_of, change_loop, extent, once
 from .mark import mark
 from .tile import can_tile, tile
 
@@ -15,6 +15,7 @@ from .tile import can_tile, tile
 MOST = 64
 
 
+@once
 def can_unroll(scheduled: Scheduled, name: str, by: int = 0) -> str | None:
     """Why a loop (``by`` is 0), or blocks of ``by`` of its iterations, cannot be written out, or None."""
     if name not in scheduled.loops:
@@ -45,6 +46,7 @@ def unroll(scheduled: Scheduled, name: str, by: int = 0) -> Scheduled:
     return mark(tile(scheduled, name, by), f"{name}_i", "unroll")
 
 
+@once
 def can_unroll_jam(scheduled: Scheduled, name: str, by: int) -> str | None:
     """Why blocks of a loop cannot be written out inside the loops in it, or None (the final check proves legality)."""
     reason = can_unroll(scheduled, name, by)
