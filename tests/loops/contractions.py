@@ -30,10 +30,10 @@ def _loops(statement: str, dims: tuple[str, ...]) -> Order:
 
 
 @st.composite
-def contractions(draw: st.DrawFn, most: int = 13, *, steps: bool = True) -> Nest:
+def contractions(draw: st.DrawFn, most: int = 13, *, least: int = 1, steps: bool = True) -> Nest:
     """``R[i, j] = sum of products over k``, for ``j < i + 1`` only in one case of three; operands transposed, offset or strided;
     one or two products; the loops in any order; with ``steps``, in one case of two, all of it K times, each time from R's last value."""
-    m, n, depth = (draw(st.integers(1, most)) for _ in range(3))
+    m, n, depth = (draw(st.integers(least, most)) for _ in range(3))
     triangular = draw(st.integers(0, 2)) == 0
     n = m if triangular else n
     repeated = steps and draw(st.booleans())

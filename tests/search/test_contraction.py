@@ -101,7 +101,7 @@ def test_random_contractions_keep_their_result() -> None:
     fired: list[bool] = []
 
     @settings(max_examples=40, deadline=None)
-    @given(nest=random_contractions(24, steps=True), seed=st.integers(0, 100))
+    @given(nest=random_contractions(24, least=8, steps=True), seed=st.integers(0, 100))
     def check(nest: Nest, seed: int) -> None:
         strict = seed % 2 == 0
         draft = Draft.of(Task(nest, SMALL, strict))
@@ -115,7 +115,7 @@ def test_random_contractions_keep_their_result() -> None:
         np.testing.assert_allclose(found[-1], expected[-1], rtol=1e-12, atol=1e-12)
 
     check()
-    assert sum(fired) > len(fired) / 5  # many are too small
+    assert sum(fired) >= 4  # of 40, of which about half are worth it
 
 
 @pytest.mark.parametrize(
