@@ -59,8 +59,8 @@ bench: $(PEERS) ## time the unrolled suite and PolyBench against their peers, ab
 	$(BIN)/python -m benchmarks.unrolled $(BENCH_ARGS)
 	$(BIN)/python -m benchmarks.polybench $(POLYBENCH_ARGS)
 
-experiments: $(PEERS) ## the long runs: slow tests, and the benchmarks at full size
-	$(BIN)/python -m pytest --quiet --slow -m slow $(PYTEST_ARGS)
+experiments: $(PEERS) ## the long runs: 50,000 mutated programs, 10,000 random nests, other slow tests; the benchmarks at full size
+	$(BIN)/python -m pytest --quiet --slow -m slow --numprocesses auto --dist worksteal $(PYTEST_ARGS)
 	$(BIN)/python -m benchmarks.unrolled --full $(BENCH_ARGS)
 
 golden: $(INSTALLED) ## write the golden files anew (then read the diff)

@@ -22,6 +22,7 @@ from ..compiler.driver import Compiled, HostProgram
 from ..compiler.graph.graph import walk
 from ..compiler.graph.ops.common import torch_dtype
 from ..compiler.graph.text import print_graph
+from ..compiler.loops.nest import Nest
 from ..compiler.loops.text import parse_nest, print_nest
 from ..compiler.loops.tree_text import parse_tree, print_tree
 from ..compiler.version import VERSION
@@ -58,6 +59,10 @@ class _Writer:
         """Add an entry of text; its name."""
         self.entries[name] = text.encode()
         return name
+
+    def nest(self, name: str, nest: Nest | None) -> str | None:
+        """Add an entry of a nest, if there is one; its name."""
+        return None if nest is None else self.text(name, print_nest(nest))
 
     def plan(self, plan: Plan) -> dict[str, Any]:
         """A plan. Raises CompileError where there is nothing native in it."""
@@ -114,7 +119,9 @@ class _Writer:
             "source": self.text(source, compiled.source),
             "graph": self.text(f"{base}.graph", print_graph(compiled.graph)),
             "loops": self.text(f"{base}.loops", print_nest(compiled.nest)),
-            "tile": None if compiled.tile is None else self.text(f"{base}_tile.loops", print_nest(compiled.tile)),
+            "tile": self.nest(f"{base}_tile.loops", compiled.tile),
+            "lowered": self.nest(f"{base}_lowered.loops", compiled.lowered),
+            "tile_lowered": self.nest(f"{base}_tile_lowered.loops", compiled.tile_lowered),
             "tree": self.text(f"{base}.tree", print_tree(compiled.tree)),
             "schedule": self.text(f"{base}.schedule", compiled.schedule),
             "gradients": [],
@@ -240,6 +247,10 @@ class _File:
         """An entry of text."""
         return self.entries[name].decode()
 
+    def nest(self, name: str | None) -> Nest | None:
+        """A nest from an entry, if there is one."""
+        return None if name is None else parse_nest(self.text(name))
+
     def sizes(self, key: str) -> dict[str, int]:
         """Sizes by name. Raises ValueError."""
         found = self.manifest[key]
@@ -287,7 +298,9 @@ class _File:
             source=self.text(found["source"]),
             target=StoredTarget(target, artifact_native.SUFFIXES[target][0]),
             work=float(found["work"]),
-            tile=None if found["tile"] is None else parse_nest(self.text(found["tile"])),
+            tile=self.nest(found["tile"]),
+            lowered=self.nest(found["lowered"]),
+            tile_lowered=self.nest(found["tile_lowered"]),
         )
         inside = compiled.graph
         if [v.type for v in inside.inputs] != [v.type for v in inputs] or list(inside.result_types) != results:
@@ -345,6 +358,22 @@ def load_kernel(source: str | PathLike[str], **modules: Any) -> Kernel | Layer:
     if file.manifest.get("kind") == "layer":
         return _layer(file, modules)
     return file.sound(lambda: _kernel(file, modules))  # type: ignore[no-any-return]
+
+
+def stored_kernel(source: str | PathLike[str]) -> Kernel:
+    """What is compiled in a file, to be looked at: of a layer, the kernel without parameters and given inputs. Raises DataError."""
+    from .kernel import Kernel
+
+    file = _File(read(source), str(source))
+    if file.manifest.get("kind") != "layer":
+        return file.sound(lambda: _kernel(file, {}))  # type: ignore[no-any-return]
+
+    def whole() -> Kernel:
+        counts = file.sizes("counts")
+        sizes = {n: s for n, s in file.sizes("sizes").items() if n not in counts}
+        return Kernel(file.routine, sizes=sizes, lead=(), iterations=counts, modules={}, params={}, dtype=file.manifest["real"])
+
+    return file.sound(whole)  # type: ignore[no-any-return]
 
 
 def routine(data: bytes) -> StoredRoutine:

@@ -15,7 +15,8 @@ from ..compiler.graph.algorithm import Algorithm
 from ..compiler.graph.graph import Graph, Node, Value
 from ..compiler.graph.ops.common import torch_dtype
 from ..compiler.graph.types import Type
-from ..compiler.target import Capabilities, Machine
+from ..compiler.target import Capabilities
+from .build import machine
 from .call import Routine
 from .execute import KernelPlan
 from .executor import Executor, Plan, Settings
@@ -31,8 +32,8 @@ class StoredTarget:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Nothing can be made."""
-        return Capabilities(Machine(0, 0), frozenset())
+        """This processor; nothing can be made."""
+        return Capabilities(machine(), frozenset())
 
     def supports(self, dtype: str) -> bool:
         """No dtype: nothing is compiled."""
@@ -104,6 +105,11 @@ class _Part(StoredPlan):
         )
         self.names = whole.names
         self._whole, self._passed, self._results = whole, list(passed), list(results)
+
+    @property
+    def compiled(self) -> Compiled | None:
+        """See :class:`~.execute.KernelPlan`."""
+        return self._whole.compiled
 
     def run(
         self, tensors: Sequence[Tensor], batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], own: Sequence[bool]

@@ -22,12 +22,16 @@ static inline void us_barrier(us_team *team, int64_t size) {
     atomic_store_explicit(&team->phase, phase + 1, memory_order_release);
     return;
   }
-  for (int spin = 0; atomic_load_explicit(&team->phase, memory_order_acquire) == phase; spin++) {
+  int spin = 0;
+  while (atomic_load_explicit(&team->phase, memory_order_acquire) == phase) {
 #if defined(__x86_64__)
-    if (spin < 2000) __builtin_ia32_pause();
-    else
+    if (spin < 2000) {
+      spin++;
+      __builtin_ia32_pause();
+      continue;
+    }
 #endif
-      sched_yield();
+    sched_yield();
   }
 }
 //= us_room

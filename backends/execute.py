@@ -177,6 +177,11 @@ class KernelPlan:
         self.calls: dict[Any, Any] = {}  # by the shapes of flat operands (autograd.py)
         self._derived: dict[Any, KernelPlan] = {}
 
+    @property
+    def compiled(self) -> Compiled | None:
+        """What runs it, with every stage; None if the interpreter does."""
+        return None if self.forward is None else self.forward.compiled
+
     def run(
         self,
         tensors: Sequence[Tensor],

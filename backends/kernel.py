@@ -186,8 +186,8 @@ class Kernel:
             wrt = tuple(i for i, flag in enumerate(one.can_differ) if flag)
             if wrt and any(one.differentiable):
                 backward = one.adjoint(wrt, tuple(one.differentiable))
-                if backward.forward is not None:
-                    yield f"{name}_backward", backward.forward.compiled
+                if backward.compiled is not None:
+                    yield f"{name}_backward", backward.compiled
 
     def _joined(self, comment: str, parts: list[tuple[str, str]]) -> str:
         if len(parts) == 1:
@@ -199,8 +199,8 @@ class Kernel:
 
 
 def _compiled(plan: KernelPlan) -> Compiled:
-    assert plan.forward is not None  # only derivatives are interpreted
-    return plan.forward.compiled
+    assert plan.compiled is not None  # only derivatives are interpreted
+    return plan.compiled
 
 
 def complete(routine: Routine, iterations: Mapping[str, int], sizes: Mapping[str, int]) -> Binding:

@@ -1,6 +1,7 @@
 """What compiling, calling and importing cost: rows of the suite's second table, each measured in a fresh process.
 
-``python -m benchmarks.overhead compile TARGET FILE ALGORITHM`` and the like print one JSON line; :func:`rows` runs them all.
+``python -m benchmarks.overhead`` prints all rows; with ``compile TARGET FILE ALGORITHM``, ``call TARGET no_grad|autograd`` or ``import`` it is
+one of the fresh processes, and prints what it measured as JSON.
 """
 
 from __future__ import annotations
@@ -53,9 +54,8 @@ def rows(*, quick: bool = False, say: Callable[[str], object] = lambda _: None) 
             found.append(_row(f"layer call less the kernel, {what}", target, best["call"] - best["kernel"], "us", note))
     say("importing")
     runs = [_fresh("import") for _ in range(3 if quick else 9)]
-    difference = statistics.median(r["both"] - r["torch"] for r in runs)
-    note = f"torch alone {statistics.median(r['torch'] for r in runs):.2f} s"
-    found.append(_row("import unspool beyond torch", "-", difference, "s", note))
+    torch, alone, load = (statistics.median(r[part] for r in runs) for part in ("torch", "unspool", "load"))
+    found.append(_row("import unspool beyond torch", "-", alone, "s", f"torch alone {torch:.2f} s; the first program is loaded in {load:.2f} s"))
     return found
 
 
@@ -149,14 +149,16 @@ def _microseconds(function: Callable[[], object], calls: int = 2000, rounds: int
 
 
 def measure_import() -> dict[str, float]:
-    """Seconds of importing torch, and of importing unspool after it, with what its first load of a program imports."""
+    """Seconds of importing torch, of importing unspool after it, which imports nothing, and of loading the first program."""
     start = time.perf_counter()
     import torch  # noqa: F401
 
     middle = time.perf_counter()
-    import unspool  # noqa: F401
+    import unspool as us
 
-    return {"torch": middle - start, "both": time.perf_counter() - start}
+    end = time.perf_counter()
+    us.load(ROOT / "tests" / "programs" / "lasso.us")
+    return {"torch": middle - start, "unspool": end - middle, "load": time.perf_counter() - end}
 
 
 if __name__ == "__main__":
@@ -165,4 +167,8 @@ if __name__ == "__main__":
         "call": measure_call,
         "import": measure_import,
     }
-    print(json.dumps(kinds[sys.argv[1]](*sys.argv[2:])))
+    if sys.argv[1:]:
+        print(json.dumps(kinds[sys.argv[1]](*sys.argv[2:])))
+    else:
+        for row in rows(say=lambda what: print(what, file=sys.stderr)):
+            print(f"{row['what']}, {row['target']}: {row['value']:.3g} {row['unit']} ({row['note']})")

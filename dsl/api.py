@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..compiler import options
 from ..compiler.diagnostics import DataError
 from ..compiler.graph.algorithm import Algorithm
+from ..compiler.graph.types import Type
 from . import syntax as s
 from .compile_options import NAMES, CompileOptions
 from .functions import FunctionHandle, described_as
@@ -251,10 +252,15 @@ def _declared(checked: CheckedProgram, name: str) -> s.AlgorithmDecl:
     return next(item for item in checked.scope.own if isinstance(item, s.AlgorithmDecl) and item.name.text == name)
 
 
+def _written(*types: Type) -> str:
+    """Types as a program has them: a scalar has no brackets."""
+    return ", ".join(str(t).removesuffix("[]") for t in types)
+
+
 def _signature(algorithm: Algorithm) -> str:
-    inputs = ", ".join(f"{'given ' if i.given else ''}{i.name}: {i.type}" for i in algorithm.inputs)
-    results = [str(t) for t in algorithm.results]
-    return f"{algorithm.name}({inputs}) -> {results[0] if len(results) == 1 else '(' + ', '.join(results) + ')'}"
+    inputs = ", ".join(f"{'given ' if i.given else ''}{i.name}: {_written(i.type)}" for i in algorithm.inputs)
+    results = _written(*algorithm.results)
+    return f"{algorithm.name}({inputs}) -> {results if len(algorithm.results) == 1 else f'({results})'}"
 
 
 def _described(algorithm: Algorithm) -> str:
@@ -262,8 +268,6 @@ def _described(algorithm: Algorithm) -> str:
     if algorithm.where:
         lines.append("where " + ", ".join(map(str, algorithm.where)))
     lines += [f"iterations {n} = {c}" for n, c in algorithm.iterations]
-    lines += [f"param {p.name}: {p.type}, {p.constraint.kind}" for p in algorithm.params]
-    lines += [
-        f"module {m.name}: ({', '.join(map(str, m.arguments))}) -> {', '.join(map(str, m.results))}" for m in algorithm.modules
-    ]
+    lines += [f"param {p.name}: {_written(p.type)}, {p.constraint.kind}" for p in algorithm.params]
+    lines += [f"module {m.name}: ({_written(*m.arguments)}) -> {_written(*m.results)}" for m in algorithm.modules]
     return "\n    ".join(lines)

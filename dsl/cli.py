@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..compiler.diagnostics import ProgramError, UnspoolError
-from .flags import PROGRAM_ORDER, read, takes_options
+from .flags import PROGRAM_ORDER, changed, read, takes_options
 
 if TYPE_CHECKING:
     from .api import AlgorithmHandle
@@ -202,8 +202,21 @@ def explain(
     *,
     flags: dict[str, Any],
 ) -> None:
-    """Tell what a compiled algorithm does and why: statements, dependences, schedule, storage, work, what is no kernel."""
+    """Tell what a compiled algorithm does and why: statements, dependences, schedule, storage, work, what is no kernel.
+
+    In place of FILE:ALG a kernel file, x.usk, may be named.
+    """
     from .explain import show
+
+    if Path(program).suffix == ".usk":
+        from ..backends.artifact import stored_kernel
+
+        chosen_by = {"--size": size, "--batch": batch, "-K": counts, "--input": inputs, "--time": timed}
+        for option in [*(o for o, value in chosen_by.items() if value), *changed(flags)]:
+            raise typer.BadParameter("a kernel file is compiled; only --gradients and --json go with it", param_hint=option)
+        with _reported():
+            show(stored_kernel(program), None, gradients=gradients, as_json=json_)
+        return
     from .session import compile_kernel, prepare
 
     with _reported():

@@ -44,6 +44,11 @@ def _flag(option: Field[Any]) -> inspect.Parameter:
     return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=annotation)
 
 
+def changed(flags: dict[str, Any]) -> list[str]:
+    """The options that are not left at their defaults, as they are written."""
+    return [f"--{option.name}" for option in fields(CompileOptions) if flags[option.name] != option.default]
+
+
 def read(flags: dict[str, Any]) -> CompileOptions:
     """The options that flags ask for; a schedule comes as the path of a file, ``-`` (standard input) or ``none``. Raises DataError."""
     place = flags["schedule"]

@@ -48,12 +48,14 @@ def _has_gpu() -> bool:
 
 # -- what the random programs covered: each process counts, the one that reports adds up ------------------------------
 
-_COVERED: dict[str, Counter[str]] = {"ops": Counter(), "transformations": Counter()}
+_COVERED: dict[str, Counter[str]] = {"ops": Counter(), "transformations": Counter(), "runs": Counter()}
 
 
 def _count() -> dict[str, dict[str, int]]:
     helpers = sys.modules.get("tests.helpers")
-    return {} if helpers is None else {"ops": dict(helpers.USED), "transformations": dict(helpers.STEPS)}
+    if helpers is None:
+        return {}
+    return {"ops": dict(helpers.USED), "transformations": dict(helpers.STEPS), "runs": dict(helpers.RUNS)}
 
 
 def _add(counts: dict[str, dict[str, int]]) -> None:
@@ -75,6 +77,9 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
+    runs = _COVERED.pop("runs")
+    if runs:
+        terminalreporter.write_line("no failure in " + ", ".join(f"{count} {what}" for what, count in sorted(runs.items())))
     programs = _COVERED["transformations"].pop("programs", 0)
     if programs:
         terminalreporter.write_line(f"{programs} random programs compiled and compared with the interpreter")

@@ -2,7 +2,7 @@
 branches and loops with indices, descending and triangular ones too.
 
 Values stay bounded, so that float32 and reordering show only rounding. ``USED`` counts the ops drawn, ``STEPS`` programs compiled
-and the transformations applied to them; conftest.py prints both at the end of a run.
+and the transformations applied to them, ``RUNS`` other random inputs, by kind; conftest.py prints all at the end of a run.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from unspool.compiler.graph.types import At, Range, Size, Type
 
 USED: Counter[str] = Counter()
 STEPS: Counter[str] = Counter()
+RUNS: Counter[str] = Counter()
 SIZES = {"n": 5, "m": 4, "K": 3}
 _SHAPES = [(), ("n",), ("m",), ("m", "n"), ("n", "n"), ("K",)]
 _SMOOTH = ["tanh", "sin", "cos", "sigmoid", "softplus", "neg"]

@@ -21,6 +21,7 @@ import torch
 
 import unspool as us
 from unspool.backends import artifact, artifact_file, artifact_machine, artifact_native, build
+from unspool.backends.kernel import Kernel
 from unspool.compiler import options
 from unspool.dsl.cli import main
 
@@ -103,6 +104,16 @@ def rewritten(path: Path, change: Callable[[dict[str, Any], dict[str, bytes]], N
     return artifact_file.pack({k: v for k, v in manifest.items() if k not in ("format", "entries")}, entries)
 
 
+def told(kernel: Kernel) -> list[dict[str, Any]]:
+    """The report of each kernel, the backward one included, without lines of the program and times."""
+    kernels = kernel.report(gradients=True)["kernels"]
+    for found in kernels:
+        del found["compile_seconds"]
+        for body in (found, found.get("batch_tile", found)):
+            body["statements"] = [{k: s[k] for k in ("statement", "domain", "text", "flops")} for s in body["statements"]]
+    return kernels
+
+
 def test_a_loaded_kernel_is_called_like_the_algorithm(target: str, file_of: Callable[[str], Path]) -> None:
     before = ISTA.compile(SHAPES, K=4, target=target)
     A, y = operands()
@@ -116,9 +127,10 @@ def test_a_loaded_kernel_is_called_like_the_algorithm(target: str, file_of: Call
     assert isinstance(found, np.ndarray)
     assert np.array_equal(found, before(A, y).numpy())
     assert build.statistics.compiled == compiled
-    for text in ("graph", "loops", "schedule", "source"):
+    for text in ("graph", "loops", "dependences", "schedule", "steps", "tree", "source"):
         assert getattr(kernel, text) == getattr(before, text)
     assert "from a kernel file" in kernel.explain()
+    assert told(kernel) == told(before)
     with pytest.raises(us.DataError, match=r"A is real\[m, n\] and needs shape \(5, 7\)"):
         kernel(torch.randn(5, 8), y)
     with pytest.raises(us.DataError, match="mixed precisions"):
@@ -314,7 +326,7 @@ def test_another_format(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(artifact_file, "FORMAT", 7)
     (tmp_path / "x.usk").write_bytes(artifact_file.pack(manifest, entries))
     monkeypatch.undo()
-    with pytest.raises(us.DataError, match=r"has format 7, written by unspool .*; this version reads format 1"):
+    with pytest.raises(us.DataError, match=r"has format 7, written by unspool .*; this version reads format 2"):
         us.load_kernel(tmp_path / "x.usk")
 
 
@@ -536,5 +548,16 @@ def test_the_command_writes_kernel_files(tmp_path: Path, capsys: pytest.CaptureF
     assert "error: cannot write" in capsys.readouterr().err
     assert dsl("-o", tmp_path / "x.usk", "--target", "interpreter") == 1
     assert "error: ista was compiled for target interpreter" in capsys.readouterr().err
+    for words, code, said in (
+        ((path, "--gradients"), 0, "kernel ista_backward: "),
+        ((path, "--json"), 0, '"dependences": ['),
+        ((path, "--dtype", "f64"), 2, "a kernel file is compiled; only --gradients and --json go with it"),
+        ((tmp_path / "no.usk",), 1, "error: "),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(["explain", *map(str, words)])
+        printed = "".join(capsys.readouterr())
+        assert int(stop.value.code or 0) == code
+        assert said in " ".join(printed.replace("│", " ").split())
     assert dsl("--gradients") == 2
     assert dsl("-o", path.rename(tmp_path / "file")) == 2

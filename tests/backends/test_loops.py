@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.loops.run_tree import Runner
@@ -16,8 +18,7 @@ from unspool.backends.expressions import Printer
 from unspool.compiler.loops.tree import Barrier, Block, Call, Declare, Expr, FromInt, Function, If, Literal, Single, Tree
 from unspool.compiler.target import Machine
 
-from . import trees
-from .trees import TORCH, array, build, function, load, loop, op, random, run, store, zero
+from .trees import TORCH, Index, array, build, function, load, loop, op, random, run, store, zero
 
 MACHINES = [Machine(64, 32), Machine(32, 16), Machine(16, 16)]
 
@@ -33,22 +34,12 @@ def close(found: torch.Tensor, expected: torch.Tensor, tolerance: float | None =
     assert (found - expected).abs().max().item() <= bound * scale
 
 
-def matvec(m: int, n: int, dtype: str = "f32", *, transposed: bool = False, parallel: bool = True) -> Function:
-    """``o = A @ x``, or ``A.T @ x`` in one sweep over rows."""
-    kind = "parallel" if parallel else "serial"
-    arrays = [
-        array("A", dtype, m, n),
-        array("x", dtype, m if transposed else n),
-        array("o", dtype, n if transposed else m, scope="output"),
-    ]
-    product = mul(load("A", "i", "j", dtype=dtype), load("x", "i" if transposed else "j", dtype=dtype))
-    if transposed:
-        sweep = loop("i", 0, m, loop("j", 0, n, store("o", ["j"], product, "add"), kind=f"{kind} vector"))
-        return function(
-            "mtv", arrays, loop("j", 0, n, store("o", ["j"], zero(dtype)), kind=f"{kind} vector"), Barrier(), sweep, Barrier()
-        )
+def matvec(m: int, n: int, dtype: str = "f32") -> Function:
+    """``o = A @ x``."""
+    arrays = [array("A", dtype, m, n), array("x", dtype, n), array("o", dtype, m, scope="output")]
+    product = mul(load("A", "i", "j", dtype=dtype), load("x", "j", dtype=dtype))
     dot = loop("j", 0, n, store("o", ["i"], product, "add"), kind="vector")
-    return function("mv", arrays, loop("i", 0, m, store("o", ["i"], zero(dtype)), dot, kind=kind), Barrier())
+    return function("mv", arrays, loop("i", 0, m, store("o", ["i"], zero(dtype)), dot, kind="parallel"), Barrier())
 
 
 def product(m: int, k: int, n: int, dtype: str, *, kind: str = "parallel") -> Function:
@@ -62,57 +53,76 @@ def product(m: int, k: int, n: int, dtype: str, *, kind: str = "parallel") -> Fu
         kind=kind))  # fmt: skip
 
 
+def products(m: Index, k: Index, n: Index, dtype: str, kind: str) -> Function:
+    """``C = A @ B``, ``o = A @ x`` and ``q = A.T @ z`` in one kernel; sizes may be names of run-time integers."""
+    arrays = [array("A", dtype, m, k), array("B", dtype, k, n), array("x", dtype, k), array("z", dtype, m),
+              array("C", dtype, m, n, scope="output"), array("o", dtype, m, scope="output"), array("q", dtype, k, scope="output")]  # fmt: skip
+    a = load("A", "i", "p", dtype=dtype)
+    rows = loop("i", 0, m,
+        loop("j", 0, n, store("C", ["i", "j"], zero(dtype)), kind="vector"),
+        loop("p", 0, k, loop("j", 0, n, store("C", ["i", "j"], mul(a, load("B", "p", "j", dtype=dtype)), "add"), kind="vector")),
+        store("o", ["i"], zero(dtype)),
+        loop("p", 0, k, store("o", ["i"], mul(a, load("x", "p", dtype=dtype)), "add"), kind="vector"),
+        kind=kind)  # fmt: skip
+    sweep = loop("i", 0, m, loop("p", 0, k, store("q", ["p"], mul(a, load("z", "i", dtype=dtype)), "add"), kind=f"{kind} vector"))
+    clear = loop("p", 0, k, store("q", ["p"], zero(dtype)), kind=f"{kind} vector")
+    integers = [s for s in (m, k, n) if isinstance(s, str)]
+    return function("products", arrays, rows, Barrier(), clear, Barrier(), sweep, Barrier(), integers=integers)
+
+
+def check_products(m: int, k: int, n: int, dtype: str, kernel: Callable[[list[torch.Tensor], list[torch.Tensor]], None]) -> None:
+    """What a kernel of ``products`` computes, against torch."""
+    a, b, x, z = random(dtype, m, k), random(dtype, k, n, seed=1), random(dtype, k, seed=2), random(dtype, m, seed=3)
+    outputs = [torch.full(shape, float("nan"), dtype=TORCH[dtype]) for shape in ((m, n), (m,), (k,))]
+    kernel([a, b, x, z], outputs)
+    for found, expected in zip(outputs, (a @ b, a @ x, a.T @ z), strict=True):
+        close(found, expected)
+
+
 SIZES = st.integers(1, 45)
+CASES = {"m": SIZES, "k": SIZES, "n": SIZES, "dtype": st.sampled_from(["f32", "f64"]), "kind": st.sampled_from(["parallel", "serial"]),
+         "machine": st.sampled_from(MACHINES), "team": st.integers(1, 3), "strict": st.booleans()}  # fmt: skip
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    m=SIZES,
-    n=SIZES,
-    dtype=st.sampled_from(["f32", "f64"]),
-    transposed=st.booleans(),
-    machine=st.sampled_from(MACHINES),
-    team=st.integers(1, 3),
+def static_products(
+    m: int, k: int, n: int, dtype: str, kind: str, machine: Machine, team: int, strict: bool, target: str = "c"
+) -> None:
+    def kernel(inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> None:
+        size = team if kind == "parallel" else 1
+        run(products(m, k, n, dtype, kind), inputs, outputs, team_size=size, machine=machine, strict=strict, target=target)
+
+    check_products(m, k, n, dtype, kernel)
+
+
+@settings(max_examples=15, deadline=None)
+@given(**CASES)
+def test_products(**case: Any) -> None:
+    """Tiles of several rows and vectors, every remainder of rows and lanes; an unmarked row loop is found to be independent."""
+    static_products(**case)
+
+
+@settings(max_examples=3, deadline=None, phases=[Phase.generate])
+@given(**CASES)
+def test_products_of_target_numba(**case: Any) -> None:
+    """A few of the sizes above, others in each run: numba takes a second for each."""
+    static_products(**case, target="numba")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind", "machine", "target"),
+    [("f32", "parallel", MACHINES[0], "c"), ("f64", "serial", MACHINES[1], "c"), ("f32", "parallel", MACHINES[1], "numba")],
 )
-def test_matrix_times_vector(m: int, n: int, dtype: str, transposed: bool, machine: Machine, team: int) -> None:
-    """Both directions, every remainder of rows and lanes."""
-    a, x = random(dtype, m, n), random(dtype, m if transposed else n, seed=1)
-    out = torch.full((n if transposed else m,), float("nan"), dtype=TORCH[dtype])
-    run(matvec(m, n, dtype, transposed=transposed), [a, x], [out], team_size=team, machine=machine)
-    close(out, (a.T if transposed else a) @ x)
+def test_products_of_sizes_at_run_time(dtype: str, kind: str, machine: Machine, target: str) -> None:
+    """One kernel for all sizes: loops of unknown length around tiles, and their remainders."""
+    built = build(products("M", "K", "N", dtype, kind), machine=machine, target=target)
 
+    @settings(max_examples=60, deadline=None)
+    @given(SIZES, SIZES, SIZES, st.integers(1, 3 if kind == "parallel" else 1))
+    def sizes(m: int, k: int, n: int, team: int) -> None:
+        none = [0] * 7
+        check_products(m, k, n, dtype, lambda inputs, outputs: built(inputs, outputs, 1, none, none, [m, k, n], 1, team))
 
-@settings(max_examples=20, deadline=None)
-@given(m=SIZES, k=SIZES, n=SIZES, dtype=st.sampled_from(["f32", "f64"]), kind=st.sampled_from(["parallel", "serial"]),
-       machine=st.sampled_from(MACHINES), team=st.integers(1, 2), strict=st.booleans())  # fmt: skip
-def test_matrix_product(m: int, k: int, n: int, dtype: str, kind: str, machine: Machine, team: int, strict: bool) -> None:
-    """Tiles of several rows and vectors; an unmarked row loop is found to be independent."""
-    a, b = random(dtype, m, k), random(dtype, k, n, seed=1)
-    out = torch.full((m, n), float("nan"), dtype=TORCH[dtype])
-    run(
-        product(m, k, n, dtype, kind=kind),
-        [a, b],
-        [out],
-        team_size=team if kind == "parallel" else 1,
-        machine=machine,
-        strict=strict,
-    )
-    close(out, a @ b)
-
-
-@pytest.mark.parametrize(("m", "k", "n", "dtype", "kind", "machine", "team"), [
-    (1, 1, 1, "f32", "parallel", MACHINES[0], 1), (45, 17, 41, "f32", "parallel", MACHINES[0], 2), (13, 8, 23, "f64", "serial", MACHINES[1], 1),
-    (7, 45, 3, "f64", "parallel", MACHINES[2], 2), (24, 5, 32, "f32", "serial", MACHINES[1], 1),
-])  # fmt: skip
-def test_products_of_target_numba(m: int, k: int, n: int, dtype: str, kind: str, machine: Machine, team: int) -> None:
-    """Some of the sizes above; numba takes too long for many examples."""
-    trees.CURRENT[0] = "numba"
-    try:
-        test_matrix_product.hypothesis.inner_test(m, k, n, dtype, kind, machine, team, strict=m % 2 == 0)
-        for transposed in (False, True):
-            test_matrix_times_vector.hypothesis.inner_test(m, n, dtype, transposed, machine, team)
-    finally:
-        trees.CURRENT[0] = "c"
+    sizes()
 
 
 @pytest.mark.usefixtures("backend")

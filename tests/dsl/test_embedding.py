@@ -450,6 +450,8 @@ def test_handles_tell_what_they_are() -> None:
     assert shrink.__doc__ == "Towards zero.\n\nfn shrink(v, t)"
     assert "Towards zero." in pydoc.render_doc(shrink)
     assert repr(shrink) == "<fn shrink(v, t)>"
+    shift = us.loads("algorithm shift(s: real, x: real[n]) -> (real[n], real):\n    return x + s, s\n").shift
+    assert repr(shift) == "<algorithm shift(s: real, x: real[n]) -> (real[n], real)>"
 
 
 def test_handles_pickle_and_copy() -> None:

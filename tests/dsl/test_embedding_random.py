@@ -8,7 +8,6 @@ import ast
 import inspect
 import random
 import re
-import time
 import traceback
 from collections import Counter
 from pathlib import Path
@@ -20,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.dsl import embedded_programs
+from tests.dsl.fuzzing import fuzz
 from tests.dsl.python_text import NotPython, execute, forget, to_python
 from tests.dsl.random_text import program_texts
 from tests.dsl.test_embedding import texts
@@ -73,13 +73,15 @@ def test_programs_of_the_error_pages(page: Path) -> None:
 
 
 def test_mutated_programs_in_both_spellings() -> None:
-    rng = random.Random(7)
-    seen: Counter[str] = Counter()
-    for seed in range(400):
-        text = retype(rng.choice(CORPUS), rng)
-        seen[compare(text, seed)] += 1
+    seen = fuzz(
+        "mutated programs in both spellings",
+        400,
+        7,
+        lambda rng: retype(rng.choice(CORPUS), rng),
+        lambda text: compare(text, len(text)),
+        seconds=10,
+    )
     forget()
-    print(f"400 mutated programs in both spellings: {dict(sorted(seen.items()))}")
     assert len(seen) > 15
     assert seen["ok"] > 40
 
@@ -188,18 +190,12 @@ def _is_pythons(trace: TracebackType | None, name: str) -> bool:
 
 
 def fuzz_python(count: int, seed: int) -> Counter[str]:
-    """Outcomes of mutated Python sources. Fails for an exception that is no diagnostic, and for one that takes long."""
-    rng = random.Random(seed)
-    seen: Counter[str] = Counter()
-    slowest = 0.0
-    for _ in range(count):
-        text = rng.choice((changed_python, changed_python, mutated_python))(rng.choice(PYTHON), rng)
-        start = time.process_time()
-        seen[python_outcome(text)] += 1
-        slowest = max(slowest, time.process_time() - start)
-    print(f"\n{count} mutated Python sources: {dict(sorted(seen.items()))}; slowest {slowest:.2f} s")
-    assert slowest < 10
-    return seen
+    """Outcomes of mutated Python sources; see :func:`~tests.dsl.fuzzing.fuzz`."""
+
+    def draw(rng: random.Random) -> str:
+        return rng.choice((changed_python, changed_python, mutated_python))(rng.choice(PYTHON), rng)
+
+    return fuzz("mutated Python sources", count, seed, draw, python_outcome, seconds=10)
 
 
 def test_mutated_python() -> None:
@@ -209,9 +205,9 @@ def test_mutated_python() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(10))
-def test_many_mutated_python_sources(part: int) -> None:
-    assert len(fuzz_python(5_000, part)) > 30
+@pytest.mark.parametrize("part", range(50))
+def test_50000_mutated_python_sources(part: int) -> None:
+    assert len(fuzz_python(1000, part)) > 25
 
 
 @settings(max_examples=300)

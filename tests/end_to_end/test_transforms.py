@@ -275,6 +275,32 @@ def test_transforms_around_library_calls() -> None:
     same(jacrev(lambda v: TEXTS.factor(M[0], v, target="c"))(x[0]), jacfwd(lambda v: TEXTS.factor(M[0], v, target="c"))(x[0]))
 
 
+def test_target_numba() -> None:
+    """One small layer through all of them: numba takes its time for each kernel."""
+    program = us.loads(
+        "algorithm wave(x: real[n]) -> real[n]:\n    param gain[n]: positive = 0.5\n    return sin(gain * x)\n"
+    )
+    x, tangent, found = randn(2, 3), randn(2, 3, seed=1), []
+    for target in ("numba", "interpreter"):
+        layer = program.wave.build(target=target, dtype="f64", n=3)
+
+        def loss(params: dict[str, Tensor], x: Tensor, layer: us.Layer = layer) -> Tensor:
+            return run(layer)(params, x).square().sum()
+
+        compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+        found.append(
+            (
+                vmap(layer)(x),
+                vmap(grad(loss), in_dims=(None, 0))(stored(layer), x),
+                jacrev(layer)(x[0]),
+                hessian(lambda x: loss(stored(layer), x))(x[0]),  # noqa: B023
+                jvp(layer, (x,), (tangent,)),
+                trained(compiled, layer, x),
+            )
+        )
+    same(*found)
+
+
 # -- modes -------------------------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from tests.backends import trees
+from tests.helpers import RUNS
 from tests.helpers import STEPS as REPORT
 from tests.loops.drawing import ARGUMENTS, RECIPES, mangled
 from tests.loops.nests import CLASSES, random_arrays, random_nest
@@ -232,6 +233,7 @@ def walk(seed: int, session: Session, targets: tuple[str, ...] = ()) -> None:
     except Exception as error:
         lines = "\n".join(map(str, one.steps))
         raise AssertionError(f"nest {seed} ({kind}): {error}\n\n{print_nest(nest)}\nafter\n{lines}") from error
+    RUNS["random nests"] += 1
 
 
 def test_every_step_has_its_arguments_drawn() -> None:
@@ -284,9 +286,10 @@ def test_the_choice_keeps_the_result(kind: str, group: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("group", range(100))
+@pytest.mark.parametrize("group", range(40))
 def test_10000_random_nests(group: int) -> None:
     session = Session()
-    for n in range(100):
-        walk(10_000 + 100 * group + n, session, ("c",) if n % 50 == 0 else ())
+    for n in range(250):
+        walk(10_000 + 250 * group + n, session, ("c",) if n % 50 == 0 else ())
+    REPORT.update(session.applied)
     assert not STEPS.keys() - session.applied.keys()
