@@ -28,6 +28,21 @@ from unspool.dsl.cli import main
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / "tests" / "programs"
 ISTA = us.load(PROGRAMS / "lasso.us").ista
+#: The like of it that numba compiles fast: no products, hence no tiles.
+SMALL = us.loads(
+    """
+algorithm ista(given A: real[m, n], y: real[m]) -> real[n]:
+    iterations K = 16
+    param step[K]: positive = 0.05
+    param lam[K]: nonneg = 0.1
+    x = zeros(n)
+    for k in 0..K:
+        z = x + step[k] * y[0] * A[0]
+        x = sign(z) * max(abs(z) - lam[k] * step[k], 0)
+    return x
+"""
+).ista
+OF_TARGET = {"c": ISTA, "numba": SMALL}
 SHAPES = {"m": 5, "n": 7, "batch": (3,)}
 MIXED = us.loads(
     """
@@ -78,7 +93,7 @@ def file_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     def made(target: str) -> Path:
         if target not in FILES:
             path = tmp_path_factory.mktemp("artifact") / "ista.usk"
-            ISTA.compile(SHAPES, K=4, target=target).save(path, backward=True)
+            OF_TARGET[target].compile(SHAPES, K=4, target=target).save(path, backward=True)
             FILES[target] = path
         return FILES[target]
 
@@ -115,7 +130,7 @@ def told(kernel: Kernel) -> list[dict[str, Any]]:
 
 
 def test_a_loaded_kernel_is_called_like_the_algorithm(target: str, file_of: Callable[[str], Path]) -> None:
-    before = ISTA.compile(SHAPES, K=4, target=target)
+    before = OF_TARGET[target].compile(SHAPES, K=4, target=target)
     A, y = operands()
     path = file_of(target)
     compiled = build.statistics.compiled
@@ -142,7 +157,7 @@ def test_gradients_of_a_loaded_kernel(target: str, file_of: Callable[[str], Path
     step = torch.full((4,), 0.05)
     for wrt in ((0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2)):
         found, wanted = [], []
-        for call, into in ((kernel, found), (ISTA.compile(SHAPES, K=4, target="interpreter"), wanted)):
+        for call, into in ((kernel, found), (OF_TARGET[target].compile(SHAPES, K=4, target="interpreter"), wanted)):
             values = [*operands(), step.clone()]
             for i in wrt:
                 values[i].requires_grad_()
@@ -183,7 +198,7 @@ def test_without_gradients_backward_is_a_clear_error(tmp_path: Path) -> None:
 
 def test_a_layer_comes_back_with_its_parameters_and_trains(target: str, tmp_path: Path) -> None:
     A, y = operands()
-    layer = ISTA.build(A=A, K=4, target=target).eval()
+    layer = OF_TARGET[target].build(A=A, K=4, target=target).eval()
     layer.assign(step=torch.linspace(0.01, 0.1, 4), lam=[0.0, 0.1, 0.2, 0.3])
     layer.get_parameter("lam").requires_grad_(False)
     layer.save(tmp_path / "x.usk", backward=True)
@@ -303,7 +318,7 @@ def test_it_runs_where_there_is_no_compiler(target: str, file_of: Callable[[str]
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     A, y = np.ones((5, 7), np.float32) / 9, np.ones((3, 5), np.float32)
-    assert float(done.stdout) == pytest.approx(float(ISTA(A, y, K=4).sum()), rel=1e-5)
+    assert float(done.stdout) == pytest.approx(float(OF_TARGET[target](A, y, K=4, target="interpreter").sum()), rel=1e-5)
 
 
 def test_another_machine(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -332,7 +332,7 @@ def check(text: str) -> str:
 
 
 @given(seed=st.integers(0, 2**32), comments=st.sampled_from([0, 0.01, 0.1]), breaks=st.sampled_from([0, 0.01, 0.2]))
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_random_programs(seed: int, comments: float, breaks: float) -> None:
     rng = Random(seed)
     check(mangle(random_program(rng), rng, comments, breaks))

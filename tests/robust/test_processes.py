@@ -117,7 +117,7 @@ def test_workers_of_a_data_loader_run_layers(tmp_path: Path, method: str) -> Non
     script.write_text(WORKERS)
     done = subprocess.run(
         [sys.executable, str(script), method],
-        env=environment(UNSPOOL_CACHE=str(tmp_path / "cache")),
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=DEADLINE,
@@ -210,7 +210,7 @@ def test_distributed_data_parallel_averages_gradients(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch.distributed")
     if not torch.is_available() or not torch.is_gloo_available():
         pytest.skip("torch without gloo")
-    changes = environment(UNSPOOL_CACHE=str(tmp_path / "cache"), GLOO_SOCKET_IFNAME="lo")
+    changes = environment(GLOO_SOCKET_IFNAME="lo")
     running = [
         subprocess.Popen(
             [sys.executable, "-c", DISTRIBUTED, str(rank), str(tmp_path / "store")],
