@@ -25,7 +25,7 @@ assert execute._threads_started, "the test needs a kernel that takes threads"
 child = os.fork()
 if child == 0:
     import faulthandler
-    faulthandler.dump_traceback_later(60, exit=True)
+    faulthandler.dump_traceback_later(200, exit=True)
     with torch.no_grad():
         ok = torch.allclose(layer(y), expected[0], rtol=1e-4, atol=1e-5)
     torch.set_num_threads(1)
@@ -56,7 +56,7 @@ held.wait()
 child = os.fork()
 if child == 0:
     import faulthandler
-    faulthandler.dump_traceback_later(60, exit=True)
+    faulthandler.dump_traceback_later(200, exit=True)
     torch.set_num_threads(1)
     with torch.no_grad():
         os._exit(0 if torch.isfinite(layer(y)).all() else 3)
