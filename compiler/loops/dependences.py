@@ -124,8 +124,8 @@ def before_text(source: Statement, sink: Statement, above: Mapping[str, Sequence
 
 def pair_map(source: Statement, sink: Statement, condition: str, params: Sequence[str]) -> Any:
     """The relation ``{ source -> sink : condition }`` within both domains (sink dims primed)."""
-    parts = [isl.domain_condition(source, {}), isl.domain_condition(sink, primed(sink)), f"({condition})"]
-    return isl.relation(source, sink, " and ".join(p for p in parts if p), params)
+    found = isl.relation(source, sink, condition, params)
+    return found.intersect_domain(isl.instances(source, tuple(params))).intersect_range(isl.instances(sink, tuple(params)))
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import islpy
 
 from ..diagnostics import UnspoolError
-from ..graph.types import Size, SizeFn
-from .nest import Access, Leaf, Order, Statement
+from ..graph.types import Size, SizeFn, size_fn
+from .nest import Access, Dim, Leaf, Order, Statement
 from .nest import Sequence as SequenceOrder
 from .tree import Int
 
@@ -98,6 +99,63 @@ def domain(statement: Statement, params: Sequence[str]) -> islpy.Set:
     """The set of a statement's instances."""
     condition = domain_condition(statement, {})
     return islpy.Set(f"{head(params)}{{ {_tuple(statement)}{' : ' + condition if condition else ''} }}")
+
+
+def where(statement: Statement, condition: str, params: Sequence[str]) -> islpy.Set:
+    """The instances of a statement that meet a condition in isl notation."""
+    return domain(statement, params).intersect(islpy.Set(f"{head(params)}{{ {_tuple(statement)} : {condition} }}"))
+
+
+def renamed_domain(statement: Statement, order: Sequence[str], env: Mapping[str, Size], params: Sequence[str]) -> islpy.Set:
+    """The set of a statement's instances over other indices, ``order``, that its dims follow from by ``env``."""
+    condition = domain_condition(statement, env)
+    return islpy.Set(f"{head(params)}{{ {statement.name}[{', '.join(order)}]{' : ' + condition if condition else ''} }}")
+
+
+def bounds(found: islpy.Set, names: Sequence[str]) -> tuple[Dim, ...]:
+    """Bounds of each index of a set over those before it. Raises NotAffine where these are not all that makes a point part of the set."""
+    kind, rank = islpy.dim_type, len(names)
+    found = found.reset_tuple_id().coalesce().remove_redundancies()
+    parts = found.get_basic_sets()
+    if any(part.dim(kind.div) for part in parts):
+        hull = found.convex_hull()
+        parts = [hull] if found.is_equal(hull.to_set()) else parts
+    if len(parts) != 1:
+        raise NotAffine("its instances are no convex set" if parts else "it has no instances")
+    dims = []
+    for n, name in enumerate(names):
+        part = parts[0].project_out(kind.set, n + 1, rank - n - 1)
+        if n:  # so that what the indices before are bounded by need not be said again
+            part = part.intersect(parts[0].project_out(kind.set, n, rank - n).insert_dims(kind.set, n, 1))
+        part = part.remove_redundancies()
+        if part.dim(kind.div):
+            raise NotAffine(f"the bounds of {name} are not affine")
+        known = [(kind.param, m, str(part.get_dim_name(kind.param, m))) for m in range(part.dim(kind.param))]
+        known += [(kind.set, m, names[m]) for m in range(n)]
+        lower: list[Size] = []
+        upper: list[Size] = []
+        for c in part.get_constraints():
+            own = c.get_coefficient_val(kind.set, n).to_python()
+            rest = Size.of(c.get_constant_val().to_python())
+            for where, m, other in known:
+                rest = rest + Size.of(other) * c.get_coefficient_val(where, m).to_python()
+            if abs(own) > 1:
+                raise NotAffine(f"the bounds of {name} are not affine")
+            if own and c.is_equality():
+                lower.append(rest * -own)
+                upper.append(rest * -own + 1)
+            elif own:  # own * name + rest >= 0
+                (lower if own > 0 else upper).append(-rest if own > 0 else rest + 1)
+        if not lower or not upper:
+            raise NotAffine(f"{name} has no bounds")
+        dims.append(Dim(name, size_fn("min", *upper), size_fn("max", *lower)))
+    return tuple(dims)
+
+
+@lru_cache(maxsize=4096)
+def instances(statement: Statement, params: tuple[str, ...]) -> islpy.Set:
+    """As :func:`domain`; kept."""
+    return domain(statement, params)
 
 
 def relation(source: Statement, sink: Statement, condition: str, params: Sequence[str]) -> islpy.Map:

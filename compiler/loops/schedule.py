@@ -17,7 +17,9 @@ from .dependences import IllegalSchedule, Reason, check_order
 from .nest import Nest
 from .schedule_parts import step_lines
 from .scheduled import Scheduled
+from .steps.accumulate import accumulate, can_accumulate
 from .steps.contract import can_contract, contract, not_private
+from .steps.drop import can_drop, drop
 from .steps.expand import can_expand, expand
 from .steps.fuse import can_distribute, can_fuse, distribute, fuse
 from .steps.layout import can_layout, can_rename, layout, rename
@@ -26,6 +28,7 @@ from .steps.pack import can_pack, pack
 from .steps.pad import can_pad, pad
 from .steps.presum import can_presum, presum
 from .steps.privatise import can_privatise, privatise
+from .steps.reindex import can_reindex, reindex
 from .steps.reorder import (
     can_interchange,
     can_permute,
@@ -73,6 +76,9 @@ STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., str | None]]] = {
     "sink": (sink, can_sink),
     "fission": (fission, can_fission),
     "split": (split, can_split),
+    "reindex": (reindex, can_reindex),
+    "accumulate": (accumulate, can_accumulate),
+    "drop": (drop, can_drop),
 }
 
 
@@ -138,7 +144,16 @@ def apply_step(scheduled: Scheduled, step: Step) -> Scheduled:
     reason = why_not(scheduled, step)
     if reason:
         raise _refused(scheduled.nest, step, reason)
-    return STEPS[step.name][0](scheduled, *step.args)
+    made = STEPS[step.name][0](scheduled, *step.args)
+    return made.proved_as(None) if scheduled.known_proved and _keeps(step) else made
+
+
+def _keeps(step: Step) -> bool:
+    """Whether a step that applies leaves an order of the program one: it changes none, or nothing that a dependence joins."""
+    return step.name in _KEEPING or (step.name == "tile" and sum(isinstance(a, str) for a in step.args) == 1)
+
+
+_KEEPING = frozenset({"fission", "distribute", "fuse", "parallel", "vector", "contract", "drop", "shift"})
 
 
 def _refused(nest: Nest, step: Step, reason: str) -> IllegalSchedule:

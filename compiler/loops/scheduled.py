@@ -58,7 +58,17 @@ class Scheduled:
         Their dependences are found anew, in the present order; :meth:`unproved` must have found no fault in it.
         """
         kept = tuple(d for d in self.found if d.source not in changed and d.sink not in changed)
-        return replace(self, nest=nest, found=kept + dependences(nest, changed), rebased=True)
+        return replace(self, nest=nest, found=kept + dependences(nest, changed), rebased=True).proved_as(None)
+
+    def proved_as(self, fault: str | None) -> Scheduled:
+        """The same; :meth:`unproved` need not look for what is known."""
+        self.__dict__["_fault"] = fault
+        return self
+
+    @property
+    def known_proved(self) -> bool:
+        """Whether the present order has been found to be one of the program."""
+        return self.__dict__.get("_fault", "") is None
 
     def asked(self, statement: str) -> Statement:
         """A statement with the dims that the program gave it."""

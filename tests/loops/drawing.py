@@ -220,6 +220,39 @@ def split(scheduled: Scheduled, dice: Random) -> Args | None:
     return (s.name, f"{left}{op}{right}")
 
 
+def reindex(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A statement and as many loops around it as it has indices, in some order."""
+    options: list[Args] = []
+    for s in scheduled.nest.statements:
+        around = [o.name for o in scheduled.loops.values() if s.name in dict(o.values)]
+        if s.dims and len(around) >= len(s.dims):
+            options.append((s.name, *dice.sample(around, len(s.dims))))
+    return one_of(dice, options)
+
+
+def accumulate(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A sum and a loop that holds nothing else, mostly one that it sums over."""
+    table = scheduled.nest.statement_table
+    alone = [(next(iter(o.values))[0], o) for o in scheduled.loops.values() if len(o.values) == 1]
+    sums: list[Args] = [(s, o.name) for s, o in alone if table[s].reduce]
+    fitting: list[Args] = [
+        (s, o.name)
+        for s, o in alone
+        if table[s].reduce and not any(o.value(s).names() & i.names() for i in table[s].write.index)
+    ]
+    return one_of(dice, fitting if fitting and dice.random() < 0.9 else sums)
+
+
+def drop(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A loop, one that counts as one around it does if there is any."""
+    twice = [
+        (o.name,)
+        for o in scheduled.loops.values()
+        if any({(v - around.value(s)).constant for s, v in o.values} == {0} for around in scheduled.outer(o.name))
+    ]
+    return one_of(dice, twice) if twice and dice.random() < 0.9 else loop(scheduled, dice)
+
+
 def shifted(draw: Draw) -> Draw:
     """What ``draw`` gives, and a small number."""
 
@@ -291,6 +324,9 @@ ARGUMENTS: dict[str, Draw] = {
     "sink": sink,
     "fission": fission,
     "split": split,
+    "reindex": reindex,
+    "accumulate": accumulate,
+    "drop": drop,
 }
 
 
@@ -363,5 +399,26 @@ def _partial_sums(scheduled: Scheduled, dice: Random) -> list[Step]:
     return [Step("tile", (name, dice.choice([2, 3]))), Step("privatise", (array, blocks)), Step("parallel", (blocks,))]
 
 
+def _enter_and_leave(scheduled: Scheduled, dice: Random) -> list[Step]:
+    """A statement enters the loop beside it and is taken out again, in a loop of one iteration, which goes away."""
+    options: list[list[Step]] = []
+    for s in sequences(scheduled.nest.order):
+        for at, into in enumerate(s.children):
+            around = scheduled.outer(into.name)[-1:] if isinstance(into, LoopOrder) else ()
+            for n, c in enumerate(s.children if around else ()):
+                if isinstance(c, Leaf) and isinstance(into, LoopOrder):
+                    first, last = ([c.statement], into.name) if n < at else (_leaves(into), f"{into.name}_b")
+                    steps = (("sink", (c.statement, into.name, around[0].name)), ("fission", (into.name, *first)), ("drop", (last,)))
+                    options.append([Step(name, args) for name, args in steps])
+    return one_of(dice, options) or []
+
+
 #: Steps that are legal together more often than one by one.
-RECIPES: tuple[Callable[[Scheduled, Random], list[Step]], ...] = (_align, _skew_tile, _wavefront, _strip_out, _partial_sums)
+RECIPES: tuple[Callable[[Scheduled, Random], list[Step]], ...] = (
+    _align,
+    _skew_tile,
+    _wavefront,
+    _strip_out,
+    _partial_sums,
+    _enter_and_leave,
+)

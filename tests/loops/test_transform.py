@@ -126,6 +126,9 @@ DRAWN = {
     "sink": (rows(), "sink S1 i0 t0"),
     "fission": (pair(), "fission i0 S0"),
     "split": (pair(), "split S0 i0<4"),
+    "reindex": (rows(), "skew i0 t0 1; reindex S0 t0 i0"),
+    "accumulate": (total(), "accumulate S0 i0"),
+    "drop": (rows(), "sink S1 i0 t0; fission i0 S0; drop i0_b"),
 }
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ...graph.types import Size
+from .. import isl
 from ..isl import NotAffine, bound_values
 from ..nest import Access, ArrayInfo, Dim, Leaf, LoopOrder, Nest, Order, Statement, children, leaves, map_accesses, sequence
 from ..scheduled import Scheduled, change_loop, once
@@ -19,7 +22,8 @@ class _Copy:
     axis: int
     fixed: tuple[int, ...]
     ranges: tuple[tuple[Size, Size], ...]
-    outer: tuple[tuple[str, Dim], ...]  # loops around the copy, and the statement's dims that they follow
+    outer: tuple[tuple[str, Dim], ...]  # loops around the copy, and the statement's dims that they follow, or dims over their values
+    blocks: tuple[Dim, ...] = ()  # where a loop around counts blocks: the copy's dims along the axes, bounds over those of the loops
 
     @property
     def rest(self) -> list[int]:
@@ -27,9 +31,10 @@ class _Copy:
         return [a for a in range(len(self.ranges)) if a != self.axis and a not in self.fixed]
 
 
-def buffer_name(array: str, dim: str) -> str:
-    """The name of the panels of an array along a dim."""
-    return f"{array}_{dim}"
+def buffer_name(scheduled: Scheduled, array: str, statement: str, dim: str) -> str:
+    """The name of the panels of an array along a dim: with the statement in it where another one has panels along a dim of that name."""
+    name = f"{array}_{dim}"
+    return f"{name}_{statement}" if name in scheduled.nest.array_table else name
 
 
 @once
@@ -42,19 +47,35 @@ def can_pack(scheduled: Scheduled, array: str, statement: str, dim: str, size: i
     found = _copy(scheduled, array, statement, dim, loop)
     if isinstance(found, str):
         return found
-    if size < 2:
-        return "a panel needs at least 2 elements"
-    name = buffer_name(array, dim)
+    if size < 1:
+        return "a panel needs at least 1 element"
+    name = buffer_name(scheduled, array, statement, dim)
     nest = scheduled.nest
     loops = {f"{name}_{end}" for end in ("o", "i", *map(str, found.rest), *(o for o, _ in found.outer))}
     taken = {name, *loops, f"{statement}_{name}"} & {*scheduled.loops, *nest.array_table, *nest.statement_table, *nest.params}
     if taken:
         return f"the name {sorted(taken)[0]} is taken"
     for other in _child(scheduled, statement, loop):
-        s = nest.statement_table[other]
-        if array in {s.write.array, *(w.array for w in s.outputs)}:
+        if _spoils(scheduled, other, statement, found.access, loop):
             return f"{other} writes {array} between the copy and {statement}"
     return scheduled.unproved()
+
+
+def _spoils(scheduled: Scheduled, other: str, statement: str, access: Access, loop: str) -> bool:
+    """Whether a statement writes, in the same iteration of the loops around a copy, elements that are copied."""
+    nest = scheduled.nest
+    s, user = nest.statement_table[other], nest.statement_table[statement]
+    if s.routine:
+        return any(w.array == access.array for w in s.outputs)
+    if s.write.array != access.array:
+        return False
+    around = (*scheduled.outer(loop), scheduled.loop(loop)) if loop else ()
+
+    def touched(of: Statement, index: tuple[Size, ...]) -> Any:
+        here = replace(access, index=(*(o.value(of.name) for o in around), *index))
+        return isl.elements(of, here, isl.domain(of, nest.params), nest.params)
+
+    return not touched(s, s.write.index).intersect(touched(user, access.index)).is_empty()
 
 
 def pack(scheduled: Scheduled, array: str, statement: str, dim: str, size: int, loop: str = "") -> Scheduled:
@@ -69,10 +90,11 @@ def pack(scheduled: Scheduled, array: str, statement: str, dim: str, size: int, 
     found = _copy(scheduled, array, statement, dim, loop)
     if reason or isinstance(found, str):
         raise ValueError(f"cannot pack {array} of {statement} along {dim}: {reason}")
-    name = buffer_name(array, dim)
-    place = dict(enumerate(index - low for index, (low, _) in zip(found.access.index, found.ranges, strict=True)))
-    packed = Access(name, _panel(place, found, size), found.access.dtype)
+    name = buffer_name(scheduled, array, statement, dim)
     user = scheduled.nest.statement_table[statement]
+    values = {f"{name}_{o}": scheduled.loop(o).value(statement) for o, _ in found.outer} if found.blocks else {}
+    first = [low.substitute(values) for low, _ in found.ranges]
+    packed = Access(name, _panel(found, found.access.index, first, size), found.access.dtype)
     user = map_accesses(user, lambda a: packed if a == found.access else a)
     extents = [extent for _, extent in found.ranges]
     shape = ((extents[found.axis] + size - 1) // size, *(extents[a] for a in found.rest), Size.of(size))
@@ -85,9 +107,17 @@ def pack(scheduled: Scheduled, array: str, statement: str, dim: str, size: int, 
     return scheduled.rewrite(new, {statement, copy.name})
 
 
-def _panel(place: dict[int, Size], found: _Copy, size: int) -> tuple[Size, ...]:
-    block = place[found.axis]
-    return (block // size, *(place[a] for a in found.rest), block % size)
+def _panel(found: _Copy, index: Sequence[Size], first: Sequence[Size], size: int) -> tuple[Size, ...]:
+    """Where an element is in the panels: its panel, what it is along the other axes, and its place in the panel."""
+    block, place = _cut(index[found.axis], first[found.axis], size)
+    return (block, *(index[a] - first[a] for a in found.rest), place)
+
+
+def _cut(index: Size, first: Size, size: int) -> tuple[Size, Size]:
+    """The panel of an index and its place there; panels that begin at whole multiples are counted by the index itself."""
+    if all(c % size == 0 for _, c in first.terms):
+        return index // size - first // size, index % size
+    return (index - first) // size, (index - first) % size
 
 
 def _copy(scheduled: Scheduled, array: str, statement: str, dim: str, loop: str) -> _Copy | str:
@@ -108,9 +138,12 @@ def _copy(scheduled: Scheduled, array: str, statement: str, dim: str, loop: str)
     if len(sites) != 1:
         return f"{statement} reads {array} along {dim} in {len(sites) or 'no'} places"
     access, axis = sites[0]
+    around = (*scheduled.outer(loop), scheduled.loop(loop)) if loop else ()
+    if any(not one.value(statement).is_name for one in around):
+        return _blocks(scheduled, s, access, axis, around, buffer_name(scheduled, array, statement, dim))
     outer = []
     if loop:
-        for one in (*scheduled.outer(loop), scheduled.loop(loop)):
+        for one in around:
             follows = next((d for d in s.dims if Size.of(d.name) == one.value(statement)), None)
             if follows is None:
                 return f"{one.name} does not follow one dim of {statement}"
@@ -124,6 +157,39 @@ def _copy(scheduled: Scheduled, array: str, statement: str, dim: str, loop: str)
         (Size.of(0), Size.of(1)) if a in fixed else _range(scheduled, s, access, a, free) for a in range(len(access.index))
     )
     return _Copy(access, axis, fixed, ranges, tuple(outer))
+
+
+def _blocks(scheduled: Scheduled, s: Statement, access: Access, axis: int, around: tuple[LoopOrder, ...], name: str) -> _Copy | str:
+    """What is copied in one iteration of loops that count blocks: a box around the elements that are read in it."""
+    params = scheduled.nest.params
+    letters = [f"{name}_{o.name}" for o in around]
+    values, domain = tuple(o.value(s.name) for o in around), isl.domain(s, params)
+    own = []
+    try:
+        for a, index in enumerate(access.index):
+            here = isl.elements(s, replace(access, index=(*values, index)), domain, params)
+            *outer, one = isl.bounds(here, [*letters, f"{name}_{'i' if a == axis else a}"])
+            own.append(one)
+    except NotAffine as error:
+        return f"what {s.name} reads of {access.array} in one iteration of {around[-1].name}: {error}"
+    dims = [*outer, *own]
+    box: dict[str, tuple[int, int]] = {}
+    try:
+        for d in dims:
+            box[d.name] = (bound_values(d.lower, box)[0], bound_values(d.upper, box)[1] - 1)
+        copied = Statement(name, tuple(dims), replace(access, index=tuple(Size.of(d.name) for d in own)), access)
+        read = isl.elements(copied, copied.write, isl.domain(copied, params), params)
+        if not read.is_subset(isl.box(scheduled.nest.array(access.array).shape, params)):
+            return f"the copy would reach outside {access.array}"
+    except (NotAffine, KeyError):
+        return f"what {s.name} reads of {access.array} is known only at run time"
+    ranges = [
+        (d.lower, d.upper - d.lower)
+        if (d.upper - d.lower).constant is not None
+        else (Size.of(box[d.name][0]), Size.of(box[d.name][1] - box[d.name][0] + 1))
+        for d in own
+    ]
+    return _Copy(access, axis, (), tuple(ranges), tuple((o.name, d) for o, d in zip(around, outer)), tuple(own))
 
 
 def _range(scheduled: Scheduled, s: Statement, access: Access, axis: int, outer: set[str]) -> tuple[Size, Size]:
@@ -144,21 +210,26 @@ def _range(scheduled: Scheduled, s: Statement, access: Access, axis: int, outer:
 
 def _statement(scheduled: Scheduled, statement: str, found: _Copy, name: str, size: int) -> tuple[Statement, Order]:
     """The copy and its own loops."""
-    rename = {d.name: Size.of(f"{name}_{o}") for o, d in found.outer}
-    dims = [Dim(f"{name}_{o}", d.upper.substitute(rename), d.lower.substitute(rename)) for o, d in found.outer]
     own = {a: f"{name}_{'i' if a == found.axis else a}" for a in (found.axis, *found.rest)}
-    dims += [Dim(text, found.ranges[a][1]) for a, text in own.items()]
-    index = tuple(
-        access.substitute(rename) if a in found.fixed else Size.of(own[a]) + found.ranges[a][0]
-        for a, access in enumerate(found.access.index)
-    )
-    place = {a: Size.of(text) for a, text in own.items()}
-    write = Access(name, _panel(place, found, size), found.access.dtype)
+    if found.blocks:
+        dims = [*(d for _, d in found.outer), *found.blocks]
+        index = tuple(Size.of(d.name) for d in found.blocks)
+        into, first = index, [low for low, _ in found.ranges]
+    else:
+        rename = {d.name: Size.of(f"{name}_{o}") for o, d in found.outer}
+        dims = [Dim(f"{name}_{o}", d.upper.substitute(rename), d.lower.substitute(rename)) for o, d in found.outer]
+        dims += [Dim(text, found.ranges[a][1]) for a, text in own.items()]
+        index = tuple(
+            access.substitute(rename) if a in found.fixed else Size.of(own[a]) + found.ranges[a][0]
+            for a, access in enumerate(found.access.index)
+        )
+        into, first = tuple(Size.of(own.get(a, "")) for a in range(len(index))), [Size.of(0)] * len(index)
+    write = Access(name, _panel(found, into, first, size), found.access.dtype)
     s = Statement(f"{statement}_{name}", tuple(dims), write, Access(found.access.array, index, found.access.dtype))
-    body: Order = LoopOrder(f"{name}_i", ((s.name, place[found.axis]),), Leaf(s.name))
+    body: Order = LoopOrder(f"{name}_i", ((s.name, into[found.axis]),), Leaf(s.name))
     for a in reversed(found.rest):
-        body = LoopOrder(own[a], ((s.name, place[a]),), body)
-    return s, LoopOrder(f"{name}_o", ((s.name, place[found.axis] // size),), body)
+        body = LoopOrder(own[a], ((s.name, into[a]),), body)
+    return s, LoopOrder(f"{name}_o", ((s.name, _cut(into[found.axis], first[found.axis], size)[0]),), body)
 
 
 def _insert(scheduled: Scheduled, order: Order, copy: str, found: _Copy, statement: str, loop: str, name: str) -> Order:

@@ -132,7 +132,7 @@ def _harm(scheduled: Scheduled, s: Statement, wide: Statement, arrays: tuple[Arr
         touched: list[Access] = [a for a in (other.write, *other.reads()) if a.array == s.write.array]
         if any(w.array == s.write.array for w in (*other.outputs, *other.inputs)):
             return f"a routine takes {s.write.array}"
-        domain = isl.domain(other, params)
+        domain = isl.domain(scheduled.asked(other.name), params)  # what it runs for beyond that, nobody asked for either
         for a in touched:
             found = isl.elements(other, copy(other.name, a), domain, params)
             if not written.intersect(found).is_empty():
