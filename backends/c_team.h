@@ -7,6 +7,21 @@ static inline void us_share(int64_t trips, int64_t grain, int64_t member, int64_
   *begin = low < trips ? low : trips;
   *end = high < trips ? high : trips;
 }
+//= us_share_uneven
+// As us_share, where the work of iterations goes evenly from `first` for the first one to `1 - first` for the last one: how many the
+// threads before one have follows from the share of the work that they have.
+static inline int64_t us_part(int64_t grains, int64_t member, int64_t size, double first) {
+  double part = (double)member / (double)size;
+  if (member == 0 || member == size) return member ? grains : 0;
+  return (int64_t)((double)grains * (part / (first + sqrt(first * first + (1.0 - 2.0 * first) * part))) + 0.5);
+}
+static inline void us_share_uneven(
+    int64_t trips, int64_t grain, int64_t member, int64_t size, double first, int64_t *begin, int64_t *end) {
+  int64_t grains = (trips + grain - 1) / grain;
+  int64_t low = us_part(grains, member, size, first) * grain, high = us_part(grains, member + 1, size, first) * grain;
+  *begin = low < trips ? low : trips;
+  *end = high < trips ? high : trips;
+}
 //= us_team
 // Meeting point of the threads that work on one problem. Waiting spins for a moment, then gives the processor away.
 typedef struct {

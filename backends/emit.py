@@ -56,10 +56,11 @@ class _CWriter(Writer):
         """The element at the beginning of a block."""
         return "*" + self.printer.address(load)
 
-    def share(self, text: Text, first: str, last: str, trips: str, grain: int) -> None:
+    def share(self, text: Text, first: str, last: str, trips: str, grain: int, uneven: float | None) -> None:
         """Print what gives this thread its part of ``trips`` iterations, in whole multiples of ``grain``."""
         text.line(f"int64_t {first}, {last};")
-        text.line(f"us_share({trips}, {grain}, member, team_size, &{first}, &{last});")
+        how, more = ("us_share", "") if uneven is None else ("us_share_uneven", f"{uneven:.4f}, ")
+        text.line(f"{how}({trips}, {grain}, member, team_size, {more}&{first}, &{last});")
 
     def ceiling(self, count: str, step: int) -> str:
         """``count / step``, rounded up."""

@@ -101,9 +101,10 @@ class _NumbaWriter(Writer):
         """The element at the beginning of a block."""
         return self.printer.read(load.array, load.index)
 
-    def share(self, text: Text, first: str, last: str, trips: str, grain: int) -> None:
+    def share(self, text: Text, first: str, last: str, trips: str, grain: int, uneven: float | None) -> None:
         """Print what gives this thread its part of ``trips`` iterations, in whole multiples of ``grain``."""
-        text.line(f"{first}, {last} = us_share({trips}, {grain}, member, team_size)")
+        how, more = ("us_share", "") if uneven is None else ("us_share_uneven", f", {uneven:.4f}")
+        text.line(f"{first}, {last} = {how}({trips}, {grain}, member, team_size{more})")
 
     def ceiling(self, count: str, step: int) -> str:
         """``count / step``, rounded up."""

@@ -40,6 +40,23 @@ def us_share(trips: Any, grain: Any, member: Any, size: Any) -> Any:
 
 
 @compiled  # type: ignore[untyped-decorator]
+def us_part(grains: Any, member: Any, size: Any, first: Any) -> Any:
+    """How many of the grains the threads before one have, by the share of the work that they have."""
+    if member == 0 or member == size:
+        return grains if member else 0
+    part = member / size
+    return i64(grains * (part / (first + np.sqrt(first * first + (1.0 - 2.0 * first) * part))) + 0.5)
+
+
+@compiled  # type: ignore[untyped-decorator]
+def us_share_uneven(trips: Any, grain: Any, member: Any, size: Any, first: Any) -> Any:
+    """As :func:`us_share`, where the work of iterations goes evenly from ``first`` for the first one to ``1 - first`` for the last one."""
+    grains = (trips + grain - 1) // grain
+    low, high = us_part(grains, member, size, first), us_part(grains, member + 1, size, first)
+    return min(low * grain, trips), min(high * grain, trips)
+
+
+@compiled  # type: ignore[untyped-decorator]
 def us_barrier(team: Any, size: Any) -> None:
     """Wait for the team. ``team[0]`` counts who has arrived, ``team[16]`` the meetings. Spins for a moment, then gives way."""
     if size > 1:

@@ -53,8 +53,8 @@ class _Body:
         if not self.tile.strict and isinstance(value, Call) and value.op == "add":
             for term in value.args:
                 self.add(term, accumulator, env, lanes)
-        elif not self.tile.strict and isinstance(value, Call) and value.op == "mul":
-            a, b = (self.value(x, env, lanes) for x in value.args)
+        elif not self.tile.strict and (product := factors(value)):
+            a, b = (self.value(x, env, lanes) for x in product)
             self.tile.text.assign(accumulator, f"us_fma_{suffix}({a}, {b}, {accumulator})")
         else:
             self.tile.text.add(accumulator, self.value(value, env, lanes))
@@ -233,6 +233,13 @@ class Tile:
             step(size, columns)
             self.text.close()
             end = plus(end, size * columns)
+
+
+def factors(value: Expr) -> tuple[Expr, Expr] | None:
+    """The factors of a product, the sign of a negated one in the first; None of anything else."""
+    if isinstance(value, Call) and value.op == "neg" and (product := factors(value.args[0])):
+        return Call("neg", (product[0],), product[0].dtype), product[1]
+    return (value.args[0], value.args[1]) if isinstance(value, Call) and value.op == "mul" else None
 
 
 def place_of(array: str, index: Sequence[Int], env: Mapping[str, Int]) -> Load:

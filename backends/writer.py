@@ -39,9 +39,10 @@ from .affine import constant, name, names, plus, simple
 from .c_runtime import BITS
 from .printer import Names, Printer
 from .rewrite import expand_locals, int_names
+from .shares import uneven
 from .simd import SimdPlan, plan
 from .text import Text
-from .tile_text import Tile
+from .tile_text import Tile, factors
 from .tiles import Contraction, can_jam, match, rows, shared_tile, trip
 
 #: Larger local arrays live in the scratch memory of a thread.
@@ -73,7 +74,8 @@ class Writer(ABC):
         self.used = (
             int_names(function.body) | {t.name for t in walk(function.body) if isinstance(t, Loop)} | set(function.integers)
         )
-        self.shares: dict[tuple[Int, Int, int, int], tuple[Int, Int]] = {}
+        self.shares: dict[tuple[Int, Int, int, int, float | None], tuple[Int, Int]] = {}
+        self.uneven = uneven(function.body, function.integers)
         for n in function.integers:
             self.printer.names.get("variable", n)
         for a in function.arrays:
@@ -144,10 +146,9 @@ class Writer(ABC):
             and fused
             and not self.strict
             and dtype in ("f32", "f64")
-            and isinstance(value, Call)
-            and value.op == "mul"
+            and (product := factors(value))
         ):
-            lines, text = self.printer.statement_value(Call("fma", value.args, dtype), "e")
+            lines, text = self.printer.statement_value(Call("fma", product, dtype), "e")
             text = f"{text[:-1]}, {held})"
         else:
             lines, text = self.printer.statement_value(value, "e")
@@ -229,16 +230,17 @@ class Writer(ABC):
             stored = [t.array for t in walk(loop.body) if isinstance(t, Store)]  # locals of the body are not declared yet
             widest = max([BITS[known[a].dtype] // 8 for a in stored if a in known], default=8)
             grain = max(1, 64 // widest)
-        key = (simple(loop.lower), simple(loop.upper), loop.step, grain)
+        key = (simple(loop.lower), simple(loop.upper), loop.step, grain, self.uneven.get(id(loop)))
         if key not in self.shares:
-            lower, upper, step, _ = key
+            lower, upper, step, *_ = key
             fixed = (names(lower) | names(upper)) <= set(self.function.integers)
             first, last = self.unused(f"{loop.name}_first"), self.unused(f"{loop.name}_last")
             text = self.top if fixed else self.text
             a, b = (self.names.get("variable", n) for n in (first, last))
             count = self.printer.int(simple(Int("-", (upper, lower))))
             trips = self.ceiling(count, step) if step > 1 else count
-            self.share(text, a, b, trips if constant(Int("-", (upper, lower))) is not None else self.positive(trips), grain)
+            trips = trips if constant(Int("-", (upper, lower))) is not None else self.positive(trips)
+            self.share(text, a, b, trips, grain, key[-1])
             made = []
             for n in (first, last):
                 value = plus(lower, Int("*", (Int("const", value=step), name(n))) if step > 1 else name(n))
@@ -251,8 +253,9 @@ class Writer(ABC):
         return self.shares[key]
 
     @abstractmethod
-    def share(self, text: Text, first: str, last: str, trips: str, grain: int) -> None:
-        """Print what gives this thread its part of ``trips`` iterations, in whole multiples of ``grain``."""
+    def share(self, text: Text, first: str, last: str, trips: str, grain: int, uneven: float | None) -> None:
+        """Print what gives this thread its part of ``trips`` iterations, in whole multiples of ``grain``. Where their work is uneven: what the
+        first one has of that of the first and the last one (:mod:`.shares`)."""
 
     @abstractmethod
     def ceiling(self, count: str, step: int) -> str:
