@@ -35,10 +35,12 @@ def candidates(task: Task) -> list[Draft]:
         for base in list(made):
             draft = base.copy()
             if proposer(draft):
+                draft.origin = proposer.__name__ if base is start else f"{base.origin} + {proposer.__name__}"
                 made.append(draft)
     done = []
     for base in made:
         draft = base.copy()
+        draft.origin = "sweeps" if base is start else base.origin
         finish(draft)
         done.append(draft)
     return [start, *done]

@@ -12,15 +12,19 @@ Geijn, BLIS, 2015.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import prod
 
 from ..graph.types import Size
-from ..loops.nest import Access, Apply, Expr, LoopOrder, Statement, children, leaves, loop_path
+from ..loops.nest import Access, Apply, Expr, LoopOrder, Statement, leaves, loop_path
 from ..loops.scheduled import extent, siblings
+from ..loops.steps.split import other
 from ..loops.storing import nominal
 from .draft import Draft
+from .isolation import isolated, own_loops, uses
+from .space import Space
+from .triangle import condition, counted, trim
 
 #: Fewer multiplications and additions are not worth the copies.
 WORK = 2_000_000
@@ -35,20 +39,46 @@ def contractions(draft: Draft) -> bool:
     """Block the contractions of a draft that are worth it. True if there were any."""
     if draft.task.tile:
         return False
-    found = False
-    for s in draft.task.nest.statements:
-        if not _is_sum(s) or _work(s) < WORK:
-            continue
-        for start in _isolated(draft, s.name):
-            shape = _shape(start, s.name)
-            if shape is None:
-                continue
-            tried = start.copy()
-            if _Blocking(tried, shape).apply():
+    waiting = [s.name for s in draft.task.nest.statements if s.reduce == "add" and not s.routine and _work(s) >= WORK]
+    made: list[_Blocking] = []
+    while waiting:
+        name = waiting.pop(0)
+        cut = condition(draft.scheduled.nest.statement_table[name])
+        if cut and draft.can("split", name, cut):
+            tried, parts = draft.copy(), (name, other(name, draft.scheduled))
+            tried.take("split", name, cut)
+            blocked = [b for n in parts if (b := _block(tried, n, {*waiting, *parts} - {n}))]
+            if blocked:
                 draft.adopt(tried)
-                found = True
-                break
-    return found
+        else:
+            blocked = [b for b in (_block(draft, name, waiting),) if b]
+        made += blocked
+        for b in reversed(made if blocked else []):
+            b.draft = draft
+            b.share(waiting)
+    return bool(made)
+
+
+def _block(draft: Draft, name: str, waiting: Collection[str]) -> _Blocking | None:
+    """Block one sum, if it is worth it; ``waiting`` are others that may be blocked later."""
+    s = draft.scheduled.nest.statement_table[name]
+    if not _is_sum(s):
+        return None
+    first = draft.copy()
+    if s.write.array in {r.array for r in s.reads()}:
+        sums = [loop for loop in own_loops(draft, name) if not any(uses(s.write, n) for n in loop.value(name).names())]
+        if not sums or not first.attempt("accumulate", name, sums[0].name):
+            return None
+    for start in isolated(first, name, _work(s) / max(1, LEAST)):
+        tried = counted(start, name).copy()
+        shape = _shape(tried, name)
+        if shape is None:
+            continue
+        blocking = _Blocking(tried, shape)
+        if blocking.apply(waiting):
+            draft.adopt(tried)
+            return blocking
+    return None
 
 
 def _is_sum(s: Statement) -> bool:
@@ -59,18 +89,12 @@ def _is_sum(s: Statement) -> bool:
             return e.op in _OPS and e.dtype == s.write.dtype and all(map(plain, e.args))
         return e.dtype == s.write.dtype
 
-    return s.reduce == "add" and not s.routine and s.write.dtype in ("f32", "f64") and plain(s.value)
+    return s.write.dtype in ("f32", "f64") and plain(s.value)
 
 
 def _work(s: Statement) -> float:
-    """Instances of a statement, dims that depend on others at half their greatest extent."""
-    total, most = 1.0, dict[str, Size]()
-    for d in s.dims:
-        upper = d.upper.substitute(most)
-        dependent = bool(d.upper.names() & most.keys()) or bool(d.lower.names() & most.keys())
-        most[d.name] = upper
-        total *= max(1, nominal(upper)) / (2 if dependent else 1)
-    return total
+    """Instances of a statement, counted by samples."""
+    return Space.of(s).points
 
 
 # -- what is there ---------------------------------------------------------------------------------------------------
@@ -97,17 +121,7 @@ class _Shape:
     def operands(self, follows: str, other: str) -> list[Access]:
         """Reads that follow one loop and not another."""
         dim, not_dim = self.dims[follows], self.dims[other]
-        return [r for r in self.statement.reads() if _uses(r, dim) and not _uses(r, not_dim)]
-
-
-def _uses(access: Access, dim: str) -> bool:
-    return any(dim in i.names() for i in access.index)
-
-
-def _own_loops(draft: Draft, statement: str) -> list[LoopOrder]:
-    """The innermost loops around a statement that hold nothing else, outermost first."""
-    path = loop_path(draft.scheduled.nest.order, statement)
-    return [loop for loop in path if list(leaves(loop)) == [statement]]
+        return [r for r in self.statement.reads() if uses(r, dim) and not uses(r, not_dim)]
 
 
 def _shape(draft: Draft, name: str) -> _Shape | None:
@@ -116,7 +130,7 @@ def _shape(draft: Draft, name: str) -> _Shape | None:
     s = scheduled.nest.statement_table[name]
     if s.guards or not scheduled.nest.array(s.write.array).temporary or s.write.array in {r.array for r in s.reads()}:
         return None
-    own = _own_loops(draft, name)
+    own = own_loops(draft, name)
     dims = {loop.name: str(loop.value(name)) for loop in own}
     known = {d.name: d for d in s.dims}
     if not all(d in known for d in dims.values()) or not all(draft.is_open(loop.name) for loop in own):
@@ -124,10 +138,10 @@ def _shape(draft: Draft, name: str) -> _Shape | None:
     extents = {}
     for loop in own:
         span = extent(scheduled, loop)
-        if span is None or span[0] != 0:
+        if span is None or (span[0] != 0 and uses(s.write, dims[loop.name])):
             return None
-        extents[loop.name] = span[1] + 1
-    free = [n for n in dims if _uses(s.write, dims[n])]
+        extents[loop.name] = span[1] - span[0] + 1
+    free = [n for n in dims if uses(s.write, dims[n])]
     summed = tuple(n for n in dims if n not in free)
     if not s.write.index or not summed or len(free) < 2 or any(not _plain(i, dims) for i in s.write.index):
         return None
@@ -161,58 +175,18 @@ def _pays(shape: _Shape) -> bool:
     s, rows, columns = shape.statement, shape.dims[shape.rows], shape.dims[shape.columns]
     summed = {shape.dims[n] for n in shape.summed}
     bounds = {n: next(d for d in s.dims if d.name == shape.dims[n]) for n in shape.dims}
-    if any((bounds[n].upper.names() | bounds[n].lower.names()) & {rows, columns} for n in (*shape.summed, *shape.batch)):
+    if any((bounds[n].upper.names() | bounds[n].lower.names()) & {rows, columns} for n in shape.batch):
         return False
     if any(bounds[n].lower.constant != 0 for n in (shape.rows, shape.columns)):
         return False
     for r in s.reads():
-        if _uses(r, rows) and _uses(r, columns):
+        if uses(r, rows) and uses(r, columns):
             return False
     left, right = shape.operands(shape.rows, shape.columns), shape.operands(shape.columns, shape.rows)
-    if not left or not right or not all(any(_uses(r, k) for k in summed) for r in (*left, *right)):
+    if not left or not right or not all(any(uses(r, k) for k in summed) for r in (*left, *right)):
         return False
     sizes = [shape.extents[shape.rows], shape.extents[shape.columns], prod(shape.extents[n] for n in shape.summed)]
     return min(sizes) >= LEAST and prod(sizes) >= WORK / 8
-
-
-def _isolated(draft: Draft, statement: str) -> Iterator[Draft]:
-    """Drafts in which more and more loops around a statement are its own; the temporary it adds up in is expanded for that."""
-    yield draft
-    nest = draft.scheduled.nest
-    s = nest.statement_table[statement]
-    path = loop_path(nest.order, statement)
-    shared = [loop for loop in path if len(list(leaves(loop))) > 1]
-    chain: list[LoopOrder] = []
-    for loop in reversed(shared):
-        value = loop.value(statement)
-        if not value.is_name or not any(_uses(r, str(value)) for r in s.reads()) or _uses(s.write, str(value)):
-            break
-        chain.insert(0, loop)
-    for start in range(len(chain)):
-        tried = draft.copy()
-        names = [loop.name for loop in chain[start:]]
-        if tried.can("expand", s.write.array, *names):
-            tried.take("expand", s.write.array, *names)
-            if all(_alone(tried, statement, len(shared) - 1 - n) for n in range(len(names))):
-                yield tried
-
-
-def _alone(draft: Draft, statement: str, depth: int) -> bool:
-    """Take the loop at a depth around a statement apart, so that what holds the statement has a loop of its own."""
-
-    def parts() -> tuple[str, list[str], int]:
-        loop = loop_path(draft.scheduled.nest.order, statement)[depth]
-        body = children(loop.body)
-        firsts = [next(leaves(c)) for c in body]
-        return loop.name, firsts, next(n for n, c in enumerate(body) if statement in leaves(c))
-
-    for later in (0, 1):
-        name, firsts, at = parts()
-        if 0 < at + later < len(firsts):
-            if not draft.can("distribute", name, firsts[at + later]):
-                return False
-            draft.take("distribute", name, firsts[at + later])
-    return True
 
 
 # -- what is done ----------------------------------------------------------------------------------------------------
@@ -224,15 +198,22 @@ class _Blocking:
     def __init__(self, draft: Draft, shape: _Shape) -> None:
         self.draft = draft
         self.shape = shape
+        self.outer = ""
         machine = draft.task.machine
         lanes = machine.lanes(shape.statement.write.dtype)
         self.panel = 2 * lanes if shape.extents[shape.columns] > lanes else lanes
-        self.tile = _divisor(shape.extents[shape.rows], machine.accumulators // 2)
+        self.tile = _divisor(self.height(), machine.accumulators // 2)
 
-    def apply(self) -> bool:
+    def apply(self, waiting: Collection[str]) -> bool:
         """All steps, or False after some of them."""
-        shape = self.shape
-        name = shape.statement.name
+        name, dims = self.shape.statement.name, self.shape.dims
+        tiles = {dims[self.shape.rows]: self.tile, dims[self.shape.columns]: self.panel}
+        if not trim(self.draft, name, tiles, dims[self.shape.columns]):
+            return False
+        trimmed = _shape(self.draft, name)
+        if trimmed is None:
+            return False
+        self.shape = shape = trimmed
         if not all(self.pack(r, shape.columns, self.panel) for r in shape.operands(shape.columns, shape.rows)):
             return False
         if not all(self.pack(r, shape.rows, self.tile) for r in shape.operands(shape.rows, shape.columns) if self.scattered(r)):
@@ -240,15 +221,23 @@ class _Blocking:
         blocked = self.block()
         if blocked is None:
             return False
-        outer, inner, column = blocked
-        self.share(outer)
-        dims = (shape.dims[shape.rows], self.tile, shape.dims[shape.columns], self.panel)
-        if not self.draft.attempt("pad", name, *dims) and (shape.triangular or not self.divides()):
+        self.outer, inner, column = blocked
+        self.share(waiting)
+        blocks = (shape.dims[shape.rows], self.tile, shape.dims[shape.columns], self.panel)
+        if not self.draft.attempt("pad", name, *blocks) and (shape.triangular or not self.divides()):
             return False
         if not self.draft.attempt("vector", column):
             return False
         self.draft.closed.add(inner)
         return True
+
+    def height(self) -> int:
+        """The number of rows: all that the sums have, where the triangle only leaves out a few, so that products of it have equal blocks."""
+        shape, dim = self.shape, self.shape.dims[self.shape.rows]
+        found = shape.extents[shape.rows]
+        axis = next(n for n, i in enumerate(shape.statement.write.index) if dim in i.names())
+        whole = nominal(self.draft.scheduled.nest.array(shape.statement.write.array).shape[axis])
+        return whole if shape.triangular and 0 < whole - found < self.draft.task.machine.accumulators // 2 else found
 
     def divides(self) -> bool:
         """Whether the tiles are full as it is."""
@@ -277,12 +266,12 @@ class _Blocking:
         depth = prod(shape.extents[n] for n in shape.summed)
         blocks = max(1, round(depth / SUMMANDS)) if len(shape.summed) == 1 else 1
         count = -(-depth // blocks)
-        panels = -(-shape.extents[shape.rows] // self.tile)
+        panels = -(-self.height() // self.tile)
         most = max(1, machine.l2 // 2 // (count * shape.bytes * self.tile))
         if shape.batch:
             parts = -(-panels // most)
         else:
-            least = machine.cores * (4 if shape.triangular else 1)
+            least = machine.cores * (16 if shape.triangular else 1)
             parts = -(-max(panels // most, 1) // least) * least
         each = -(-panels // parts)
         order, inner = list(shape.batch), []
@@ -305,50 +294,43 @@ class _Blocking:
             return None
         return (order[0] if order else inner[0]), inner[0], inner[-1]
 
-    def share(self, outer: str) -> None:
-        """What fills and uses the sums runs in the same blocks, so that one block of them is kept; where that is not possible all are."""
-        array = self.shape.statement.write.array
+    def share(self, waiting: Collection[str]) -> None:
+        """What fills and uses the sums runs in the same blocks, so that one block of them is kept; where that is not possible, or others
+        would have to be in between that are yet to be blocked, all are."""
+        array, name = self.shape.statement.write.array, self.shape.statement.name
+        if self.outer not in self.draft.scheduled.loops or any(a == array for a, _ in self.draft.scheduled.private):
+            return
         tried = self.draft.copy()
-        loop = tried.scheduled.loop(outer)
-        children = siblings(tried.scheduled.nest.order, outer)
-        users = [s.name for s in tried.scheduled.nest.statements if array in s.arrays() and s.name != self.shape.statement.name]
-        size = _block_size(loop.value(self.shape.statement.name))
-        axis = next(
-            (
-                n
-                for n, i in enumerate(self.shape.statement.write.index)
-                if i.names() & loop.value(self.shape.statement.name).names()
-            ),
-            None,
-        )
+        value = tried.scheduled.loop(self.outer).value(name)
+        children = siblings(tried.scheduled.nest.order, self.outer)
+        users = [s for s in tried.scheduled.nest.statements if array in s.arrays() and s.name != name]
+        size, follows = _block_size(value), value.names()
+        axis = next((n for n, i in enumerate(self.shape.statement.write.index) if i.names() & follows), None)
         if axis is None:
             return
         names = [c.name if isinstance(c, LoopOrder) else "" for c in children]
-        place, heads = names.index(outer), []
-        for user in users:
-            at = next((n for n, c in enumerate(children) if user in leaves(c)), None)
-            if at is None or not names[at]:
+        heads: dict[str, str] = {}  # loop -> what it is once it counts blocks
+        for s in users:
+            at = next((n for n, c in enumerate(children) if s.name in leaves(c)), None)
+            if at is None or not names[at] or set(waiting) & set(leaves(children[at])):
                 return
-            s = tried.scheduled.nest.statement_table[user]
             sites = {a.index[axis] for a in (s.write, *s.reads()) if a.array == array}
-            if sites != {tried.scheduled.loop(names[at]).value(user)}:
+            own = tried.scheduled.loop(names[at]).value(s.name)
+            if sites == {own}:
+                heads[names[at]] = f"{names[at]}_o" if size > 1 else names[at]
+            elif len(sites) == 1 and own == sites.pop() // size:
+                heads[names[at]] = names[at]
+            else:
                 return
-            if names[at] not in heads:
-                heads.append(names[at])
-        for head in heads:
-            if size > 1 and not tried.attempt("tile", head, size):
+        for head, whole in heads.items():
+            if head != whole and not tried.attempt("tile", head, size):
                 return
-        fused = [f"{h}_o" if size > 1 else h for h in heads]
-        target = outer
-        for head in sorted(fused, key=lambda h: names.index(h.removesuffix("_o") if size > 1 else h)):
-            first = names.index(head.removesuffix("_o") if size > 1 else head) < place
-            pair = (head, target) if first else (target, head)
-            if not tried.attempt("fuse", *pair):
+        target, *others = [self.outer if n == self.outer else heads[n] for n in names if n == self.outer or n in heads]
+        for head in others:
+            if not tried.attempt("fuse", target, head):
                 return
-            target = pair[0]
-        if not tried.attempt("contract", array, target):
-            return
-        self.draft.adopt(tried)
+        if tried.attempt("contract", array, target):
+            self.draft.adopt(tried)
 
 
 def _block_size(value: Size) -> int:

@@ -23,12 +23,14 @@ class Task:
 
 @dataclass
 class Draft:
-    """A schedule in the making. Loops in ``closed``, and all inside them, are finished: later passes leave them alone."""
+    """A schedule in the making. Loops in ``closed``, and all inside them, are finished: later passes leave them alone. ``origin`` names who
+    made it."""
 
     task: Task
     scheduled: Scheduled
     steps: list[Step] = field(default_factory=list)
     closed: set[str] = field(default_factory=set)
+    origin: str = "program"
 
     @staticmethod
     def of(task: Task) -> Draft:

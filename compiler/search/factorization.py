@@ -13,7 +13,7 @@ part of the sums that reads results of earlier blocks only is taken out (``split
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..graph.types import Size
 from ..loops.dependences import IllegalSchedule
@@ -22,6 +22,7 @@ from ..loops.scheduled import extent
 from ..loops.steps.split import other
 from .draft import Draft
 from .space import stride
+from .update import Update, apart, beside, reindexed, turned
 
 #: Columns of a block, and of the part of it that a thread takes where columns are what is parallel.
 BLOCK, PANEL = 64, 32
@@ -119,8 +120,10 @@ class _Blocks:
     def make(self, by_sums: bool) -> None:
         """All steps. ``by_sums``: the step of which a result is needed is that of the innermost sum, else that of the outer loop."""
         own = list(leaves(self.loop(self.inner)))
+        if by_sums:
+            self.align()
         self.band()
-        self.expand((self.outer, self.inner) if by_sums else (self.inner,))
+        self.expand(by_sums)
         size = BLOCK if by_sums else PANEL * max(2, self.draft.task.machine.cores)
         self.draft.take("tile", self.inner, size)
         blocks = f"{self.inner}_o"
@@ -131,6 +134,14 @@ class _Blocks:
             self.panels(own, blocks, size)
         self.draft.vectorise(blocks)
         self.draft.closed.add(blocks)
+
+    def align(self) -> None:
+        """Other loops that begin with the outer one count as it does."""
+        for child in children(self.loop(self.outer).body):
+            if isinstance(child, LoopOrder) and child.name != self.inner:
+                ends = _range(self.draft, child, self.loop(self.outer))
+                if ends is not None and _slope(ends[1], self.outer) == -1:
+                    self.draft.take("skew", child.name, self.outer, 1)
 
     def band(self) -> None:
         """What stands beside the inner loop enters it: before its first iteration or after its last, which follow the outer loop."""
@@ -156,13 +167,19 @@ class _Blocks:
         near = [*parts[:place][::-1], *parts[place + 1 :]]
         return next(leaves(near[0])) if near else None
 
-    def expand(self, loops: tuple[str, ...]) -> None:
-        """Temporaries of an iteration get an element for each."""
+    def expand(self, by_sums: bool) -> None:
+        """Temporaries of an iteration get an element for each: of the inner loop, or of all loops that differ around what uses them."""
         nest = self.draft.scheduled.nest
         for info in nest.arrays:
-            users = {s.name for s in nest.statements if info.name in s.arrays()}
-            if info.temporary and users <= set(leaves(self.loop(self.outer))):
-                self.draft.attempt("expand", info.name, *loops)
+            users = [s.name for s in nest.statements if info.name in s.arrays()]
+            if not info.temporary or not users or not set(users) <= set(leaves(self.loop(self.outer))):
+                continue
+            paths = [self.around(s) for s in users]
+            loops: dict[tuple[Size, ...], str] = {}
+            for name in paths[0][paths[0].index(self.outer) :]:
+                if all(name in path for path in paths):
+                    loops.setdefault(tuple(self.loop(name).value(s) for s in users), name)
+            self.draft.attempt("expand", info.name, *(loops.values() if by_sums else (self.inner,)))
 
     # -- sums over earlier columns -----------------------------------------------------------------------------------
 
@@ -170,6 +187,7 @@ class _Blocks:
         """The part of every sum that earlier blocks have made runs first, one sum after the other."""
         rest = self.outer
         taken: list[str] = []
+        updates: dict[str, Update] = {}
         for name in list(leaves(self.loop(self.outer))):
             s = self.statement(name)
             sums = [p for p in self.around(name) if self.is_sum(p, s)]
@@ -178,10 +196,14 @@ class _Blocks:
             dims = self.loop(sums[-1]).value(name)
             if not dims.is_name:
                 continue
+            update = reindexed(self.draft, name, next(p for p in self.around(name) if p.startswith(f"{self.inner}_i")))
             self.draft.take("split", name, f"{_text(dims)}<{size}*{blocks}")
             first = [x.name for x in map(self.statement, leaves(self.loop(rest))) if self.starts(x, s)]
             self.draft.take("fission", rest, name, *first)
             taken.append(name)
+            if update and apart(self.draft, update, first, blocks, size):
+                first = []
+                updates[other(name)] = update
             head = self.around(name)[1]
             if self.draft.can("parallel", head):
                 self.draft.take("parallel", head)
@@ -189,7 +211,14 @@ class _Blocks:
             rest = self.around(other(name))[1]
         if not taken:
             raise IllegalSchedule("no sum is over earlier blocks")
-        self.below([*own, *map(other, taken)], rest, blocks, size)
+        kept = self.draft.copy()
+        try:
+            self.below(updates, rest, blocks, size)
+        except IllegalSchedule:
+            self.draft.adopt(kept)
+        for info in self.draft.scheduled.nest.arrays:
+            if info.temporary and not info.scope.startswith("local"):
+                self.draft.attempt("contract", info.name, blocks)
 
     def is_sum(self, loop: str, s: Statement) -> bool:
         """Whether all iterations of a loop go into one element."""
@@ -220,25 +249,44 @@ class _Blocks:
                 self.draft.take("interchange", moving, inside.name)
             return
 
-    def below(self, names: Sequence[str], rest: str, blocks: str, size: int) -> None:
-        """Rows below those of the block wait for these only: they are parallel."""
-        inside = list(leaves(self.loop(rest)))
-        near = [s for s in inside if s not in names]
-        far = []
-        for name in names:
-            if name not in inside:
-                continue
-            row = self.loop(rest).value(name)
-            if row.is_name and self.draft.can("split", name, f"{_text(row)}<{size}*{blocks}+{size}"):
-                self.draft.take("split", name, f"{_text(row)}<{size}*{blocks}+{size}")
-                far.append(other(name))
+    def below(self, updates: Mapping[str, Update], rest: str, blocks: str, size: int) -> None:
+        """What is left of a block: rows below it wait for those of the block only, and so do columns beside it: they are parallel."""
+        near: list[str] = []
+        rows: list[str] = []
+        columns: list[str] = []
+        for name in list(leaves(self.loop(rest))):
+            new = other(name, self.draft.scheduled)
+            for beyond, far in self.ways(name, rest):
+                group = rows if far == rest else columns
+                if self.draft.attempt("split", name, f"{_text(beyond)}<{size}*{blocks}+{size}"):
+                    group.append(new)
+                    if name in updates:
+                        updates = {**updates, new: updates[name]}
+                    break
             near.append(name)
-        if not far or not self.draft.can("fission", rest, *near):
+        if not (rows or columns) or not self.draft.can("fission", rest, *near):
             return
         self.draft.take("fission", rest, *near)
-        last = self.around(far[0])[1]
-        if self.draft.can("parallel", last):
-            self.draft.take("parallel", last)
+        if columns:
+            head = self.around(columns[0])[1]
+            if rows:
+                self.draft.take("fission", head, *columns)
+            beside(self.draft, columns, head)
+        for name in rows:
+            if name in updates:
+                turned(self.draft, updates[name], name, blocks)
+        if rows:
+            self.draft.attempt("parallel", self.around(rows[0])[1])
+
+    def ways(self, name: str, rest: str) -> Iterator[tuple[Size, str]]:
+        """What of a statement may go beyond the block, and the loop that counts it: the row, or a loop inside that is not over the block."""
+        around = self.around(name)
+        rows = self.loop(rest).value(name)
+        yield rows, rest
+        for loop in map(self.loop, around[around.index(rest) + 1 :]):
+            value = loop.value(name)
+            if not (self.is_sum(loop.name, self.statement(name)) or loop.name.startswith(self.inner) or value == rows):
+                yield value, loop.name
 
     # -- updates of whole columns ------------------------------------------------------------------------------------
 

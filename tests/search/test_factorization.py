@@ -69,6 +69,15 @@ algorithm f(A: real[n, n]) -> real[n, n]:
         B[i, j] = 1.5 * B[i, j]
     return B
 """
+LU_SUMS = """
+algorithm f(matrix: real[n, n]) -> real[n, n]:
+    for row in 0..n:
+        for col in 0..row:
+            matrix[row, col] = (matrix[row, col] - sum(matrix[q, col] * matrix[row, q] for q in 0..col)) / matrix[col, col]
+        for col in row..n:
+            matrix[row, col] -= sum(matrix[row, q] * matrix[q, col] for q in 0..row)
+    return matrix
+"""
 PATHS = """
 algorithm f(A: real[n, n]) -> real[n, n]:
     A = abs(A)
@@ -116,12 +125,15 @@ REFERENCES = {
     "in place": (CHOLESKY, lambda a: np.linalg.cholesky(a) + np.triu(a, 1)),
     "scalars": (SCALARS, np.linalg.cholesky),
     "lu": (LU, _lu),
+    "lu with sums": (LU_SUMS, _lu),
     "orthogonal": (ORTHOGONAL, _qr),
     "trmm": (TRMM, _trmm),
     "paths": (PATHS, _paths),
 }
 #: Those that go into blocks.
-BLOCKED = ("in place", "scalars", "lu", "orthogonal")
+BLOCKED = ("in place", "scalars", "lu", "lu with sums", "orthogonal")
+#: And of those, the ones whose updates are products of rows and columns.
+UPDATED = ("in place", "scalars", "lu", "lu with sums")
 
 
 def compiled(name: str, n: int, monkeypatch: pytest.MonkeyPatch) -> tuple[tuple[np.ndarray, ...], list[Task]]:
@@ -132,7 +144,7 @@ def compiled(name: str, n: int, monkeypatch: pytest.MonkeyPatch) -> tuple[tuple[
 
     def pick(task: Task):  # type: ignore[no-untyped-def]
         tasks.append(task)
-        made = [d for d in candidates(task) if any(s.name == "split" for s in d.steps)]
+        made = [d for d in candidates(task) if "factorizations" in d.origin]
         return (made[-1].scheduled, made[-1].schedule) if made else choosing.choose(task)
 
     monkeypatch.setattr(driver, "choose", pick)
@@ -153,10 +165,13 @@ def test_results_are_right_at_every_size(name: str, n: int, monkeypatch: pytest.
 @pytest.mark.parametrize("name", REFERENCES)
 def test_they_are_found_by_structure(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     _, (task, *_) = compiled(name, 200, monkeypatch)
-    made = [d for d in candidates(task) if any(s.name == "split" for s in d.steps)]
+    made = [d for d in candidates(task) if "factorizations" in d.origin]
     assert bool(made) == (name in BLOCKED)
     if made:
         assert any("parallel" in loop.kind for loop in made[-1].scheduled.loops.values())
+        updates = [s for s in made[-1].steps if s.name == "accumulate"]
+        assert len(updates) == (0 if name not in UPDATED else 2 if "lu" in name else 1)
+        assert len([s for s in made[-1].steps if s.name == "pack"]) >= len(updates)
 
 
 @pytest.mark.parametrize("name", REFERENCES)
