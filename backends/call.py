@@ -198,12 +198,12 @@ class Routine:
         device = device_of([*arguments, *overrides])
         given = {a.name: tensor(a, real, device) for a in arguments}
         found = {a.name: tensor(a, real, device) for a in overrides}
-        number, initial, order, results = self._site(
+        main, initial, order, results = self._site(
             objective, trace, real, tuple(iterations.items()), tuple(sizes.items()), tuple(found)
         )
         for name, site in initial:
             (found[name],) = call(site, list(given.values()))
-        return delivered(call(number, [found[n] if n in found else given[n] for n in order]), results, trace)
+        return delivered(call(main, [found[n] if n in found else given[n] for n in order]), results, trace)
 
     @constant
     def _signature(self, objective: bool, chosen: tuple[str, ...]) -> Any:
@@ -228,8 +228,8 @@ class Routine:
         binding = self.base(dict(iterations), dict(sizes))
         types = arguments_of(self.algorithm, executor.graph)
         initial = [(p.name, initial_site(self, p, types, binding, real)) for p in self.algorithm.params if p.name not in chosen]
-        number = program_site(self.algorithm, executor, binding, real, trace)
-        return number, initial, [v.name for v in executor.graph.inputs], len(executor.graph.results)
+        main = program_site(self.algorithm, executor, binding, real, trace)
+        return main, initial, [v.name for v in executor.graph.inputs], len(executor.graph.results)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Routine:
         return self  # nothing a caller can change is in it; kernels are shared

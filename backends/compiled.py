@@ -1,12 +1,17 @@
 """Programs inside ``torch.compile``: one opaque operator, ``unspool::call``, with shapes for tracing and its own derivative.
 
-Traced code has the number of a :class:`Site` and the operands as they come, with any leading dimensions; sizes may be symbolic
+Traced code has the name of a :class:`Site` and the operands as they come, with any leading dimensions; sizes may be symbolic
 there. When the compiled model runs, the site binds the sizes and runs the kernel. The backward of a site is a site. Sites are
-kept for the life of the process, since compiled models hold nothing but their numbers.
+kept for the life of the process, since compiled models hold nothing but their names.
+
+Torch keeps what it has compiled on disk, the backward pass included, and a later process takes it from there without tracing the backward
+again. So a name says what the site is, by a digest of the program and of all that it was specialised to, and the name of a derivative is that
+of its site with what it is the derivative of: it can be made from the name alone.
 """
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -19,7 +24,9 @@ from ..compiler.graph.adjoint import differentiable
 from ..compiler.graph.algorithm import Algorithm, Condition, Param
 from ..compiler.graph.ops.common import torch_dtype
 from ..compiler.graph.ops.library import apply_vjp
+from ..compiler.graph.text import print_graph
 from ..compiler.graph.types import Type
+from ..compiler.version import VERSION
 from .autograd import Call
 from .binding import Binding, bind, check_where, leading
 from .call import Path, Routine, concrete
@@ -76,6 +83,7 @@ class Site(Protocol):
     """What a call in traced code stands for."""
 
     differentiable: list[bool]  # which results have derivatives
+    operands: int
 
     def bound(self, shapes: tuple[tuple[int, ...], ...]) -> Bound:
         """The call for operands of these shapes. Raises DataError if they do not fit."""
@@ -93,6 +101,7 @@ class ProgramSite:
         self.name, self.executor, self.binding, self.where = name, executor, binding, where
         self.real, self.trace = real, trace
         self.inputs = executor.graph.inputs
+        self.operands = len(self.inputs)
         self.types = executor.variant(trace)[0].result_types
         self.differentiable = [differentiable(t) for t in self.types]
         self._bound: dict[Any, Bound] = {}
@@ -132,6 +141,7 @@ class InitialSite:
     ) -> None:
         self.routine, self.param, self.arguments, self.binding, self.real = routine, param, arguments, binding, real
         self.needed = [] if param.init is None else [v.name for v in param.init.inputs]
+        self.operands = len(arguments)
 
     def _fit(self, shapes: Sequence[tuple[int, ...]]) -> tuple[Binding, tuple[int, ...]]:
         binding = self.binding.copy()
@@ -160,43 +170,64 @@ class InitialSite:
 class AdjointSite:
     """The derivative of a site: its operands, then the cotangents that are given."""
 
-    def __init__(self, of: Site, operands: int, wrt: tuple[int, ...], given: tuple[bool, ...]) -> None:
-        self.of, self.operands, self.wrt, self.given = of, operands, wrt, given
+    def __init__(self, of: Site, wrt: tuple[int, ...], given: tuple[bool, ...]) -> None:
+        self.of, self.wrt, self.given = of, wrt, given
+        self.operands = of.operands + sum(given)
         self.differentiable = [True] * len(wrt)
 
     def bound(self, shapes: tuple[tuple[int, ...], ...]) -> Bound:
         """See :class:`Site`."""
-        return self.of.bound(shapes[: self.operands]).adjoint(self.wrt, self.given)
+        return self.of.bound(shapes[: self.of.operands]).adjoint(self.wrt, self.given)
 
     def fake(self, operands: Sequence[Tensor]) -> list[Tensor]:
         """See :class:`Site`."""
         return [torch.empty(operands[i].shape, dtype=operands[i].dtype, device=operands[i].device) for i in self.wrt]
 
 
-_sites: list[Site] = []
-_numbers: dict[Any, int] = {}
+_sites: dict[str, Site] = {}
 _lock = threading.Lock()
 
 
-def number(key: Any, make: Callable[[], Site]) -> int:
-    """The number of the site of a key, made on first sight."""
+def named(parts: Sequence[object], make: Callable[[], Site]) -> str:
+    """The name of the site that ``parts``, as texts, tell from every other; it is made on first sight."""
+    name = hashlib.sha256("\0".join(map(str, (VERSION, *parts))).encode()).hexdigest()
     with _lock:
-        if key not in _numbers:
-            _sites.append(make())
-            _numbers[key] = len(_sites) - 1
-        return _numbers[key]
+        if name not in _sites:
+            _sites[name] = make()
+    return name
 
 
-def program_site(algorithm: Algorithm, executor: Executor, binding: Binding, real: str, trace: tuple[str, ...]) -> int:
-    """The number of a program's site."""
-    key = (executor.graph, executor.settings, tuple(binding.sizes.items()), real, trace)
-    return number(key, lambda: ProgramSite(algorithm.name, executor, binding, algorithm.where, real, trace))
+def derived(name: str, wrt: tuple[int, ...], given: tuple[bool, ...]) -> str:
+    """The name of the derivative of a site in operands ``wrt``, for the cotangents that are ``given``."""
+    return f"{name}/{','.join(map(str, wrt))}:{''.join('01'[g] for g in given)}"
 
 
-def initial_site(routine: Routine, param: Param, arguments: Sequence[tuple[str, Type]], binding: Binding, real: str) -> int:
-    """The number of the site of a parameter's initial value."""
-    key = (param, tuple(arguments), tuple(binding.sizes.items()), real)
-    return number(key, lambda: InitialSite(routine, param, arguments, binding, real))
+def site_of(name: str) -> Site:
+    """The site of a name. Raises DataError for a program that this process has not traced."""
+    found = _sites.get(name)
+    if found is None:
+        parent, slash, rest = name.rpartition("/")
+        if not slash:
+            raise DataError("a compiled model calls a program that this process has not traced: call torch.compile in this process")
+        wrt, _, given = rest.partition(":")
+        found = AdjointSite(site_of(parent), tuple(map(int, wrt.split(","))), tuple(g == "1" for g in given))
+        _sites[name] = found
+    return found
+
+
+def program_site(algorithm: Algorithm, executor: Executor, binding: Binding, real: str, trace: tuple[str, ...]) -> str:
+    """The name of a program's site."""
+    where, sizes = list(map(str, algorithm.where)), sorted(binding.sizes.items())
+    parts = (print_graph(executor.graph), algorithm.name, where, executor.settings, sizes, real, trace)
+    return named(parts, lambda: ProgramSite(algorithm.name, executor, binding, algorithm.where, real, trace))
+
+
+def initial_site(routine: Routine, param: Param, arguments: Sequence[tuple[str, Type]], binding: Binding, real: str) -> str:
+    """The name of the site of a parameter's initial value."""
+    init = "" if param.init is None else print_graph(param.init)
+    listed = [(name, str(type)) for name, type in arguments]
+    parts = (init, param.name, param.type, param.constraint, listed, sorted(binding.sizes.items()), real)
+    return named(parts, lambda: InitialSite(routine, param, arguments, binding, real))
 
 
 @torch.compiler.disable(  # type: ignore[no-untyped-call, untyped-decorator]
@@ -229,9 +260,9 @@ def delivered(found: Sequence[Tensor], results: int, trace: tuple[str, ...]) -> 
 
 
 @torch.library.custom_op("unspool::call", mutates_args=())
-def call(site: int, operands: list[Tensor]) -> list[Tensor]:
+def call(site: str, operands: list[Tensor]) -> list[Tensor]:
     """The results of a site."""
-    bound = _sites[site].bound(tuple([tuple(x.shape) for x in operands]))
+    bound = site_of(site).bound(tuple([tuple(x.shape) for x in operands]))
     for x in operands:
         if not x.is_cpu and isinstance(bound, Call):
             raise DataError(
@@ -241,25 +272,24 @@ def call(site: int, operands: list[Tensor]) -> list[Tensor]:
 
 
 @call.register_fake
-def _fake(site: int, operands: list[Tensor]) -> list[Tensor]:
-    return _sites[site].fake(operands)
+def _fake(site: str, operands: list[Tensor]) -> list[Tensor]:
+    return site_of(site).fake(operands)
 
 
-def _save(ctx: Any, inputs: tuple[int, list[Tensor]], output: list[Tensor]) -> None:
+def _save(ctx: Any, inputs: tuple[str, list[Tensor]], output: list[Tensor]) -> None:
     ctx.site, operands = inputs
     ctx.save_for_backward(*operands)
-    ctx.mark_non_differentiable(*[y for y, d in zip(output, _sites[ctx.site].differentiable, strict=True) if not d])
+    ctx.mark_non_differentiable(*[y for y, d in zip(output, site_of(ctx.site).differentiable, strict=True) if not d])
 
 
 def _backward(ctx: Any, cotangents: list[Tensor | None]) -> tuple[None, list[Tensor | None]]:
-    site, operands = _sites[ctx.site], ctx.saved_tensors
+    site, operands = site_of(ctx.site), ctx.saved_tensors
     wrt = tuple([i for i, x in enumerate(operands) if ctx.needs_input_grad[1][i] and (x.is_floating_point() or x.is_complex())])
     given = tuple([g is not None and d for g, d in zip(cotangents, site.differentiable, strict=True)])
     grads: list[Tensor | None] = [None] * len(operands)
     if wrt and any(given):
-        derivative = number((ctx.site, wrt, given), lambda: AdjointSite(site, len(operands), wrt, given))
         chosen = [g for g, use in zip(cotangents, given, strict=True) if g is not None and use]
-        for i, g in zip(wrt, call(derivative, [*operands, *chosen]), strict=True):
+        for i, g in zip(wrt, call(derived(ctx.site, wrt, given), [*operands, *chosen]), strict=True):
             grads[i] = g
     return None, grads
 

@@ -260,13 +260,13 @@ class Layer(Values):
         site = self._site(objective, trace, real)
         if site is None:
             return untraced(self._call, objective, inputs, named, trace)
-        number, name, wanted, sources, results = site
+        main, name, wanted, sources, results = site
         values = match(name, [n for n, _ in wanted], inputs, named)
         arguments = [argument(n, t, values[n]) for n, t in wanted]
         precision(arguments, real, "the layer")
         given = {a.name: tensor(a, real, self._like.device) for a in arguments}
         operands = [given[n] if source is None else self._fetch(source) for n, source in sources]
-        return delivered(call(number, operands), results, trace)
+        return delivered(call(main, operands), results, trace)
 
     @constant
     def _site(self, objective: bool, trace: tuple[str, ...], real: str) -> Any:
@@ -281,8 +281,8 @@ class Layer(Values):
         wanted = [(n, t) for n, t in arguments_of(algorithm, executor.graph) if n not in self._given]
         params = {p.name: (path, attribute, p.constraint) for p, path, attribute in self.declared()}
         sources = [(v.name, params.get(v.name) or self._given.get(v.name)) for v in executor.graph.inputs]
-        number = program_site(algorithm, executor, self._binding, real, trace)
-        return number, algorithm.name, wanted, sources, len(executor.graph.results)
+        main = program_site(algorithm, executor, self._binding, real, trace)
+        return main, algorithm.name, wanted, sources, len(executor.graph.results)
 
     # -- making others ---------------------------------------------------------------------------------------------
 

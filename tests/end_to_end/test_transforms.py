@@ -457,6 +457,26 @@ def test_the_operator_keeps_torchs_rules() -> None:
     torch.library.opcheck(call, (site, [x.requires_grad_() for x in operands]))
 
 
+def test_a_backward_pass_that_torch_kept_on_disk_finds_its_program() -> None:
+    """A later process takes the compiled backward pass from torch's cache, and has traced only the forward one."""
+    from unspool.backends import compiled
+
+    def name(text: str, **options: Any) -> str:
+        routine = us.loads(text).f.routine(CompileOptions(target="interpreter", **options))
+        return compiled.program_site(routine.algorithm, routine.main, routine.base({}, {}), "f64", ())
+
+    text = "algorithm f(x: real[n]) -> real[n]:\n    return sin(x)\n"
+    site, x, g = name(text), randn(2, 3), randn(2, 3, seed=1)
+    backward = compiled.derived(site, (0,), (True,))
+    assert backward not in compiled._sites
+    same(compiled.call(backward, [x, g])[0], g * x.cos())
+    same(compiled.call(compiled.derived(backward, (0,), (True,)), [x, g, g])[0], -g * g * x.sin())
+    assert name(text) == site  # in every process
+    assert len({site, name(text.replace("sin", "cos")), name(text, numerics="strict"), name(text.replace(":\n", " where n >= 2:\n"))}) == 4
+    with pytest.raises(us.DataError, match="a program that this process has not traced"):
+        compiled.call("0" * 64, [x])
+
+
 @pytest.mark.parametrize("name", ["vmap", "grad", "per sample", "jvp"])
 def test_transforms_inside_a_compiled_model_run_as_without_it(name: str) -> None:
     """The operator has no batching rule, and torch would lose tangents; one piece is refused with the reason."""
