@@ -17,6 +17,7 @@ from benchmarks.polybench import __main__ as suite
 from benchmarks.polybench import extras, native, race, recorded, table, why
 from benchmarks.polybench.field import OURS, Entry, enter, usable
 from benchmarks.polybench.native import RESULTS, SOURCES, TOOLS, BuildError, Parameter, parameters
+from benchmarks.polybench.others import EVERY
 from benchmarks.polybench.race import Contestant, Score
 from benchmarks.polybench.references import KERNELS, Sizes
 from benchmarks.polybench.table import Row
@@ -40,7 +41,7 @@ FACTS: dict[str, Any] = {
 
 
 def small(name: str, folder: Path, sizes: Sizes | None = None) -> Entry:
-    return Entry.make(KERNELS[name], sizes or KERNELS[name].small, folder, 2)
+    return Entry.make(EVERY[name], sizes or EVERY[name].small, folder, 2)
 
 
 def agrees(entry: Entry, contestant: Contestant) -> None:
@@ -54,7 +55,7 @@ def agrees(entry: Entry, contestant: Contestant) -> None:
 
 
 @needs_gcc
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", EVERY)
 def test_c_computes_what_the_reference_does(name: str, tmp_path: Path) -> None:
     entry = small(name, tmp_path)
     agrees(entry, entry.ordered("gcc"))
@@ -74,8 +75,8 @@ def test_threads_by_hand_compute_the_same(tmp_path: Path) -> None:
 
 
 def test_there_is_a_c_file_for_every_kernel() -> None:
-    assert sorted(p.stem for p in SOURCES.glob("*.c")) == sorted(KERNELS) == sorted(RESULTS)
-    for name, kernel in KERNELS.items():
+    assert sorted(p.stem for p in SOURCES.glob("*.c")) == sorted(EVERY) == sorted(RESULTS)
+    for name, kernel in EVERY.items():
         text = (SOURCES / f"{name}.c").read_text(encoding="utf-8")
         assert text.count("#pragma scop") == text.count("#pragma endscop") == 1
         found = parameters(text, name)
@@ -220,7 +221,7 @@ def test_recorded_ratios() -> None:
 
 def row(name: str = "gemm", sizes: Sizes | None = None, **times: float) -> Row:
     scores = [Score({"unspool": OURS}.get(n, n.replace("_", " ")), first=t + 1.5, times=[t, t, 2 * t]) for n, t in times.items()]
-    return Row(KERNELS[name], sizes or KERNELS[name].sizes, scores)
+    return Row(EVERY[name], sizes or EVERY[name].sizes, scores)
 
 
 def test_ratios_and_the_best_of_five() -> None:
@@ -267,8 +268,24 @@ def test_tables_tell_losses_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
     assert second["contestants"][-1]["median_ms"] is None
 
 
+def test_the_other_ten_stand_in_a_table_of_their_own() -> None:
+    rows = [row(unspool=0.1, gcc=0.4), row("trmm", unspool=0.1, gcc=0.9), row("lu", unspool=0.1, gcc=0.1)]
+    lines = table.markdown(rows, [], FACTS).splitlines()
+    assert sum(line.startswith("| kernel |") for line in lines) == 2
+    where = lines.index("**The other ten**")
+    means = [line for line in lines if line.startswith("Geometric means: ")]
+    assert means[0].startswith("Geometric means: 4.00x over gcc")
+    assert means[1].startswith("Geometric means: 3.00x over gcc")
+    assert next(n for n, line in enumerate(lines) if line.startswith("| gemm |")) < where
+    assert next(n for n, line in enumerate(lines) if line.startswith("| trmm |")) > where
+    content = table.as_json(rows, [], FACTS)
+    assert content["geometric_means"]["gcc"] == pytest.approx(4)
+    assert content["geometric_means_of_others"]["gcc"] == pytest.approx(3)
+    assert rows[1].timing("pluto") is None, "nothing was recorded"
+
+
 def test_explanations_are_of_kernels() -> None:
-    assert why.WHY.keys() <= KERNELS.keys()
+    assert why.WHY.keys() <= EVERY.keys()
     assert all(text.strip() == text and "|" not in text and "\n" not in text for text in why.WHY.values())
 
 

@@ -1,4 +1,4 @@
-"""The PolyBench suite: our twenty kernels against gcc, clang, Polly, Graphite and Pluto on the same machine, in one run.
+"""The PolyBench suite: twenty kernels, and ten others apart, against gcc, clang, Polly, Graphite and Pluto, on one machine in one run.
 
 Tools get C in PolyBench's loop order (benchmarks/polybench/c); gcc also gets our program as plain C. Prints a table and writes
 ``benchmarks/results/polybench.json``.
@@ -25,8 +25,9 @@ from ..unrolled import commit, write
 from . import extras, native, table
 from .field import Entry, enter, usable
 from .native import TOOLS
+from .others import EVERY
 from .race import race
-from .references import KERNELS, Kernel
+from .references import Kernel
 from .table import Row
 
 HERE = Path(__file__).parents[1]
@@ -62,9 +63,9 @@ def suite(
     out: Annotated[Path, typer.Option(help="The JSON file.")] = RESULTS,
     publish: Annotated[bool, typer.Option("--publish", help="Put the table into benchmarks/README.md.")] = False,
 ) -> None:
-    wanted = names or list(KERNELS)
-    if unknown := [name for name in wanted if name not in KERNELS]:
-        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(KERNELS)}", param_hint="names")
+    wanted = names or list(EVERY)
+    if unknown := [name for name in wanted if name not in EVERY]:
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(EVERY)}", param_hint="names")
     if publish and (names or small):
         raise typer.BadParameter("only the whole table is published", param_hint="--publish")
     chosen: dict[str, list[str]] = {}
@@ -79,9 +80,7 @@ def suite(
         console.print(f"left out: {reason}", style="yellow", markup=False)
     ordered, plainly = ([w for w in chosen[o] if w in here] for o in ("--tools", "--plain"))
     plan = Plan(ordered, plainly, ["c", "numba"] if numba else ["c"], threads, rounds, small)
-    if not run(
-        plan, [KERNELS[name] for name in wanted], console, beyond=beyond and not (names or small), out=out, publish=publish
-    ):
+    if not run(plan, [EVERY[name] for name in wanted], console, beyond=beyond and not (names or small), out=out, publish=publish):
         raise typer.Exit(1)
 
 
@@ -104,8 +103,10 @@ def run(plan: Plan, kernels: Sequence[Kernel], console: Console, *, beyond: bool
     write(out, table.as_json(rows, found, facts))
     if publish:
         report.between(HERE / "README.md", MARKER, table.markdown(rows, found, facts))
-    console.print(table.console(rows, facts))
-    console.print(table.sentence(rows))
+    for title, part in zip(("", "The other ten: "), table.split(rows), strict=True):
+        if part:
+            console.print(table.console(part, facts))
+            console.print(title + table.sentence(part))
     for extra in found:
         console.print(f"{extra['what']}: {extra['value']} ({extra['of']})")
     failed = [(row, s) for row in rows for s in row.scores if s.failure]

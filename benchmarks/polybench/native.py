@@ -34,6 +34,16 @@ RESULTS: dict[str, tuple[str, ...]] = {
     "correlation": ("corr",),
     "covariance": ("cov",),
     "adi": ("u",),
+    "gemver": ("A", "x", "w"),
+    "trmm": ("B",),
+    "durbin": ("y",),
+    "lu": ("A",),
+    "ludcmp": ("x",),
+    "deriche": ("smooth",),
+    "floyd_warshall": ("paths",),
+    "nussinov": ("table",),
+    "fdtd_2d": ("ex", "ey", "hz"),
+    "heat_3d": ("A", "B"),
 }
 
 

@@ -65,7 +65,7 @@ class Kernel:
 # -- data -------------------------------------------------------------------------------------------------------------
 
 
-def _arrays(scalars: str = "", **shapes: str) -> Callable[[np.random.Generator, Sizes], Inputs]:
+def arrays(scalars: str = "", **shapes: str) -> Callable[[np.random.Generator, Sizes], Inputs]:
     """Uniform numbers in 0.5 .. 1.5: ``shapes`` names the sizes of each array, separated by spaces; ``scalars`` have none."""
 
     def make(rng: np.random.Generator, sizes: Sizes) -> Inputs:
@@ -91,7 +91,7 @@ def _dominant(rng: np.random.Generator, sizes: Sizes) -> Inputs:
 
 def _lower_triangle(rng: np.random.Generator, sizes: Sizes) -> Inputs:
     """``symm``: what is above the diagonal of A is huge, so that reading it would show."""
-    inputs = _arrays("alpha beta", C="m n", A="m m", B="m n")(rng, sizes)
+    inputs = arrays("alpha beta", C="m n", A="m m", B="m n")(rng, sizes)
     inputs["A"][np.triu_indices(sizes["m"], 1)] = 1e6
     return inputs
 
@@ -222,7 +222,7 @@ _KERNELS = [
         "LARGE",
         {"ni": 1000, "nj": 1100, "nk": 1200},
         {"ni": 7, "nj": 5, "nk": 9},
-        _arrays("alpha beta", C="ni nj", A="ni nk", B="nk nj"),
+        arrays("alpha beta", C="ni nj", A="ni nk", B="nk nj"),
         lambda C, A, B, alpha, beta: (alpha * A @ B + beta * C,),
     ),
     Kernel(
@@ -230,7 +230,7 @@ _KERNELS = [
         "LARGE",
         {"ni": 800, "nj": 900, "nk": 1100, "nl": 1200},
         {"ni": 7, "nj": 5, "nk": 9, "nl": 3},
-        _arrays("alpha beta", A="ni nk", B="nk nj", C="nj nl", D="ni nl"),
+        arrays("alpha beta", A="ni nk", B="nk nj", C="nj nl", D="ni nl"),
         lambda A, B, C, D, alpha, beta: (alpha * A @ B @ C + beta * D,),
     ),
     Kernel(
@@ -238,7 +238,7 @@ _KERNELS = [
         "LARGE",
         {"ni": 800, "nj": 900, "nk": 1000, "nl": 1100, "nm": 1200},
         {"ni": 7, "nj": 5, "nk": 9, "nl": 3, "nm": 11},
-        _arrays(A="ni nk", B="nk nj", C="nj nm", D="nm nl"),
+        arrays(A="ni nk", B="nk nj", C="nj nm", D="nm nl"),
         lambda A, B, C, D: (A @ B @ C @ D,),
     ),
     Kernel(
@@ -246,7 +246,7 @@ _KERNELS = [
         "LARGE",
         {"m": 1900, "n": 2100},
         {"m": 7, "n": 9},
-        _arrays(A="m n", x="n"),
+        arrays(A="m n", x="n"),
         lambda A, x: (A.T @ (A @ x),),
     ),
     Kernel(
@@ -254,7 +254,7 @@ _KERNELS = [
         "LARGE",
         {"m": 1900, "n": 2100},
         {"m": 7, "n": 9},
-        _arrays(A="n m", p="m", r="n"),
+        arrays(A="n m", p="m", r="n"),
         lambda A, p, r: (A.T @ r, A @ p),
     ),
     Kernel(
@@ -262,7 +262,7 @@ _KERNELS = [
         "LARGE",
         {"n": 2000},
         {"n": 9},
-        _arrays(x1="n", x2="n", y1="n", y2="n", A="n n"),
+        arrays(x1="n", x2="n", y1="n", y2="n", A="n n"),
         lambda x1, x2, y1, y2, A: (x1 + A @ y1, x2 + A.T @ y2),
     ),
     Kernel(
@@ -270,18 +270,18 @@ _KERNELS = [
         "EXTRALARGE",
         {"n": 2800},
         {"n": 9},
-        _arrays("alpha beta", A="n n", B="n n", x="n"),
+        arrays("alpha beta", A="n n", B="n n", x="n"),
         lambda A, B, x, alpha, beta: (alpha * A @ x + beta * B @ x,),
     ),
     Kernel("symm", "LARGE", {"m": 1000, "n": 1200}, {"m": 7, "n": 9}, _lower_triangle, _symm),
-    Kernel("syrk", "LARGE", {"m": 1000, "n": 1200}, {"m": 7, "n": 9}, _arrays("alpha beta", C="n n", A="n m"), _syrk),
-    Kernel("syr2k", "LARGE", {"m": 1000, "n": 1200}, {"m": 7, "n": 9}, _arrays("alpha beta", C="n n", A="n m", B="n m"), _syr2k),
+    Kernel("syrk", "LARGE", {"m": 1000, "n": 1200}, {"m": 7, "n": 9}, arrays("alpha beta", C="n n", A="n m"), _syrk),
+    Kernel("syr2k", "LARGE", {"m": 1000, "n": 1200}, {"m": 7, "n": 9}, arrays("alpha beta", C="n n", A="n m", B="n m"), _syr2k),
     Kernel(
         "doitgen",
         "LARGE",
         {"nq": 140, "nr": 150, "np": 160},
         {"nq": 7, "nr": 5, "np": 9},
-        _arrays(A="nr nq np", C4="np np"),
+        arrays(A="nr nq np", C4="np np"),
         _doitgen,
     ),
     Kernel("cholesky", "LARGE", {"n": 2000}, {"n": 9}, _positive_definite, lambda A: (np.linalg.cholesky(A),)),
@@ -289,10 +289,10 @@ _KERNELS = [
     Kernel("gramschmidt", "LARGE", {"m": 1000, "n": 1200}, {"m": 9, "n": 7}, _independent, _gramschmidt),
     Kernel("correlation", "LARGE", {"m": 1200, "n": 1400}, {"m": 7, "n": 9}, _observations, _correlation),
     Kernel("covariance", "LARGE", {"m": 1200, "n": 1400}, {"m": 7, "n": 9}, _observations, _covariance, {"n": 2}),
-    Kernel("jacobi_1d", "EXTRALARGE", {"T": 1000, "n": 4000}, {"T": 5, "n": 9}, _arrays(A="n", B="n"), _jacobi_1d),
-    Kernel("jacobi_2d", "LARGE", {"T": 500, "n": 1300}, {"T": 5, "n": 9}, _arrays(A="n n", B="n n"), _jacobi_2d),
-    Kernel("seidel_2d", "MEDIUM", {"T": 100, "n": 400}, {"T": 5, "n": 9}, _arrays(A="n n"), _seidel_2d),
-    Kernel("adi", "LARGE", {"T": 500, "n": 1000}, {"T": 5, "n": 9}, _arrays(u="n n"), _adi),
+    Kernel("jacobi_1d", "EXTRALARGE", {"T": 1000, "n": 4000}, {"T": 5, "n": 9}, arrays(A="n", B="n"), _jacobi_1d),
+    Kernel("jacobi_2d", "LARGE", {"T": 500, "n": 1300}, {"T": 5, "n": 9}, arrays(A="n n", B="n n"), _jacobi_2d),
+    Kernel("seidel_2d", "MEDIUM", {"T": 100, "n": 400}, {"T": 5, "n": 9}, arrays(A="n n"), _seidel_2d),
+    Kernel("adi", "LARGE", {"T": 500, "n": 1000}, {"T": 5, "n": 9}, arrays(u="n n"), _adi),
 ]
 
 #: The kernels by the name of their file, which is their algorithm's.

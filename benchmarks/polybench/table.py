@@ -15,6 +15,7 @@ from unspool.dsl.timing import Timing
 from . import recorded
 from .field import OURS
 from .native import TOOLS
+from .others import OTHERS
 from .race import Score
 from .references import Kernel, Sizes
 from .why import LOST, WHY
@@ -45,7 +46,8 @@ class Row:
         if score:
             return score.timing
         gcc = self.score("gcc")
-        if name in recorded.TOOLS and gcc and gcc.timing and dict(self.sizes) == dict(self.kernel.sizes):
+        known = self.kernel.name in recorded.ratios() and dict(self.sizes) == dict(self.kernel.sizes)
+        if name in recorded.TOOLS and known and gcc and gcc.timing:
             return recorded.timing(self.kernel.name, name, gcc.timing)
         return None
 
@@ -89,6 +91,11 @@ def means(rows: Sequence[Row]) -> dict[str, float | None]:
     return {**{name: mean(row.over(name) for row in rows) for name in names}, "best of five": mean(row.over_best for row in rows)}
 
 
+def split(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """The rows of the twenty kernels, whose geometric means are published, and those of the other ten."""
+    return [r for r in rows if r.kernel.name not in OTHERS], [r for r in rows if r.kernel.name in OTHERS]
+
+
 def unexplained(rows: Sequence[Row]) -> list[str]:
     """Kernels that lose without a word in ``why.py``."""
     return [row.kernel.title for row in rows if (row.over_best or math.inf) < LOST and not row.why]
@@ -102,7 +109,8 @@ def as_json(rows: Sequence[Row], extras: Sequence[Mapping[str, Any]], facts: Map
     return {
         "format": FORMAT,
         "machine": dict(facts),
-        "geometric_means": means(rows),
+        "geometric_means": means(split(rows)[0]),
+        "geometric_means_of_others": means(split(rows)[1]),
         "kernels": [
             {
                 "kernel": row.kernel.title,
@@ -182,9 +190,14 @@ def console(rows: Sequence[Row], facts: Mapping[str, Any]) -> Table:
 
 
 def sentence(rows: Sequence[Row]) -> str:
-    """The geometric means in words."""
+    """The geometric means of rows in words."""
     names = {**HEADINGS, PLAIN: PLAIN, "best of five": "the best of the five"}
     return "Geometric means: " + ", ".join(f"{v:.2f}x over {names[n]}" for n, v in means(rows).items() if v) + "."
+
+
+def _markdown_rows(rows: Sequence[Row]) -> list[str]:
+    head = [f"| {' | '.join(_headings())} | why |", f"|---|{'--:|' * (len(_headings()) - 1)}---|"]
+    return [*head, *(f"| {' | '.join(_cells(row, lambda text: f'**{text}**'))} | {row.why} |" for row in rows)]
 
 
 def markdown(rows: Sequence[Row], extras: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
@@ -197,12 +210,12 @@ def markdown(rows: Sequence[Row], extras: Sequence[Mapping[str, Any]], facts: Ma
         "Nx: the other takes N times as long as we do. r: recorded ratio to gcc times gcc's time of this run. Bold: the best of the five,",
         "and losses to it.",
         "",
-        sentence(rows),
-        "",
-        f"| {' | '.join(_headings())} | why |",
-        f"|---|{'--:|' * (len(_headings()) - 1)}---|",
     ]
-    lines += [f"| {' | '.join(_cells(row, lambda text: f'**{text}**'))} | {row.why} |" for row in rows]
+    twenty, others = split(rows)
+    for title, part in (("", twenty), ("**The other ten**", others)):
+        if part:
+            lines += [*([title, ""] if title else []), sentence(part), "", *_markdown_rows(part), ""]
+    del lines[-1]
     failures = [f"- {row.kernel.title}, {s.name}: {s.failure}" for row in rows for s in row.scores if s.failure]
     if failures:
         lines += ["", "Not timed:", "", *failures]

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import unspool as us
-from benchmarks.polybench.references import KERNELS
+from benchmarks.polybench.others import EVERY
 from tests.end_to_end.cases import CASES, PROGRAMS
 from tests.test_polybench import compare, data
 from unspool.backends.autograd import run_flat
@@ -41,7 +41,7 @@ def loaded(file: Path) -> Any:
     return us.load(file)
 
 
-HANDLES = {f"polybench-{name}": (kernel.file, name) for name, kernel in KERNELS.items()}
+HANDLES = {f"polybench-{name}": (kernel.file, name) for name, kernel in EVERY.items()}
 HANDLES |= {str(case): (PROGRAMS / f"{case.program}.us", case.algorithm) for case in CASES}
 #: Sizes that the `where` of a program, or its slices, ask for.
 LEAST = {"tv": {"h": 2, "w": 2}}
@@ -123,12 +123,12 @@ def planned(file: Path, name: str, sizes: dict[str, int], target: Target) -> Ker
 
 
 def odd_sizes(name: str, shift: int) -> dict[str, int]:
-    kernel = KERNELS[name]
+    kernel = EVERY[name]
     return {s: ODD.get(s, 17 + 2 * n + shift) for n, s in enumerate(kernel.sizes)}
 
 
 def run_kernel(name: str, sizes: dict[str, int], target: Target) -> None:
-    kernel = KERNELS[name]
+    kernel = EVERY[name]
     inputs, wanted = data(kernel, sizes)
     plan = planned(kernel.file, name, sizes, target)
     order = [i.name for i in loaded(kernel.file)[name].algorithm.inputs]
@@ -138,14 +138,14 @@ def run_kernel(name: str, sizes: dict[str, int], target: Target) -> None:
     compare(kernel.defined(tuple(g.numpy() for g in got), sizes), kernel.defined(wanted, sizes), 1e-9)
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", EVERY)
 def test_sizes_that_no_tile_divides(name: str) -> None:
     run_kernel(name, odd_sizes(name, 0), CTarget(machine=TINY))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shift", [1, 6, 14, 15, 17])
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", EVERY)
 def test_more_sizes_that_no_tile_divides(name: str, shift: int) -> None:
     run_kernel(name, odd_sizes(name, shift), CTarget(machine=TINY))
     run_kernel(name, odd_sizes(name, shift), NumbaTarget(machine=TINY))
@@ -204,10 +204,10 @@ def test_more_iterations_than_32_bits_count(target: str) -> None:
     assert WIDE.numbered(torch.tensor(5), K=BIG + 3, target=target) == 3 * BIG + 7
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", EVERY)
 def test_indices_have_64_bits(name: str) -> None:
     """At sizes whose products need more than 32 bits every index of the source is 64 bits wide, and no literal product overflows."""
-    kernel, size = KERNELS[name], 70_001
+    kernel, size = EVERY[name], 70_001
     handle = loaded(kernel.file)[name]
     sizes = {s: size for s in kernel.sizes if s != "T"}
     if name == "doitgen":
