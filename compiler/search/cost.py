@@ -72,6 +72,12 @@ def estimate(scheduled: Scheduled, machine: Machine) -> Estimate:
     return min(alone, _total(_Model(scheduled.nest, machine, machine.cores).whole()), key=lambda e: e.seconds)
 
 
+def by_part(scheduled: Scheduled, machine: Machine, team: int) -> list[float]:
+    """Seconds of each part of the program, the children of its order, for a team of so many threads."""
+    nest = replace(scheduled.nest, order=_vectors_inside(scheduled.nest.order))
+    return [_seconds(part) for part in _Model(nest, machine, team).whole()]
+
+
 def _vectors_inside(order: Order) -> Order:
     """The order with loops that are written out in a vector loop around it: they share what it loads and stores, as a contraction does."""
     if isinstance(order, SequenceOrder):
@@ -86,15 +92,17 @@ def _vectors_inside(order: Order) -> Order:
 
 def _total(parts: list[_Part]) -> Estimate:
     """Parts in a row; within one, moving data and computing overlap."""
-    seconds = 0.0
-    for part in parts:
-        times = sorted((part.compute, *part.moving), reverse=True)
-        seconds += times[0] + 0.25 * sum(times[1:]) + part.barriers * BARRIER
+    seconds = sum(map(_seconds, parts))
     bytes_in = tuple(LINE * sum(p.missed[c] for p in parts) for c in range(3))
     moving = sum(sum(p.moving) for p in parts)
     waiting = sum(p.barriers for p in parts) * BARRIER
     assert len(bytes_in) == 3
     return Estimate(seconds, sum(p.compute for p in parts), moving, waiting, sum(p.flops for p in parts), bytes_in)
+
+
+def _seconds(part: _Part) -> float:
+    times = sorted((part.compute, *part.moving), reverse=True)
+    return times[0] + 0.25 * sum(times[1:]) + part.barriers * BARRIER
 
 
 @dataclass

@@ -17,6 +17,7 @@ from ..loops.steps.contract import can_contract
 from ..loops.steps.fuse import aligned, can_fuse
 from ..loops.steps.mark import can_parallel, can_vector
 from .draft import Draft
+from .meetings import spare
 
 
 def finish(draft: Draft) -> None:
@@ -29,6 +30,7 @@ def finish(draft: Draft) -> None:
             draft.take("interchange", outer, inner)
     prepare(draft)
     _Sweeps(draft).mark_all()
+    spare(draft)
 
 
 def prepare(draft: Draft) -> None:

@@ -151,7 +151,11 @@ def test_more_sizes_that_no_tile_divides(name: str, shift: int) -> None:
     run_kernel(name, odd_sizes(name, shift), NumbaTarget(machine=TINY))
 
 
-@pytest.mark.parametrize("name", ["gemm", "symm", "syr2k", "cholesky", "jacobi_2d", "seidel_2d", "atax", "gramschmidt", "adi"])
+ON_NUMBA = """gemm symm syr2k cholesky jacobi_2d seidel_2d atax gramschmidt adi trmm durbin ludcmp deriche floyd_warshall nussinov fdtd_2d
+heat_3d"""
+
+
+@pytest.mark.parametrize("name", ON_NUMBA.split())
 def test_sizes_that_no_tile_divides_on_target_numba(name: str) -> None:
     run_kernel(name, odd_sizes(name, 0), NumbaTarget(machine=TINY))
 
