@@ -91,6 +91,19 @@ def substitute_expr(e: Expr, env: Mapping[str, Int]) -> Expr:
     return _expr(e, lambda i: substitute(i, env), lambda load: load)
 
 
+def substitute_loads(block: Block, env: Mapping[Load, Load]) -> Block:
+    """Elements read from elsewhere; what is written stays."""
+    if not env:
+        return block
+
+    def visit(tree: Tree) -> Tree:
+        if isinstance(tree, Store):
+            return replace(tree, value=_expr(tree.value, lambda i: i, lambda load: env.get(load, load)))
+        return tree
+
+    return Block(tuple(map(visit, block.children)))
+
+
 def expand_locals(block: Block, copies: int, place: Int) -> Block:
     """Locals declared directly in a block get a leading axis of ``copies``, indexed by ``place``."""
     mine = {c.array.name for c in block.children if isinstance(c, Declare)}

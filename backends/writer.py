@@ -33,17 +33,17 @@ from ..compiler.loops.tree import (
     Store,
     Tree,
 )
-from ..compiler.loops.tree_walk import walk
+from ..compiler.loops.tree_walk import loads, walk
 from ..compiler.target import Machine
 from .affine import constant, name, names, plus, simple
 from .c_runtime import BITS
 from .printer import Names, Printer
-from .rewrite import expand_locals, int_names
+from .rewrite import expand_locals, int_names, substitute_loads
 from .shares import uneven
 from .simd import SimdPlan, plan
 from .text import Text
 from .tile_text import Tile, factors
-from .tiles import Contraction, can_jam, match, rows, shared_tile, trip
+from .tiles import Contraction, can_jam, match, moves, rows, shared_tile, trip
 
 #: Larger local arrays live in the scratch memory of a thread.
 STACK_BYTES = 16384
@@ -348,14 +348,18 @@ class Writer(ABC):
             )
             accumulators[store] = same or self.names.fresh("sum")
             begun.setdefault(accumulators[store], store)
-        if begun:
+        held = self.held(loop)
+        if begun or held:
             self.text.if_(f"{self.printer.int(lower)} < {self.printer.int(upper)}")
+        for load, array in held.items():
+            self.declare(array)
+            self.store(Store(array.name, (), load, ""))
         for acc, store in sorted(begun.items()):
             dtype = self.printer.arrays[store.array].dtype
             self.text.variable(self.printer.storage_type(dtype), acc, self.printer.read(store.array, store.index))
         self.vector_hint([(s.reduce, self.printer.arrays[s.array].dtype, acc) for acc, s in begun.items()])
         self.head(loop, lower, upper)
-        for child in loop.body.children:
+        for child in substitute_loads(loop.body, {load: Load(array.name, (), load.dtype) for load, array in held.items()}).children:
             if isinstance(child, Store) and child in accumulators:
                 self.store(child, accumulators[child], fused=False)
             else:
@@ -363,8 +367,20 @@ class Writer(ABC):
         self.text.close()
         for acc, store in sorted(begun.items()):
             self.text.assign(self.printer.element(store.array, store.index), self.printer.stored(store.array, acc))
-        if begun:
+        if begun or held:
             self.text.close()
+
+    def held(self, loop: Loop) -> dict[Load, Array]:
+        """What a vector loop of one assignment reads at one place of the array that it writes, with a variable for each.
+
+        Its iterations are independent, so none writes there; compilers cannot know, and load it again and again.
+        """
+        first, *others = loop.body.children
+        if others or not isinstance(first, Store) or first.reduce:
+            return {}
+        info = self.printer.arrays[first.array]
+        found = [x for x in loads(first.value) if x.array == first.array and moves(x, self.printer.arrays, loop.name) == 0]
+        return {x: Array(self.unused("held"), info.dtype, (), "local") for x in dict.fromkeys(found)}
 
     @abstractmethod
     def vector_hint(self, reductions: Sequence[tuple[str, str, str]]) -> None:

@@ -2,13 +2,14 @@
 
     for k:                                  for k:
         for i:                                  parallel for i < k: for j < k, j == k, j > k (vectors): d[i, j] = ..
-            for j:                    -->       for i == k: ..
+            for j:                    -->       for i == k: for j: ..
                 d[i, j] =                       parallel for i > k: ..
                     f(d[i, j],
                       d[i, k], d[k, j])
 
 Row k is read by all others and written by itself: shortest paths, closures, pivoting in place. The loop is cut into what is before
-that iteration, it, and what is after it, in this order; so are the loops inside.
+that iteration, it, and what is after it, in this order; so are the loops inside. A statement becomes seven, and the dependences among them
+are many: loops of several statements are cut only if they are innermost.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from ..loops.scheduled import conflicts, extent
 from ..loops.steps.split import free
 from .draft import Draft
 
-#: Fewest iterations of a loop that are worth three loops, and most statements that are cut.
-LEAST, MOST = 32, 4
+#: Fewest iterations of a loop that are worth three loops.
+LEAST = 32
 
 
 def pivots(draft: Draft) -> bool:
@@ -50,7 +51,7 @@ def _cut(draft: Draft, name: str) -> list[str]:
     except IllegalSchedule:
         return []
     draft.adopt(tried)
-    for part in parts:
+    for part in (parts[0], parts[2]):
         for inner in _inside(draft, part):
             _cut(draft, inner)
     return parts
@@ -87,7 +88,7 @@ def _pivot(draft: Draft, name: str) -> str | None:
     scheduled = draft.scheduled
     loop, outer = scheduled.loop(name), scheduled.outer(name)
     known = extent(scheduled, loop)
-    if loop.kind != "serial" or not outer or known is None or known[1] - known[0] < LEAST or len(loop.values) > MOST:
+    if loop.kind != "serial" or not outer or known is None or known[1] - known[0] < LEAST or len(loop.values) > (4 if loop.innermost else 1):
         return None
     found = list(conflicts(scheduled, name, reductions=loop.innermost))
     if not found or any(scheduled.nest.statement_table[s].routine for s, _ in loop.values):

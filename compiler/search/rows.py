@@ -33,14 +33,18 @@ def by_rows(draft: Draft) -> bool:
         found = _loops(draft, s.name)
         if found is None:
             continue
-        tried = draft.copy()
-        try:
-            made = _turn(tried, s.name, *found)
-        except IllegalSchedule:
-            continue
-        if made:
-            draft.adopt(tried)
-            fired = True
+        for apart in (False,) if draft.task.strict else (False, True):
+            tried, loops = draft.copy(), found
+            try:
+                if apart:
+                    loops = _apart(tried, s.name, *found)
+                made = _turn(tried, s.name, *loops)
+            except IllegalSchedule:
+                continue
+            if made:
+                draft.adopt(tried)
+                fired = True
+                break
     return fired
 
 
@@ -85,15 +89,33 @@ def _turn(draft: Draft, name: str, columns: str, summed: str) -> bool:
     if ends is None:
         return False
     first, last = ends
-    for parts, at in ((before[::-1], first - 1), (after, last)):
-        for part in parts:
-            draft.take("sink", part[0], summed, str(at).replace(" ", ""))
+    filled = draft.scheduled.nest.statement_table[name].write.array
+    for part in before[::-1]:
+        fills = any(draft.scheduled.nest.statement_table[s].write.array == filled for s in part)
+        draft.take("sink", part[0], summed, _text(first - 1 if fills else last))
+    for part in after:
+        draft.take("sink", part[0], summed, _text(last))
     draft.take("interchange", columns, summed)
     for part in (*before, *after):
         around = loop_path(draft.scheduled.nest.order, name)[-1].name
         draft.attempt("fission", around, *part)
     draft.closed.add(summed)
     return draft.scheduled.unproved() is None and draft.attempt("vector", loop_path(draft.scheduled.nest.order, name)[-1].name)
+
+
+def _apart(draft: Draft, name: str, columns: str, summed: str) -> tuple[str, str]:
+    """A sum that begins with a result (``v = t[i, j - 1]``) becomes one of its own, which is joined with that when it is complete. The loops
+    are what they were. Raises IllegalSchedule where a step does not apply."""
+    span = extent(draft.scheduled, draft.scheduled.loop(summed))
+    if span is None or span[0] < 0:
+        raise IllegalSchedule(f"the values of {summed} are not known")
+    array = draft.scheduled.nest.statement_table[name].write.array
+    draft.take("tile", summed, span[1] + 1)  # one block
+    draft.take("privatise", array, f"{summed}_o")
+    for part in (p for parts in _beside(draft, columns, f"{summed}_o") for p in parts):
+        draft.take("sink", part[0], f"{summed}_o", 0)
+    draft.take("interchange", columns, f"{summed}_o")
+    return columns, f"{summed}_i"
 
 
 def _beside(draft: Draft, columns: str, summed: str) -> tuple[list[list[str]], list[list[str]]]:
@@ -104,11 +126,15 @@ def _beside(draft: Draft, columns: str, summed: str) -> tuple[list[list[str]], l
     return found[:place], found[place + 1 :]
 
 
+def _text(size: Size) -> str:
+    return str(size).replace(" ", "")
+
+
 def _ends(draft: Draft, name: str, summed: str) -> tuple[Size, Size] | None:
     """First value and end of the loop of a sum, over the loops around it."""
     s, path = draft.scheduled.nest.statement_table[name], loop_path(draft.scheduled.nest.order, name)
-    dim = next(d for d in s.dims if Size.of(d.name) == path[-1].value(name))
+    dim = next((d for d in s.dims if Size.of(d.name) == path[-1].value(name)), None)
     known = {str(p.value(name)): Size.of(p.name) for p in path[:-1] if p.value(name).is_name}
-    if (dim.lower.names() | dim.upper.names()) - known.keys() - set(draft.scheduled.nest.params):
+    if dim is None or (dim.lower.names() | dim.upper.names()) - known.keys() - set(draft.scheduled.nest.params):
         return None
     return dim.lower.substitute(known), dim.upper.substitute(known)

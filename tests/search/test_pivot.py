@@ -24,11 +24,6 @@ CLOSURE = """algorithm closure(reach: real[n, n]) -> real[n, n]:
         reach[a, b] = max(min(reach[via, b], reach[a, via]), reach[a, b])
     return reach
 """
-COMPARED = """algorithm f(d: real[n, n]) -> real[n, n]:
-    for k in 0..n, i in 0..n, j in 0..n:
-        d[i, j] = where(d[i, k] + d[k, j] < d[i, j], d[i, k] + d[k, j], d[i, j])
-    return d
-"""
 DOWNWARD = """algorithm f(d: real[n, n]) -> real[n, n]:
     for k in n-1..-1 by -1:
         for i in 0..n, j in n-1..-1 by -1:
@@ -40,14 +35,15 @@ VECTOR = """algorithm f(x: real[n], w: real[n, n]) -> real[n]:
         x[i] = max(x[i], 0.5 * x[k] + w[k, i])
     return x
 """
-FOUND = {"paths": (PATHS, 9), "closure": (CLOSURE, 9), "compared": (COMPARED, 9), "downward": (DOWNWARD, 9), "vector": (VECTOR, 3)}
+#: name -> (text, places where a loop is cut)
+FOUND = {"paths": (PATHS, 6), "closure": (CLOSURE, 6), "downward": (DOWNWARD, 6), "vector": (VECTOR, 2)}
 
 
 @pytest.mark.parametrize("name", FOUND)
 def test_it_is_found_in_every_text(name: str) -> None:
-    text, parts = FOUND[name]
+    text, cuts = FOUND[name]
     schedule = proposed(pivots, graph_of(text), {"n": 35}, MACHINE)
-    assert sum(line.startswith("vector") for line in schedule.splitlines()) == parts, schedule
+    assert sum(line.startswith("fission") for line in schedule.splitlines()) == cuts, schedule
     assert "parallel" in schedule
 
 
@@ -60,7 +56,7 @@ def test_sizes_that_nothing_divides(n: int, name: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        PATHS.replace("d[k, j])", "d[k, j] + d[max(i - 1, 0), j])"),  # a row also waits for the one before
+        PATHS.replace("d[k, j])", "d[k, j] + d[max(i - 1, 0), max(j - 1, 0)])"),  # an element also waits for the one before
         PATHS.replace("d[i, k]", "0.5").replace("d[k, j]", "d[0, j]"),  # what stands apart is no iteration of a loop around
         "algorithm f(x: real[n, n], y: real[n]) -> real[n]:\n    return x @ y\n",
         "algorithm f(x: real[n]) -> real[n]:\n    for i in 1..n:\n        x[i] += x[i-1]\n    return x\n",
