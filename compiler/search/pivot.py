@@ -14,6 +14,8 @@ are many: loops of several statements are cut only if they are innermost.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ..graph.types import Size
 from ..loops import isl
 from ..loops.dependences import Dependence, IllegalSchedule, Reason, joins, pair_map, primed
@@ -24,6 +26,19 @@ from .draft import Draft
 
 #: Fewest iterations of a loop that are worth three loops.
 LEAST = 32
+
+
+@dataclass(frozen=True)
+class Pivot:
+    """The iteration ``sign * around + offset`` of a loop inside the loop ``around``."""
+
+    around: str
+    sign: int
+    offset: int
+
+    def value(self, draft: Draft, statement: str) -> Size:
+        """Over the dims of a statement."""
+        return self.sign * draft.scheduled.loop(self.around).value(statement) + self.offset
 
 
 def pivots(draft: Draft) -> bool:
@@ -41,13 +56,13 @@ def pivots(draft: Draft) -> bool:
 
 def _cut(draft: Draft, name: str) -> list[str]:
     """Cut a loop, and then the loops in its parts: the parts in their order, or none if no iteration stands apart."""
-    around = _pivot(draft, name)
-    if around is None:
+    pivot = _pivot(draft, name)
+    if pivot is None:
         return []
     tried, parts = draft.copy(), [name]
     try:
         for comparison in ("<", "<="):
-            parts.append(_after(tried, parts[-1], comparison, around))
+            parts.append(_after(tried, parts[-1], comparison, pivot))
     except IllegalSchedule:
         return []
     draft.adopt(tried)
@@ -57,14 +72,14 @@ def _cut(draft: Draft, name: str) -> list[str]:
     return parts
 
 
-def _after(draft: Draft, name: str, comparison: str, around: str) -> str:
-    """Iterations of a loop that compare so with the value of a loop around it are left alone in it; the name of the loop with the others.
+def _after(draft: Draft, name: str, comparison: str, pivot: Pivot) -> str:
+    """Iterations of a loop that compare so with the one that stands apart are left alone in it; the name of the loop with the others.
     Raises IllegalSchedule where a step does not apply."""
-    loop, other = draft.scheduled.loop(name), draft.scheduled.loop(around)
+    loop = draft.scheduled.loop(name)
     below, depth = list(leaves(loop)), len(draft.scheduled.outer(name))
     rest = free(draft.scheduled.nest, below[0])
     for s in below:
-        draft.take("split", s, f"{loop.value(s)}{comparison}{other.value(s)}".replace(" ", ""))
+        draft.take("split", s, f"{loop.value(s)}{comparison}{pivot.value(draft, s)}".replace(" ", ""))
     draft.take("fission", name, *below)
     return loop_path(draft.scheduled.nest.order, rest)[depth].name
 
@@ -83,42 +98,47 @@ def _inside(draft: Draft, name: str) -> list[str]:
     return [c.name for c in children(draft.scheduled.loop(name).body) if isinstance(c, LoopOrder)]
 
 
-def _pivot(draft: Draft, name: str) -> str | None:
-    """The loop around a loop whose present value is the iteration without which all others are independent."""
+def _pivot(draft: Draft, name: str) -> Pivot | None:
+    """The iteration of a loop without which all others are independent."""
     scheduled = draft.scheduled
     loop, outer = scheduled.loop(name), scheduled.outer(name)
     known = extent(scheduled, loop)
-    if loop.kind != "serial" or not outer or known is None or known[1] - known[0] < LEAST or len(loop.values) > (4 if loop.innermost else 1):
+    if loop.kind != "serial" or not outer or known is None or known[1] - known[0] < LEAST:
+        return None
+    if len(loop.values) > (4 if loop.innermost else 1) or any(scheduled.nest.statement_table[s].routine for s, _ in loop.values):
         return None
     found = list(conflicts(scheduled, name, reductions=loop.innermost))
-    if not found or any(scheduled.nest.statement_table[s].routine for s, _ in loop.values):
-        return None
     for around in reversed(outer):
-        if all(_touches(d, loop, around) for d in found) and all(_only(draft, d, loop, around) for d in found):
-            return around.name
+        solved = {_meeting(d, loop, around) for d in found}
+        if len(solved) == 1 and (one := solved.pop()) and all(_only(draft, d, loop, one) for d in found):
+            return one
     return None
 
 
-def _touches(d: Dependence, loop: LoopOrder, around: LoopOrder) -> bool:
-    """Whether one end of a dependence follows the loop on some axis and the other one the loop around: a look that costs little."""
-    return any(
-        (x == loop.value(d.source) and y == around.value(d.sink)) or (x == around.value(d.source) and y == loop.value(d.sink))
-        for x, y in d.same
-    )
+def _meeting(d: Dependence, loop: LoopOrder, around: LoopOrder) -> Pivot | None:
+    """Where the index of one end of a dependence, which follows the loop on some axis, is that of the other end, which follows the loop
+    around: a look that costs little."""
+    for pair in d.same:
+        for (x, y), (s, t) in ((pair, (d.source, d.sink)), (pair[::-1], (d.sink, d.source))):
+            for a in (1, -1):
+                for b in (1, -1):
+                    inner, outer = (x - a * loop.value(s)).constant, (y - b * around.value(t)).constant
+                    if inner is not None and outer is not None:  # a * loop + inner = b * around + outer
+                        return Pivot(around.name, a * b, a * (outer - inner))
+    return None
 
 
-def _only(draft: Draft, d: Dependence, loop: LoopOrder, around: LoopOrder) -> bool:
-    """Whether every pair of iterations that a dependence joins has the one at the value of ``around`` in it."""
+def _only(draft: Draft, d: Dependence, loop: LoopOrder, pivot: Pivot) -> bool:
+    """Whether every pair of iterations that a dependence joins has the one that stands apart in it."""
     nest = draft.scheduled.nest
     reason = joins(nest, loop, d, draft.scheduled.outer(loop.name))
     if not isinstance(reason, Reason):
         return True
     source, sink = nest.statement_table[d.source], nest.statement_table[d.sink]
-    rename = primed(sink)
 
     def apart(name: str, renamed: dict[str, Size]) -> str:
-        a, b = (isl.affine_text(o.value(name).substitute(renamed)) for o in (loop, around))
+        a, b = (isl.affine_text(v.substitute(renamed)) for v in (loop.value(name), pivot.value(draft, name)))
         return f"{a} != {b}"
 
-    condition = f"{apart(source.name, {})} and {apart(sink.name, rename)}"
+    condition = f"{apart(source.name, {})} and {apart(sink.name, primed(sink))}"
     return bool(reason.pairs.intersect(pair_map(source, sink, condition, nest.params)).is_empty())
