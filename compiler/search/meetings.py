@@ -19,6 +19,8 @@ from .draft import Draft
 
 #: What one thread needs, over what a team would, from which on a team is worth it: estimates are rough, and threads rarely lose much.
 MARGIN = 0.8
+#: Seconds of one thread below which nothing is taken back: programs that short run on one thread anyway.
+LEAST = 50e-6
 
 
 def spare(draft: Draft) -> None:
@@ -29,7 +31,7 @@ def spare(draft: Draft) -> None:
     if machine.cores < 2 or not doubtful:
         return
     together, alone = (by_part(draft.scheduled, machine, team) for team in (machine.cores, 1))
-    lone = {n for n in doubtful if alone[n] + BARRIER < MARGIN * together[n]}
+    lone = {n for n in doubtful if alone[n] > LEAST and alone[n] + BARRIER < MARGIN * together[n]}
     if not lone:
         return
     gone = {loop.name for n in lone for loop in loops_of(parts[n]) if "parallel" in loop.kind}
