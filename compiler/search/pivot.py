@@ -21,7 +21,7 @@ from ..loops import isl
 from ..loops.dependences import Dependence, IllegalSchedule, Reason, joins, pair_map, primed
 from ..loops.nest import LoopOrder, children, leaves, loop_path
 from ..loops.scheduled import conflicts, extent
-from ..loops.steps.split import free
+from ..loops.steps.split import other
 from .draft import Draft
 
 #: Fewest iterations of a loop that are worth three loops.
@@ -77,7 +77,7 @@ def _after(draft: Draft, name: str, comparison: str, pivot: Pivot) -> str:
     Raises IllegalSchedule where a step does not apply."""
     loop = draft.scheduled.loop(name)
     below, depth = list(leaves(loop)), len(draft.scheduled.outer(name))
-    rest = free(draft.scheduled.nest, below[0])
+    rest = other(below[0], draft.scheduled)
     for s in below:
         draft.take("split", s, f"{loop.value(s)}{comparison}{pivot.value(draft, s)}".replace(" ", ""))
     draft.take("fission", name, *below)
