@@ -256,6 +256,7 @@ def test_the_suite_writes_json_and_a_table(
     from rich.console import Console
 
     monkeypatch.setattr("benchmarks.workloads.workloads", lambda: {"ista": lambda plan: ista._at(plan, 8, 16, 1)})
+    monkeypatch.setattr("benchmarks.problem.targets", lambda: targets()[:1])
     out = tmp_path / "results" / "unrolled.json"
     plan = Plan("quick", frozenset({"eager"}))
     assert unrolled.run(plan, ["ista"], Console(width=160), seconds=0.1, costs=False, out=out, publish=False)
