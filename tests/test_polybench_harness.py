@@ -14,7 +14,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from benchmarks.polybench import __main__ as suite
-from benchmarks.polybench import extras, native, race, recorded, table, why
+from benchmarks.polybench import extras, native, race, rank, recorded, table, why
 from benchmarks.polybench.field import OURS, Entry, enter, usable
 from benchmarks.polybench.native import RESULTS, SOURCES, TOOLS, BuildError, Parameter, parameters
 from benchmarks.polybench.others import EVERY
@@ -337,3 +337,26 @@ def test_beyond_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     assert single["scores"][0]["failure"] == ""
     assert jacobi["value"].endswith("x")
     assert [s["failure"] for s in jacobi["scores"]] == ["", ""]
+
+
+# -- the choice against the clock -------------------------------------------------------------------------------------
+
+
+def test_ranks() -> None:
+    made = [rank.Candidate(n, n, e, [t, 9.0]) for n, e, t in (("program", 3.0, 5.0), ("sweeps", 1.0, 2.0), ("contractions", 1.0005, 1.0))]
+    found = rank.Ranking("gemm", made)
+    assert (found.chosen.name, found.best.name, found.loss) == ("sweeps", "contractions", 1.0)
+    assert found.correlations == (pytest.approx(0.5), pytest.approx(1 / 3))
+    assert all(math.isnan(x) for x in rank.Ranking("gemm", made[:2]).correlations)
+
+
+def test_candidates_are_timed() -> None:
+    found = rank.rank(KERNELS["cholesky"], {"n": 130}, 2)
+    assert {c.name for c in found.candidates} >= {"program", "sweeps", "factorizations"}
+    assert len({c.schedule for c in found.candidates}) == len(found.candidates)
+    assert all(0 < c.estimate < 1 and 0 < c.time < 10 for c in found.candidates)
+    shown = CliRunner().invoke(rank.app, ["trisolv", "--size", "n=20", "--rounds", "1"], env={"COLUMNS": "200", "TERM": "dumb"})
+    assert shown.exit_code == 0
+    assert "trisolv n=20" in shown.output
+    assert "of 1; greatest loss" in shown.output
+    assert CliRunner().invoke(rank.app, ["gem"]).exit_code == 2
