@@ -14,18 +14,21 @@ part of the sums that reads results of earlier blocks only is taken out (``split
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 
-from ..graph.types import Size
+from ..graph.types import BYTES, Size
 from ..loops.dependences import IllegalSchedule
 from ..loops.nest import LoopOrder, Statement, children, leaves, loop_path, outermost
 from ..loops.scheduled import extent
 from ..loops.steps.split import other
+from ..loops.storing import nominal
 from .draft import Draft
 from .space import stride
 from .update import Update, apart, beside, reindexed, turned
 
-#: Columns of a block, and of the part of it that a thread takes where columns are what is parallel.
-BLOCK, PANEL = 64, 32
+#: Columns of a block; of one where the matrix is beyond the caches, as earlier columns are read again for every block; and of the part of a
+#: block that a thread takes where columns are what is parallel.
+BLOCK, WIDE, PANEL = 64, 96, 32
 
 
 def factorizations(draft: Draft) -> bool:
@@ -124,7 +127,7 @@ class _Blocks:
             self.align()
         self.band()
         self.expand(by_sums)
-        size = BLOCK if by_sums else PANEL * max(2, self.draft.task.machine.cores)
+        size = self.width() if by_sums else PANEL * max(2, self.draft.task.machine.cores)
         self.draft.take("tile", self.inner, size)
         blocks = f"{self.inner}_o"
         self.draft.take("interchange", self.outer, blocks)
@@ -134,6 +137,14 @@ class _Blocks:
             self.panels(own, blocks, size)
         self.draft.vectorise(blocks)
         self.draft.closed.add(blocks)
+
+    def width(self) -> int:
+        """Columns of a block."""
+        nest, machine = self.draft.scheduled.nest, self.draft.task.machine
+        used = {a for s in leaves(self.loop(self.outer)) for a in self.statement(s).arrays()}
+        shown = [nest.array(a) for a in used if not nest.array(a).temporary] or [nest.array(a) for a in used]
+        largest = max(prod(max(1, nominal(n)) for n in a.shape) * BYTES[a.dtype] for a in shown)
+        return WIDE if largest > machine.l3 // 2 else BLOCK
 
     def align(self) -> None:
         """Other loops that begin with the outer one count as it does."""

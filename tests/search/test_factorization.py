@@ -8,6 +8,7 @@ import torch
 
 import unspool as us
 from unspool.compiler.search import choose as choosing
+from unspool.compiler.search import factorization
 from unspool.compiler.search.choose import candidates
 from unspool.compiler.search.cost import estimate
 from unspool.compiler.search.draft import Task
@@ -160,6 +161,15 @@ def test_results_are_right_at_every_size(name: str, n: int, monkeypatch: pytest.
     expected = REFERENCES[name][1](matrix(n))
     for got, want in zip(found, expected if isinstance(expected, tuple) else (expected,), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", UPDATED)
+def test_blocks_of_large_matrices(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(factorization, "BLOCK", factorization.WIDE)
+    with torch.no_grad():
+        (found,), (task, *_) = compiled(name, 203, monkeypatch)
+    assert any(s.args[1:] == (factorization.WIDE,) for d in candidates(task) for s in d.steps if s.name == "tile")
+    np.testing.assert_allclose(found, REFERENCES[name][1](matrix(203)), rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", REFERENCES)
