@@ -209,29 +209,30 @@ def check_order(nest: Nest, order: Order, found: Sequence[Dependence], *, strict
     for d in found:
         if d.reduction and not strict:
             continue
-        source, sink = table[d.source], table[d.sink]
-        # broken: the sink runs at or before the source
-        condition = _not_before(source, sink, above, d, kept=not rebased)
-        if condition == "1 = 0":
-            continue
-        broken = d.relation.intersect(pair_map(source, sink, condition, nest.params))
-        if not broken.is_empty():
+        broken = _broken(table[d.source], table[d.sink], above, d, nest.params, kept=not rebased)
+        if broken is not None:
             raise IllegalSchedule(Reason.of(f"the {d.kind} dependence on {d.array} is reversed", d, broken))
 
 
-def _not_before(source: Statement, sink: Statement, above: Mapping[str, Sequence[Level]], d: Dependence, *, kept: bool) -> str:
-    """When the sink runs at or before the source, given that program order had it after.
+def _broken(
+    source: Statement, sink: Statement, above: Mapping[str, Sequence[Level]], d: Dependence, params: Sequence[str], *, kept: bool
+) -> Any:
+    """The part of a dependence whose sink runs at or before the source, given that program order had it after; None if there is none.
 
     With ``kept``, levels that are still the leading loops of program order can only be equal or right; levels that equal
     indices force to be equal decide nothing.
     """
-    cases: list[str] = []
-    equal: list[str] = []
-    tie = True  # the same place: never strictly before
+    left, equal = d.relation, list[str]()  # equal: of levels outside, to be added where there is something to ask
     rename = primed(sink)
+
+    def where(*more: str) -> Any:
+        condition = " and ".join([*equal, *more])
+        return left.intersect(isl.relation(source, sink, condition, params)) if condition else left
+
     for depth, ((kind, a), (_, b)) in enumerate(_loop_levels(source, sink, above)):
         if kind == "at":
-            tie = not a < b
+            if a < b:
+                return None
             break
         x, y = a.value(source.name), b.value(sink.name)
         shared = depth < min(len(source.dims), len(sink.dims)) and source.dims[depth] == sink.dims[depth]
@@ -240,11 +241,17 @@ def _not_before(source: Statement, sink: Statement, above: Mapping[str, Sequence
             continue
         first, second = isl.affine_text(x), isl.affine_text(y.substitute(rename))
         if not kept:
-            cases.append(" and ".join([*equal, f"{first} > {second}"]))
-        equal.append(f"{first} = {second}")
-    if tie:
-        cases.append(" and ".join(equal) or "1 = 1")
-    return " or ".join(f"({c})" for c in cases) or "1 = 0"
+            before = where(f"{first} > {second}")
+            if not before.is_empty():
+                return before
+            left = where(f"{first} = {second}")
+            if left.is_empty():
+                return None
+            equal.clear()
+        else:
+            equal.append(f"{first} = {second}")
+    same = where()  # the same place: never strictly before
+    return None if same.is_empty() else same
 
 
 def _loop_levels(source: Statement, sink: Statement, above: Mapping[str, Sequence[Level]]) -> Iterator[tuple[Level, Level]]:
@@ -262,9 +269,9 @@ def carried(nest: Nest, order: Order, loop: LoopOrder, d: Dependence, outer: Seq
     return _joined(nest, loop, d, outer) is not None
 
 
-def joins(nest: Nest, loop: LoopOrder, d: Dependence, outer: Sequence[LoopOrder]) -> Reason | None:
-    """The reason that a dependence :func:`carried` by a loop is, or None."""
-    pairs = _joined(nest, loop, d, outer)
+def joins(nest: Nest, loop: LoopOrder, d: Dependence, outer: Sequence[LoopOrder], how: str = "!=") -> Reason | None:
+    """The reason that a dependence :func:`carried` by a loop is, or None. ``how`` compares the iterations of source and sink."""
+    pairs = _joined(nest, loop, d, outer, how)
     return None if pairs is None else Reason.of(f"the {d.kind} dependence on {d.array} joins different iterations", d, pairs)
 
 
@@ -291,5 +298,5 @@ def _joined(nest: Nest, loop: LoopOrder, d: Dependence, outer: Sequence[LoopOrde
     equal = [f"{a} = {b}" for a, b in map(values, outer)]
     first, second = values(loop)
     condition = " and ".join([*equal, f"{first} {how} {second}"])
-    pairs = d.relation.intersect(pair_map(source, sink, condition, nest.params))
+    pairs = d.relation.intersect(isl.relation(source, sink, condition, nest.params))
     return None if pairs.is_empty() else pairs

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..graph.types import Size
 from . import isl
-from .dependences import Dependence, pair_map, primed
+from .dependences import Dependence, Reason, joins, primed
 from .nest import LoopOrder, leaves
 from .scheduled import Scheduled
 
@@ -31,7 +31,7 @@ def distances(scheduled: Scheduled, d: Dependence, positions: Sequence[Positions
     found = d.relation
     if outer:
         same = [f"{isl.affine_text(o.value(d.source))} = {isl.affine_text(o.value(d.sink).substitute(rename))}" for o in outer]
-        found = found.intersect(pair_map(source, sink, " and ".join(same), params))
+        found = found.intersect(isl.relation(source, sink, " and ".join(same), params))
     pairs = [(p[d.source], p[d.sink].substitute(rename)) for p in positions]
     return isl.differences(found, source, sink, pairs, params)
 
@@ -93,7 +93,10 @@ def shifts(
         if low < -_FARTHEST:
             return f"the {d.kind} dependence on {d.array} joins sweeps further apart than {_FARTHEST} iterations"
         if a == b and low < 0:
-            return f"the {d.kind} dependence on {d.array} runs both ways within one sweep"
+            text = f"the {d.kind} dependence on {d.array} runs both ways within one sweep"
+            against = ">" if direction > 0 else "<"
+            found_so = joins(scheduled.nest, children[a], d, scheduled.outer(children[a].name), against)
+            return Reason.of(text, d, found_so.pairs) if found_so else text
         if a != b:
             least[a, b] = min(low, least.get((a, b), low))
     made = [0] * len(children)

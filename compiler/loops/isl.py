@@ -16,7 +16,7 @@ import islpy
 
 from ..diagnostics import UnspoolError
 from ..graph.types import Size, SizeFn, size_fn
-from .nest import Access, Dim, Leaf, Order, Statement
+from .nest import Access, Dim, Leaf, LoopOrder, Order, Statement
 from .nest import Sequence as SequenceOrder
 from .tree import Int
 
@@ -293,12 +293,15 @@ def _atom_bounds(atom: SizeFn, dims: Mapping[str, tuple[int, int]]) -> tuple[int
 
 def ast_of(
     order: Order, statements: Mapping[str, Statement], params: Sequence[str], separate: frozenset[str], unrolled: frozenset[str],
-    full: Mapping[str, tuple[int, int]],
+    full: Mapping[str, tuple[int, int]], jammed: Mapping[str, tuple[LoopOrder, int, int]],
 ) -> islpy.AstNode:  # fmt: skip
     """isl's AST for an order. Loops carry marks ``name``; those in ``separate`` are split so that bodies have no guards, those in
-    ``unrolled`` are written out, and those in ``full`` split so that the iterations from the first to the last named are by themselves."""
+    ``unrolled`` are written out, and those in ``full`` split so that the iterations from the first to the last named are by themselves.
+    ``jammed`` maps a loop around a short one to that, the place of the loop over its blocks, and their size: full blocks get a copy
+    of the loop to themselves."""
     schedule = _schedule(order, statements, params, {"separate": separate, "unroll": unrolled})
     schedule = schedule.map_schedule_node_bottom_up(lambda node: _isolate(node, full, params))
+    schedule = schedule.map_schedule_node_bottom_up(lambda node: _isolate_blocks(node, jammed, statements, params))
     context = islpy.Set(f"{head(params)}{{ : }}")
     return islpy.AstBuild.from_context(context).node_from_schedule(schedule)
 
@@ -331,6 +334,27 @@ def _isolate(node: Any, full: Mapping[str, tuple[int, int]], params: Sequence[st
     outer = ", ".join(f"o{n}" for n in range(node.get_schedule_depth()))
     option = f"{head(params)}{{ isolate[[{outer}] -> [b]] : {first} <= b <= {last} }}"
     return node.child(0).band_set_ast_build_options(islpy.UnionSet(option)).parent()
+
+
+def _isolate_blocks(
+    node: Any, jammed: Mapping[str, tuple[LoopOrder, int, int]], statements: Mapping[str, Statement], params: Sequence[str]
+) -> Any:
+    if node.get_type() != islpy.schedule_node_type.mark or node.mark_get_id().get_name() not in jammed:
+        return node
+    loop, place, size = jammed[node.mark_get_id().get_name()]
+    outer = ", ".join(f"o{n}" for n in range(node.get_schedule_depth()))
+    around = node.get_prefix_schedule_relation()
+    whole = None
+    for s, v in loop.values:
+        value = islpy.UnionMap(f"{head(params)}{{ {_tuple(statements[s])} -> [{affine_text(v)}] }}")
+        reached = islpy.Map.from_union_map(around.range_product(value).range().unwrap())
+        for r in range(size):
+            block = reached.intersect(islpy.Map(f"{head(params)}{{ [{outer}] -> [v] : v = {size} * o{place} + {r} }}")).domain()
+            whole = block if whole is None else whole.intersect(block)
+    if whole is None or whole.is_empty():
+        return node
+    option = islpy.Map.from_domain_and_range(whole.coalesce(), islpy.Set("{ [p] }")).wrap().set_tuple_name("isolate")
+    return node.child(0).band_set_ast_build_options(islpy.UnionSet.from_set(option)).parent()
 
 
 # -- reading the AST ---------------------------------------------------------------------------------------------------

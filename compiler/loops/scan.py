@@ -14,12 +14,13 @@ from typing import Any
 
 from ..graph.types import Atom, Size, SizeFn
 from . import isl
+from .assigned import unassigned
 from .barriers import synchronise
 from .dependences import pair_map, primed
 from .nest import Access, Apply, ArrayInfo, Expr, Leaf, LoopOrder, Nest, Order, SizeValue, Statement, Whole, leaves, loops_of
 from .nest import Sequence as SequenceOrder
 from .scheduled import Scheduled, block_of, extent
-from .steps.unroll import can_unroll
+from .steps.unroll import MOST, can_unroll
 from .tree import (
     Array,
     Block,
@@ -36,6 +37,7 @@ from .tree import (
     Tree,
 )
 from .tree import Expr as TreeExpr
+from .tree_walk import walk
 
 
 def const(value: int) -> Int:
@@ -259,8 +261,9 @@ def _crosses(scheduled: Scheduled, loop: LoopOrder, inner: LoopOrder) -> bool:
     return False
 
 
-def _settle(scheduled: Scheduled) -> tuple[ArrayInfo, ...]:
-    """Arrays with their final scopes: a local of a loop that is not inside a parallel one must be filled by every thread."""
+def _settle(scheduled: Scheduled, scattered: frozenset[str]) -> tuple[ArrayInfo, ...]:
+    """Arrays with their final scopes: a local of a loop that is not inside a parallel one must be filled by every thread. What isl may
+    take apart is a variable only as long as it is not among ``scattered``."""
     mixed: set[str] = set()
     arrays = {a.name: a for a in scheduled.nest.arrays}
     for loop in loops_of(scheduled.nest.order):
@@ -274,7 +277,8 @@ def _settle(scheduled: Scheduled) -> tuple[ArrayInfo, ...]:
         path = (*scheduled.outer(name), scheduled.loop(name))
         for a in [a for a in arrays.values() if a.scope == f"local {name}" and _apart(scheduled, a.name, path[:-1])]:
             own = any("parallel" in loop.kind for loop in path)
-            arrays[a.name] = replace(a, scope="thread" if own else "problem")  # isl may take the loops around apart, too
+            if a.shape or a.name in scattered:  # isl may take the loops around apart, too
+                arrays[a.name] = replace(a, scope="thread" if own else "problem")
     changed = True
     while changed:
         changed = False
@@ -325,7 +329,18 @@ def _outermost_parallel(order: Order, inside: bool = False) -> Order:
 def scan(scheduled: Scheduled, function_name: str) -> Function:
     """The loop tree of a scheduled nest."""
     scheduled = scheduled.with_order(_outermost_parallel(scheduled.nest.order))
-    arrays = _settle(scheduled)
+    scattered: frozenset[str] = frozenset()
+    while True:
+        made = _scan(scheduled, function_name, scattered)
+        variables = {node.array.name for node in walk(made.body) if isinstance(node, Declare) and not node.array.shape}
+        found = unassigned(made.body, variables)
+        if not found:
+            return made
+        scattered |= found
+
+
+def _scan(scheduled: Scheduled, function_name: str, scattered: frozenset[str]) -> Function:
+    arrays = _settle(scheduled, scattered)
     nest: Nest = replace(scheduled.nest, arrays=arrays)
     scheduled = replace(scheduled, nest=nest)
     local: dict[str, list[ArrayInfo]] = {}
@@ -339,7 +354,7 @@ def scan(scheduled: Scheduled, function_name: str) -> Function:
     children: list[Tree] = []
     if nest.statements:
         unrolled, full = _written_out(scheduled)
-        ast = isl.ast_of(nest.order, nest.statement_table, nest.params, vectors, unrolled, full)
+        ast = isl.ast_of(nest.order, nest.statement_table, nest.params, vectors, unrolled, full, _jammed(scheduled))
         children = _Scan(marked, nest.statement_table, local, shared).tree(ast)
     names = frozenset(a.name for a in arrays if a.scope.startswith("local"))
     body = Block(synchronise(tuple(children), names))
@@ -361,6 +376,19 @@ def _written_out(scheduled: Scheduled) -> tuple[frozenset[str], dict[str, tuple[
             around, size = block
             full[around.name] = (-(-span[0] // size), (span[1] + 1) // size - 1)
     return frozenset(unrolled), full
+
+
+def _jammed(scheduled: Scheduled) -> dict[str, tuple[LoopOrder, int, int]]:
+    """Loops around a short one, an innermost block of iterations of a loop further out, as :func:`~.isl.ast_of` wants them."""
+    found: dict[str, tuple[LoopOrder, int, int]] = {}
+    for loop in scheduled.loops.values():
+        inner = loop.body
+        if not isinstance(inner, LoopOrder) or not inner.innermost or not set(inner.kind.split()) & {"unroll", "vector"}:
+            continue
+        block, outer = block_of(scheduled, inner), scheduled.outer(loop.name)
+        if block is not None and block[1] <= MOST and block[0].name in {o.name for o in outer}:
+            found[loop.name] = inner, [o.name for o in outer].index(block[0].name), block[1]
+    return found
 
 
 def _uneven(scheduled: Scheduled, local: Mapping[str, list[ArrayInfo]]) -> set[str]:

@@ -24,6 +24,7 @@ from .steps.expand import can_expand, expand
 from .steps.fuse import can_distribute, can_fuse, distribute, fuse
 from .steps.layout import can_layout, can_rename, layout, rename
 from .steps.mark import can_parallel, can_vector, parallel, vector
+from .steps.overlap import can_overlap, overlap
 from .steps.pack import can_pack, pack
 from .steps.pad import can_pad, pad
 from .steps.presum import can_presum, presum
@@ -43,7 +44,7 @@ from .steps.reorder import (
     skew,
     wavefront,
 )
-from .steps.sink import can_fission, can_sink, fission, sink
+from .steps.sink import can_enclose, can_fission, can_sink, enclose, fission, sink
 from .steps.split import can_split, split
 from .steps.tile import can_tile, tile
 from .steps.trapezoid import can_trapezoid, trapezoid
@@ -61,6 +62,7 @@ STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., str | None]]] = {
     "wavefront": (wavefront, can_wavefront),
     "tile": (tile, can_tile),
     "trapezoid": (trapezoid, can_trapezoid),
+    "overlap": (overlap, can_overlap),
     "parallel": (parallel, can_parallel),
     "vector": (vector, can_vector),
     "contract": (contract, can_contract),
@@ -74,6 +76,7 @@ STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., str | None]]] = {
     "unroll_jam": (unroll_jam, can_unroll_jam),
     "presum": (presum, can_presum),
     "sink": (sink, can_sink),
+    "enclose": (enclose, can_enclose),
     "fission": (fission, can_fission),
     "split": (split, can_split),
     "reindex": (reindex, can_reindex),

@@ -16,6 +16,7 @@ from .cost import estimate
 from .draft import Draft, Task
 from .factorization import factorizations
 from .lanes import lanes
+from .overlapping import overlapping
 from .pivot import pivots
 from .reduction import reduction
 from .rows import by_rows
@@ -23,7 +24,16 @@ from .stencil import stencils
 from .sweeps import finish
 
 #: Each changes the parts of a draft that it knows how to make faster, and says whether there were any.
-PROPOSERS: tuple[Callable[[Draft], bool], ...] = (contractions, reduction, lanes, stencils, factorizations, pivots, by_rows)
+PROPOSERS: tuple[Callable[[Draft], bool], ...] = (
+    contractions,
+    reduction,
+    lanes,
+    stencils,
+    overlapping,
+    factorizations,
+    pivots,
+    by_rows,
+)
 
 #: Estimates that differ by less are equal.
 TIE = 0.001

@@ -67,9 +67,9 @@ class Draft:
         return True
 
     def vectorise(self, name: str) -> None:
-        """Run the innermost loops of a loop as vectors where that is possible."""
+        """Run the innermost loops of a loop as vectors where that is possible, those written out aside."""
         for loop in list(loops_of(self.scheduled.loop(name).body)):
-            if loop.innermost:
+            if loop.innermost and "unroll" not in loop.kind:
                 self.attempt("vector", loop.name)
 
     @property

@@ -4,8 +4,9 @@
         for i: for j: ...  -->  inside, rows in fronts: row i of iteration t, then row i - k of iteration t + 1, ...
         for i: for j: ...       so that a row is loaded once for a whole block. The innermost loops stay as they are.
 
-It pays where the state of an iteration is beyond the caches of the cores. Where a sweep is sequential in space (Gauss-Seidel), fronts
-are the only threads' work there is: row i of iteration t beside row i - k of iteration t + 1. What must be shifted and skewed by how
+Where rows (planes) are so large that no cache holds a front of several of them, trapezoids cut the second axis instead. It pays
+where the state of an iteration is beyond the caches of the cores. Where a sweep is sequential in space (Gauss-Seidel), fronts are
+the only threads' work there is: row i of iteration t beside row i - k of iteration t + 1. What must be shifted and skewed by how
 much is solved from the dependences (:mod:`~..loops.distances`).
 """
 
@@ -15,13 +16,16 @@ from math import prod
 
 from ..loops.dependences import IllegalSchedule
 from ..loops.nest import Leaf, LoopOrder, children, leaves, loops_of, outermost
-from ..loops.scheduled import extent
-from ..loops.steps.trapezoid import cone_of
+from ..loops.scheduled import conflicts, extent
+from ..loops.steps.trapezoid import Cone, cone_of
 from .draft import Draft
-from .sweeps import prepare
+from .stencil_form import in_step, level
+from .sweeps import contract_temporaries, fuse_sweeps
 
 #: Fewest and most iterations in a block, and fewest iterations that a loop must have where their number is known.
 _BLOCKS = (2, 32)
+#: Fewest iterations in a block for which the second axis is left alone; fewest elements of a part of it.
+_ENOUGH, _WIDTH = 4, 16
 #: Fewest elements of a sweep whose rows are worth a meeting of the threads.
 _POINTS = 4096
 #: Most rows in a front: more have no use for so few threads, and each is a row of the cache.
@@ -34,11 +38,11 @@ def stencils(draft: Draft) -> bool:
     """Put the iterations of every loop around stencil sweeps into blocks; whether there was one."""
     fired = False
     for name in [loop.name for loop in outermost(draft.scheduled.nest.order)]:
-        for fits, make in ((_independent, _time_blocks), (_sequential, _wavefronts)):
+        for fits, make in ((keeps_much, _time_blocks), (_sequential, _wavefronts)):
             if (
                 name not in draft.scheduled.loops
                 or not draft.is_open(name)
-                or not _iterates(draft, name)
+                or not iterates(draft, name)
                 or not fits(draft, name)
             ):
                 continue  # fused into another one meanwhile, finished, or no stencil's
@@ -53,45 +57,25 @@ def stencils(draft: Draft) -> bool:
     return fired
 
 
-def _iterates(draft: Draft, name: str) -> bool:
-    """A first look that costs nothing: a loop of several iterations around loops over space, every statement at a place of its own."""
+def iterates(draft: Draft, name: str) -> bool:
+    """A first look that costs nothing: a loop of several iterations around loops over space."""
     loop = draft.scheduled.loop(name)
     known = extent(draft.scheduled, loop)
     if draft.task.tile or (known is not None and known[1] - known[0] < _BLOCKS[0]):
         return False
-    sweeps = children(loop.body)
-    spaces = [c for c in sweeps if isinstance(c, LoopOrder)]
-    return len(spaces) == len(sweeps) and _uniform(draft, spaces)
+    return any(isinstance(c, LoopOrder) for c in children(loop.body))
 
 
-def _uniform(draft: Draft, spaces: list[LoopOrder]) -> bool:
-    """Whether every access to what the sweeps write moves along with the loops ``spaces``: some axis of an array is, wherever it is used,
-    the loop's value and a constant."""
-    table = draft.scheduled.nest.statement_table
-    statements = [(table[s], value) for space in spaces for s, value in space.values]
-    if any(s.routine for s, _ in statements):
-        return False
-    axes: dict[str, set[int]] = {}
-    written = {s.write.array for s, _ in statements if s.write.index}
-    for s, value in statements:
-        for access in (s.write, *s.reads()):
-            if access.array in written:
-                fitting = {axis for axis, i in enumerate(access.index) if (i - value).constant is not None}
-                axes[access.array] = axes.get(access.array, fitting) & fitting
-    return bool(axes) and all(axes.values())
-
-
-def _independent(draft: Draft, name: str) -> bool:
-    """Whether the arrays that an iteration keeps are more than the cores' caches hold, in sweeps of equal depth."""
-    loop, machine = draft.scheduled.loop(name), draft.task.machine
-    depth = {o.innermost for o in outermost(loop.body)}
-    return len(depth) == 1 and state_bytes(draft, loop) > machine.cores * machine.l2
+def keeps_much(draft: Draft, name: str) -> bool:
+    """Whether the arrays that an iteration keeps are more than the cores' caches hold."""
+    machine = draft.task.machine
+    return state_bytes(draft, draft.scheduled.loop(name)) > machine.cores * machine.l2
 
 
 def _sequential(draft: Draft, name: str) -> bool:
     """Whether there is one sweep, of two loops or more and enough elements, none of whose loops has independent iterations."""
     space = draft.scheduled.loop(name).body
-    if not isinstance(space, LoopOrder) or not isinstance(space.body, LoopOrder):
+    if not isinstance(space, LoopOrder) or not isinstance(space.body, LoopOrder) or not in_step(draft, name):
         return False
     ranges = [extent(draft.scheduled, loop) for loop in loops_of(space)]
     points = prod(r[1] - r[0] + 1 if r else 0 for r in ranges)
@@ -112,46 +96,97 @@ def _bytes(draft: Draft, array: str) -> int:
 
 def _time_blocks(draft: Draft, name: str) -> bool:
     """The steps; False where they do not fit. Raises IllegalSchedule where one does not apply."""
-    prepare(draft)
-    if name not in draft.scheduled.loops:
+    name = in_form(draft, name)
+    if not name:
         return False
-    sweeps = children(draft.scheduled.loop(name).body)
-    loops = [c for c in sweeps if isinstance(c, LoopOrder)]
-    if len(loops) < len(sweeps) or any(extent(draft.scheduled, loop) is None for loop in loops):
+    fuse_sweeps(draft)
+    loops = sweeps_of(draft, name)
+    if not loops:
         return False
-    names = tuple(c.name for c in loops)
-    cone = cone_of(draft.scheduled, name, names)
+    cone = cone_of(draft.scheduled, name, tuple(c.name for c in loops))
     if isinstance(cone, str):
         return False
-    block, chunks = _shape(draft, name, loops, max(cone.rise, cone.fall))
+    lasting = draft.copy()
+    contract_temporaries(lasting)  # what is left counts; the temporaries themselves are contracted where they end up
+    cut, (block, chunks) = loops, shape(lasting, name, loops, max(cone.rise, cone.fall))
+    if block < _ENOUGH:
+        inner, (deeper, parts) = by_second_axis(lasting, name, loops, cone)
+        if deeper > block:
+            cut, block, chunks = inner, deeper, parts
     if block < _BLOCKS[0]:
         return False
-    draft.take("trapezoid", name, block, chunks, *names)
-    if not any(c.innermost for c in loops):
-        _fronts(draft, f"{name}_i", names)
+    draft.take("trapezoid", name, block, chunks, *(c.name for c in cut))
+    if not all(c.innermost for c in loops):
+        fronts(draft, f"{name}_i", sweeps_of(draft, f"{name}_i"), cone)
+    contract_temporaries(draft)
     draft.take("parallel", f"{name}_chunk")
     draft.vectorise(f"{name}_o")
     draft.closed.add(f"{name}_o")
     return True
 
 
-def _fronts(draft: Draft, around: str, names: tuple[str, ...]) -> None:
-    """One loop over rows outside, the iterations of a block inside."""
-    first, *rest = names
-    for other in rest:
-        before = draft.scheduled
-        draft.take("shift", other, first)
-        if draft.scheduled == before:
-            draft.steps.pop()
-        draft.take("fuse", first, other)
-    draft.attempt("skew", first, around)
-    draft.take("interchange", around, first)
-
-
-def _shape(draft: Draft, name: str, loops: list[LoopOrder], reach: int) -> tuple[int, int]:
-    """Iterations in a block and chunks of rows: the rows of a front stay in a core's cache, and little is left between chunks."""
+def by_second_axis(draft: Draft, name: str, loops: list[LoopOrder], cone: Cone) -> tuple[list[LoopOrder], tuple[int, int]]:
+    """The loops along the second axis, if every sweep has one, and the shape of trapezoids that cut it, so that a front holds a part of every row only."""
+    inner = second_axis(loops)
+    across = cone_of(draft.scheduled, name, tuple(o.name for o in inner)) if inner else ""
+    if isinstance(across, str):
+        return inner, (0, 0)
     machine = draft.task.machine
-    rows = max((e[1] - e[0] + 1 for loop in loops if (e := extent(draft.scheduled, loop))), default=0)
+    reach, columns = max(across.rise, across.fall), longest(draft, inner)
+    column = state_bytes(draft, draft.scheduled.loop(name)) / (longest(draft, loops) * max(1, columns))
+    caches = (0.7 * machine.l2, machine.l3 / (2 * machine.cores))
+    for cache, block in [(c, b) for blocks in ((8, 6, 4), (3, 2)) for c in caches for b in blocks]:
+        width = int(cache / (column * (max(cone.rise, cone.fall) * block + 2)))
+        chunks = machine.cores * -(-columns // (max(1, width) * machine.cores))
+        if min(width, columns // chunks) >= max(_WIDTH, 4 * reach * block):
+            return inner, (block, chunks)
+    return inner, (0, 0)
+
+
+def second_axis(loops: list[LoopOrder]) -> list[LoopOrder]:
+    """The loops directly inside sweeps, if there is nothing else in these."""
+    inside = [c for loop in loops for c in children(loop.body)]
+    found = [c for c in inside if isinstance(c, LoopOrder)]
+    return found if len(found) == len(inside) else []
+
+
+def longest(draft: Draft, loops: list[LoopOrder]) -> int:
+    """The most iterations that one of some loops has."""
+    return max((e[1] - e[0] + 1 for loop in loops if (e := extent(draft.scheduled, loop))), default=0)
+
+
+def in_form(draft: Draft, name: str) -> str:
+    """Bring a loop into the form of stencils; its name then, or nothing if that cannot be done or its iterations are independent."""
+    found = level(draft, name)
+    carries = found is not None and any(d.kind == "flow" for d in conflicts(draft.scheduled, found, reductions=True))
+    return found if found is not None and carries else ""
+
+
+def sweeps_of(draft: Draft, name: str) -> list[LoopOrder]:
+    """The loops over space in a loop over iterations; none where the range of one is not known."""
+    if name not in draft.scheduled.loops:
+        return []
+    loops = [c for c in children(draft.scheduled.loop(name).body) if isinstance(c, LoopOrder)]
+    return loops if all(extent(draft.scheduled, loop) is not None for loop in loops) else []
+
+
+def fronts(draft: Draft, around: str, loops: list[LoopOrder], cone: Cone) -> None:
+    """One loop over rows outside, the iterations of a block inside."""
+    first, *rest = loops
+    for other in rest:
+        by = cone.ahead[next(leaves(other))] - cone.ahead[next(leaves(first))]
+        if by:
+            draft.take("shift", other.name, by)
+        draft.take("fuse", first.name, other.name)
+    if cone.rise:
+        draft.take("skew", first.name, around, cone.rise)
+    draft.take("interchange", around, first.name)
+
+
+def shape(draft: Draft, name: str, loops: list[LoopOrder], reach: int) -> tuple[int, int]:
+    """Iterations in a block and chunks of rows of trapezoids: the rows of a front stay in a core's cache, and little is left between chunks."""
+    machine = draft.task.machine
+    rows = longest(draft, loops)
     if not rows or not reach:
         return 0, 0
     state = state_bytes(draft, draft.scheduled.loop(name))
@@ -169,13 +204,19 @@ def _wavefronts(draft: Draft, name: str) -> bool:
     assert isinstance(space, LoopOrder)
     inner = list(loops_of(space.body))[-1]
     statement = inner.body.statement if isinstance(inner.body, Leaf) else ""
-    if statement and not draft.task.strict and draft.attempt("presum", statement, inner.name):
+    added = bool(statement) and not draft.task.strict and draft.attempt("presum", statement, inner.name)
+    if added:
         draft.take("distribute", inner.name, statement)
-    block = _FRONT
-    draft.take("tile", name, block)
+    draft.take("tile", name, _FRONT)
     draft.take("wavefront", f"{name}_i", space.name)
     front = f"{name}_i"
-    if draft.attempt("unroll_jam", front, _JAMMED):
+    if added and space.body is inner:  # rows of sums one by one, then recurrences side by side
+        draft.take("tile", front, _JAMMED)
+        draft.take("distribute", f"{front}_i", statement)
+        draft.take("interchange", f"{front}_i_b", f"{inner.name}_b")
+        draft.take("unroll", f"{front}_i_b")
+        front = f"{front}_o"
+    elif draft.attempt("unroll_jam", front, _JAMMED):
         front = f"{front}_o"
     draft.take("parallel", front)
     draft.vectorise(f"{name}_o")

@@ -35,9 +35,18 @@ def finish(draft: Draft) -> None:
 
 def prepare(draft: Draft) -> None:
     """Fuse sweeps at equal positions, and contract."""
-    sweeps = _Sweeps(draft)
-    sweeps.fuse_all()
-    sweeps.contract_all()
+    fuse_sweeps(draft)
+    contract_temporaries(draft)
+
+
+def fuse_sweeps(draft: Draft) -> None:
+    """Fuse sweeps at equal positions."""
+    _Sweeps(draft).fuse_all()
+
+
+def contract_temporaries(draft: Draft) -> None:
+    """Let temporaries live in as few iterations as they are used in."""
+    _Sweeps(draft).contract_all()
 
 
 class _Sweeps:
@@ -130,8 +139,7 @@ class _Sweeps:
     def _fits(self, array: str, loop: LoopOrder) -> bool:
         """Contract fully, to rows of a sweep, or scalars of an iteration; not whole arrays inside a loop over iterations."""
         rank = len(self.scheduled.nest.array(array).shape)
-        around = [p for p in (*self.scheduled.outer(loop.name), loop) if not self._iterates(p)]
-        return rank == 0 or bool(around)
+        return rank == 0 or any(not self._iterates(p) for p in (loop, *reversed(self.scheduled.outer(loop.name))))
 
     # -- parallel and vector loops -------------------------------------------------------------------------------
 

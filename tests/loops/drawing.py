@@ -200,6 +200,13 @@ def sink(scheduled: Scheduled, dice: Random) -> Args | None:
     return one_of(dice, cuts)
 
 
+def enclose(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A statement, a loop around it, and an iteration."""
+    pairs = [(s, o.name) for o in scheduled.loops.values() for s, _ in o.values]
+    drawn = one_of(dice, pairs)
+    return None if drawn is None else (*drawn, dice.choice([drawn[1], f"{drawn[1]}+1", 0, 3]))
+
+
 def fission(scheduled: Scheduled, dice: Random) -> Args | None:
     """A loop and some of its statements."""
     wide = [o for o in scheduled.loops.values() if len(o.values) > 1]
@@ -290,6 +297,17 @@ def trapezoid(scheduled: Scheduled, dice: Random) -> Args | None:
     return None if found is None else (found[0], dice.choice([1, 2, 3]), dice.choice([1, 2, 3]), *found[1:])
 
 
+def overlap(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A loop that is in no other around others, what is directly inside or one further in, and small blocks and tiles."""
+    drawn = trapezoid(scheduled, dice)
+    if drawn is None:
+        return None
+    inner = [scheduled.loop(str(name)).body for name in drawn[3:]]
+    if dice.random() < 0.3 and all(isinstance(o, LoopOrder) for o in inner):
+        drawn = (*drawn[:3], *(o.name for o in inner if isinstance(o, LoopOrder)))
+    return (drawn[0], dice.choice([1, 2, 3]), dice.choice([2, 3, 5]), *drawn[3:])
+
+
 def presum(scheduled: Scheduled, dice: Random) -> Args | None:
     """A statement alone in a loop, one with a recurrence mostly."""
     pairs: list[Args] = [(o.body.statement, o.name) for o in scheduled.loops.values() if isinstance(o.body, Leaf)]
@@ -309,6 +327,7 @@ ARGUMENTS: dict[str, Draw] = {
     "tile": tile,
     "presum": presum,
     "trapezoid": trapezoid,
+    "overlap": overlap,
     "parallel": loop,
     "vector": innermost,
     "contract": contract,
@@ -322,6 +341,7 @@ ARGUMENTS: dict[str, Draw] = {
     "unroll": unroll,
     "unroll_jam": unroll_jam,
     "sink": sink,
+    "enclose": enclose,
     "fission": fission,
     "split": split,
     "reindex": reindex,
@@ -413,6 +433,17 @@ def _enter_and_leave(scheduled: Scheduled, dice: Random) -> list[Step]:
     return one_of(dice, options) or []
 
 
+def _own_tiles(scheduled: Scheduled, dice: Random) -> list[Step]:
+    """Overlapping tiles, in parallel, with one copy of a tile's data for each thread."""
+    args = overlap(scheduled, dice)
+    if args is None:
+        return []
+    outer, loops = str(args[0]), [scheduled.loop(str(name)) for name in args[3:]]
+    written = {scheduled.nest.statement_table[s].write.array for o in loops for s, _ in o.values}
+    local = [Step("contract", (f"{array}_{outer}", f"{outer}_tile")) for array in sorted(written)]
+    return [Step("overlap", args), *(local if dice.random() < 0.7 else []), Step("parallel", (f"{outer}_tile",))]
+
+
 #: Steps that are legal together more often than one by one.
 RECIPES: tuple[Callable[[Scheduled, Random], list[Step]], ...] = (
     _align,
@@ -421,4 +452,5 @@ RECIPES: tuple[Callable[[Scheduled, Random], list[Step]], ...] = (
     _strip_out,
     _partial_sums,
     _enter_and_leave,
+    _own_tiles,
 )

@@ -6,7 +6,7 @@ Independent of ``dependences.py`` and of isl: sizes are evaluated as Python, pai
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
@@ -87,12 +87,13 @@ class Touch:
 class Conflicts:
     """All pairs of instances that touch one element and do not both read it, first the one that program order has first.
 
-    ``reductions`` tells of each pair whether it is two accumulations of one statement.
+    ``reductions`` tells of each pair whether it is two accumulations of one statement. ``private``: (array, loop whose every iteration
+    has its own copy of it) in program order; iterations of these do not meet.
     """
 
-    def __init__(self, program: Nest, integers: Mapping[str, int]) -> None:
+    def __init__(self, program: Nest, integers: Mapping[str, int], private: Collection[tuple[str, str]] = ()) -> None:
         assert not any(s.routine for s in program.statements)
-        self.program, self.integers = program, dict(integers)
+        self.program, self.integers, self.private = program, dict(integers), private
         touched: dict[tuple[str, Point], list[Touch]] = defaultdict(list)
         fixed = tuple(integers[p] for p in program.params)
         self.count = 0
@@ -108,6 +109,7 @@ class Conflicts:
                 for array, index in reads:
                     touched[array, index(*fixed, *point)].append(Touch(instance, False, False))
         when = Times(program, program.order, integers)
+        copies = {array: self.iteration(owner) for array, owner in private}
         found: dict[tuple[Instance, Instance, str], bool] = {}
         self.kinds: set[tuple[str, str, str, str]] = set()
         for (array, _), touches in touched.items():
@@ -116,6 +118,8 @@ class Conflicts:
             for a, b in combinations(touches, 2):
                 if a.instance == b.instance or not (a.write or b.write):
                     continue
+                if array in copies and copies[array](a.instance) != copies[array](b.instance):
+                    continue
                 first, second = (a, b) if when(a.instance) < when(b.instance) else (b, a)
                 key = (first.instance, second.instance, array)
                 reduction = first.sums and second.sums and first.instance[0] == second.instance[0]
@@ -123,6 +127,18 @@ class Conflicts:
                 kind = "output" if first.write and second.write else "flow" if first.write else "anti"
                 self.kinds.add((first.instance[0], second.instance[0], array, kind))
         self.pairs = [(a, b, array, reduction) for (a, b, array), reduction in found.items()]
+
+    def iteration(self, name: str) -> Callable[[Instance], Point]:
+        """In which iteration of a loop, and of those around it, an instance below it runs."""
+        values: dict[str, Callable[..., Point]] = {}
+        for s in self.program.statements:
+            path = loop_path(self.program.order, s.name)
+            depth = next((n for n, p in enumerate(path) if p.name == name), None)
+            if depth is not None:
+                sizes = tuple(p.value(s.name) for p in path[: depth + 1])
+                values[s.name] = compiled((*self.program.params, *(d.name for d in s.dims)), sizes)
+        fixed = tuple(self.integers[p] for p in self.program.params)
+        return lambda instance: values[instance[0]](*fixed, *instance[1])
 
     def reversed(self, order: Order, *, strict: bool = False) -> str:
         """A pair whose second instance no longer runs after the first one in another order; empty if there is none."""

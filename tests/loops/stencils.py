@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
+import torch
 from hypothesis import strategies as st
 
+from tests.loops.run_tree import Runner
 from unspool.compiler.graph.graph import Graph
+from unspool.compiler.graph.interp import interpret
 from unspool.compiler.graph.specialize import specialize
 from unspool.compiler.loops.lower import lower
 from unspool.compiler.loops.nest import Nest
+from unspool.compiler.loops.scan import scan
+from unspool.compiler.loops.scheduled import Scheduled
 from unspool.compiler.target import Machine
 from unspool.dsl.program import load_text
 
@@ -38,7 +44,22 @@ def stencil_programs(draw: st.DrawFn, *, ranks: tuple[int, ...] = (1, 2, 3), lar
             at = ", ".join(f"{i}{o:+d}" if o else i for i, o in zip(indices, far, strict=True))
             factor = draw(st.sampled_from(["0.2", "0.31", "w[t]", f"c[{', '.join(indices)}]"]))
             terms.append(f"{factor} * {draw(st.sampled_from(sources))}[{at}]")
-        lines += [f"        for {ranges}:", f"            {target}[{', '.join(indices)}] = {' + '.join(terms)}"]
+        value = " + ".join(terms)
+        if draw(st.integers(0, 3)) == 0:  # a temporary of a point
+            lines += [f"        for {ranges}:", f"            half{number} = 0.5 * {terms[0]}"]
+            lines += [f"            {target}[{', '.join(indices)}] = half{number} + {value}"]
+        else:
+            lines += [f"        for {ranges}:", f"            {target}[{', '.join(indices)}] = {value}"]
+        if draw(st.integers(0, 3)) == 0:  # a value of an iteration, for a boundary row or a point source
+            lines.append(f"        level{number} = 0.5 * w[t] + 1")
+            edge, along = draw(st.sampled_from(["0", "1"])), [(i, n) for i, n in zip(indices, extents)][1:]
+            place = f"{target}[{', '.join([edge, *(i for i, _ in along)])}]"
+            if along and draw(st.booleans()):
+                lines.append(f"        for {', '.join(f'{i} in 0..{n}' for i, n in along)}:")
+                lines.append(f"            {place} = level{number}")
+            else:
+                place = f"{target}[{', '.join(edge for _ in indices)}]"
+                lines.append(f"        {place} = {place} + level{number}")
     shape = ", ".join(extents)
     inputs = ", ".join(f"{a}: real[{shape}]" for a in (*fields, "c"))
     results = ", ".join(f"real[{shape}]" for _ in fields)
@@ -61,3 +82,16 @@ def stencil_programs(draw: st.DrawFn, *, ranks: tuple[int, ...] = (1, 2, 3), lar
 def nest_of(text: str, name: str, **sizes: int) -> Nest:
     """The nest of an algorithm at float64."""
     return lower(specialize(load_text(text).algorithms[name].graph, "f64", sizes))
+
+
+def same_as_the_interpreter(graph: Graph, scheduled: Scheduled, count: int, seed: int, low: float = -0.5) -> None:
+    """A schedule of a graph on random data in ``low .. low + 1``."""
+    g = torch.Generator().manual_seed(seed)
+    counts = dict.fromkeys(scheduled.nest.params, count)
+    shapes = [tuple(n.evaluate({"K": count, "T": count}) for n in v.type.shape) for v in graph.inputs]
+    inputs = [torch.rand(s, generator=g, dtype=torch.float64) + low for s in shapes]
+    want = interpret(graph, inputs, {"K": count, "T": count})
+    outputs = [np.zeros(tuple(w.shape)) for w in want]
+    Runner(scan(scheduled, "k"), [*(x.numpy() for x in inputs), *outputs], counts, seed)
+    for got, expected in zip(outputs, want, strict=True):
+        np.testing.assert_allclose(got, expected.numpy(), rtol=1e-9, atol=1e-12)

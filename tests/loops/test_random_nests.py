@@ -104,7 +104,7 @@ class Walk:
                 return
             if not same_program(before, tried):
                 assert not self.program.reversed(before.nest.order, strict=False), f"{step} rewrites an illegal order"
-                self.program = Conflicts(tried.nest, self.integers)
+                self.program = Conflicts(tried.nest, self.integers, tried.private)
         try:
             prove(tried, strict=self.strict)
             refused = ""
@@ -140,7 +140,7 @@ class Walk:
 
     def longer(self) -> Conflicts:
         """The conflicts of the same program with more iterations."""
-        return Conflicts(self.program.program, {p: MANY[p] for p in self.nest.params})
+        return Conflicts(self.program.program, {p: MANY[p] for p in self.nest.params}, self.program.private)
 
     def wrong(self, program: Conflicts, tried: Scheduled) -> str:
         """Why a program in an order is not legal, by brute force."""

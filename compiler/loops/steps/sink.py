@@ -1,4 +1,5 @@
-"""Statements that enter a loop beside them, and loops taken apart at any depth: imperfect nests become bands and come apart again."""
+"""Statements that enter a loop beside them or get one of their own, and loops taken apart at any depth: imperfect nests become bands
+and come apart again."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from dataclasses import replace
 
 from ...graph.types import Size, parse_size
 from ..dependences import IllegalSchedule, check_order
-from ..nest import Leaf, LoopOrder, Order, leaves, loops_of, sequence
+from ..nest import Leaf, LoopOrder, Order, children, leaves, loops_of, sequence
 from ..nest import Sequence as SequenceOrder
 from ..scheduled import Scheduled, change_loop, once, replace_siblings, siblings
 
@@ -19,8 +20,8 @@ def can_sink(scheduled: Scheduled, statement: str, name: str, value: str | int =
         return f"no such loop: {name}"
     if statement not in scheduled.nest.statement_table:
         return f"no such statement: {statement}"
-    children = siblings(scheduled.nest.order, name)
-    part = next((c for c in children if statement in leaves(c)), None)
+    beside = siblings(scheduled.nest.order, name)
+    part = next((c for c in beside if statement in leaves(c)), None)
     if part is None or (isinstance(part, LoopOrder) and part.name == name):
         return f"{statement} does not stand beside {name}"
     found = _value(value)
@@ -42,16 +43,59 @@ def sink(scheduled: Scheduled, statement: str, name: str, value: str | int = "")
     at = _value(value)
     if reason or at is None:
         raise ValueError(f"cannot sink {statement} into {name}: {reason}")
-    children = siblings(scheduled.nest.order, name)
-    place = next(n for n, c in enumerate(children) if statement in leaves(c))
-    part, loop = children[place], scheduled.loop(name)
+    beside = siblings(scheduled.nest.order, name)
+    place = next(n for n, c in enumerate(beside) if statement in leaves(c))
+    part, loop = beside[place], scheduled.loop(name)
     outer = scheduled.outer(name)
     values = tuple((s, at.substitute({o.name: o.value(s) for o in outer})) for s in leaves(part))
-    first = place < next(n for n, c in enumerate(children) if isinstance(c, LoopOrder) and c.name == name)
+    first = place < next(n for n, c in enumerate(beside) if isinstance(c, LoopOrder) and c.name == name)
     body = sequence([part, loop.body] if first else [loop.body, part])
     wide = replace(loop, values=(*values, *loop.values) if first else (*loop.values, *values), body=body)
-    new = [wide if c is loop else c for c in children if c is not part]
+    new = [wide if c is loop else c for c in beside if c is not part]
     return scheduled.with_order(replace_siblings(scheduled.nest.order, name, new))
+
+
+@once
+def can_enclose(scheduled: Scheduled, statement: str, name: str, value: str | int = "") -> str | None:
+    """Why a part of a loop's body cannot get a loop around it, or None."""
+    if name not in scheduled.loops:
+        return f"no such loop: {name}"
+    if statement not in leaves(scheduled.loop(name)):
+        return f"no such statement in {name}: {statement}"
+    if f"{statement}_at" in scheduled.loops:
+        return f"there is a loop {statement}_at already"
+    if set(scheduled.loop(name).kind.split()) & {"vector", "unroll"}:
+        return f"{name} is {scheduled.loop(name).kind}"
+    found = _value(value)
+    if found is None:
+        return f"`{value}` is no integer expression"
+    unknown = found.names() - {o.name for o in (*scheduled.outer(name), scheduled.loop(name))} - set(scheduled.nest.params)
+    return f"`{sorted(unknown)[0]}` is no loop around {statement}, nor a count" if unknown else None
+
+
+def enclose(scheduled: Scheduled, statement: str, name: str, value: str | int = "") -> Scheduled:
+    """The part of a loop that holds a statement gets a loop of one iteration, ``STATEMENT_at``, around it, as if it were a sweep of one row:
+    ``enclose S0 t 0``. The value is over the loops around; without one it is 0.
+
+    for t:                              for t:
+        S0(t)                               for S0_at in 0..1: S0(t)
+        for i: S1(t, i)     -->             for i: S1(t, i)
+    """
+    reason = can_enclose(scheduled, statement, name, value)
+    at = _value(value)
+    if reason or at is None:
+        raise ValueError(f"cannot enclose {statement} in {name}: {reason}")
+    around = (*scheduled.outer(name), scheduled.loop(name))
+
+    def change(loop: LoopOrder) -> Order:
+        made: list[Order] = []
+        for part in children(loop.body):
+            held = list(leaves(part))
+            values = tuple((s, at.substitute({o.name: o.value(s) for o in around})) for s in held)
+            made.append(LoopOrder(f"{statement}_at", values, part) if statement in held else part)
+        return replace(loop, body=sequence(made))
+
+    return scheduled.with_order(change_loop(scheduled.nest.order, name, change))
 
 
 def _value(value: str | int) -> Size | None:

@@ -26,7 +26,7 @@ def can_split(scheduled: Scheduled, statement: str, condition: str) -> str | Non
     guards = _guards(scheduled, s, condition)
     if isinstance(guards, str):
         return guards
-    inside, outside = (isl.domain(_with(s, g, scheduled.nest.params), scheduled.nest.params) for g in guards)
+    inside, outside = (isl.domain(with_guard(s, g, scheduled.nest.params), scheduled.nest.params) for g in guards)
     if inside.is_empty() or outside.is_empty():
         return f"every instance of {statement} is on one side of `{condition}`"
     return scheduled.unproved()
@@ -49,7 +49,7 @@ def split(scheduled: Scheduled, statement: str, condition: str) -> Scheduled:
     s = scheduled.nest.statement_table[statement]
     guards = _guards(scheduled, s, condition)
     assert not isinstance(guards, str)
-    first, second = (_decided(_with(s, g, scheduled.nest.params), scheduled.nest.params) for g in guards)
+    first, second = (_decided(with_guard(s, g, scheduled.nest.params), scheduled.nest.params) for g in guards)
     name = other(statement, scheduled)
     second = replace(second, name=name)
     statements = tuple(p for x in scheduled.nest.statements for p in ((first, second) if x.name == statement else (x,)))
@@ -99,7 +99,7 @@ def _guards(scheduled: Scheduled, s: Statement, condition: str) -> tuple[Guard, 
     return Guard(held), Guard(-held - 1)
 
 
-def _with(s: Statement, guard: Guard, params: Sequence[str]) -> Statement:
+def with_guard(s: Statement, guard: Guard, params: Sequence[str]) -> Statement:
     """The instances that a guard holds for: the innermost dim that it bounds gets the bound, if it can."""
     for n in range(len(s.dims) - 1, -1, -1):
         d = s.dims[n]
