@@ -32,7 +32,7 @@ def stencil_programs(draw: st.DrawFn, *, ranks: tuple[int, ...] = (1, 2, 3), lar
     extents = ("n", "m", "p")[:rank]
     margin = draw(st.integers(1, 2))
     reach = st.integers(-margin, margin)
-    lines = []
+    lines, least = [], 0
     count = draw(st.integers(len(fields) if apart else 1, 3))
     for number in range(count):
         ranges = ", ".join(f"{i} in {margin}..{n}-{margin}" for i, n in zip(indices, extents, strict=True))
@@ -51,6 +51,7 @@ def stencil_programs(draw: st.DrawFn, *, ranks: tuple[int, ...] = (1, 2, 3), lar
         else:
             lines += [f"        for {ranges}:", f"            {target}[{', '.join(indices)}] = {value}"]
         if draw(st.integers(0, 3)) == 0:  # a value of an iteration, for a boundary row or a point source
+            least = 2
             lines.append(f"        level{number} = 0.5 * w[t] + 1")
             edge, along = draw(st.sampled_from(["0", "1"])), [(i, n) for i, n in zip(indices, extents)][1:]
             place = f"{target}[{', '.join([edge, *(i for i, _ in along)])}]"
@@ -65,7 +66,7 @@ def stencil_programs(draw: st.DrawFn, *, ranks: tuple[int, ...] = (1, 2, 3), lar
     results = ", ".join(f"real[{shape}]" for _ in fields)
     text = "\n".join(
         [
-            f"algorithm stencil({inputs}, w: real[K]) -> ({results}):",
+            f"algorithm stencil({inputs}, w: real[K]) -> ({results}) where {', '.join(f'{n} >= {least}' for n in extents)}:",
             "    iterations K = 3",
             "    for t in 0..K:",
             *lines,
@@ -73,7 +74,7 @@ def stencil_programs(draw: st.DrawFn, *, ranks: tuple[int, ...] = (1, 2, 3), lar
             "",
         ]
     )
-    sizes = {n: draw(st.sampled_from([largest, largest, *range(largest)])) for n in extents}
+    sizes = {n: draw(st.sampled_from([largest, largest, *range(least, largest)])) for n in extents}
     sizes["n"] = draw(st.sampled_from([3 * largest, 6 * largest, sizes["n"]]))
     graph = load_text(text).algorithms["stencil"].graph
     return specialize(graph, "f64", sizes), sizes
