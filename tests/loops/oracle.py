@@ -77,7 +77,7 @@ class Times:
 
 @dataclass(frozen=True)
 class Touch:
-    """One access of an instance to one element. ``sums``: it accumulates and reads the element in no other way."""
+    """One access of an instance to one element. ``sums``: it accumulates."""
 
     instance: Instance
     write: bool
@@ -101,7 +101,7 @@ class Conflicts:
             names = (*program.params, *(d.name for d in s.dims))
             reads = [(r.array, compiled(names, r.index)) for r in s.reads()]
             write = compiled(names, s.write.index)
-            sums = bool(s.reduce) and s.write.array not in {r.array for r in s.reads()}
+            sums = bool(s.reduce)  # what it reads of the array is a touch of its own
             for point in points(s, program.params, integers):
                 self.count += 1
                 instance = (s.name, point)
