@@ -67,9 +67,15 @@ def iterates(draft: Draft, name: str) -> bool:
 
 
 def keeps_much(draft: Draft, name: str) -> bool:
-    """Whether the arrays that an iteration keeps are more than the cores' caches hold."""
-    machine = draft.task.machine
-    return state_bytes(draft, draft.scheduled.loop(name)) > machine.cores * machine.l2
+    """Whether the arrays that an iteration keeps are more than the cores' caches hold, and it needs no other ones: fields that every
+    iteration has of its own (what a gradient keeps) come from memory once, in blocks of iterations or not."""
+    machine, loop = draft.task.machine, draft.scheduled.loop(name)
+    for s, value in loop.values:
+        statement = draft.scheduled.nest.statement_table[s]
+        for access in (statement.write, *statement.reads()):
+            if len(access.index) > 1 and any(value.names() & i.names() for i in access.index):
+                return False
+    return state_bytes(draft, loop) > machine.cores * machine.l2
 
 
 def _sequential(draft: Draft, name: str) -> bool:
