@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -166,6 +167,7 @@ class StoredRoutine(Routine):
         super().__init__(algorithm, settings)
         counts = tuple(self.iterations)
         self.main = StoredExecutor(algorithm.graph, counts, settings, real, sizes, plan)
+        self.main.origin = hashlib.sha256(data).hexdigest()
         if algorithm.objective is not None:
             self._objective = Executor(algorithm.objective, counts, Settings("interpreter"))
         self._data = data

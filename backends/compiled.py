@@ -218,7 +218,7 @@ def site_of(name: str) -> Site:
 def program_site(algorithm: Algorithm, executor: Executor, binding: Binding, real: str, trace: tuple[str, ...]) -> str:
     """The name of a program's site."""
     where, sizes = list(map(str, algorithm.where)), sorted(binding.sizes.items())
-    parts = (print_graph(executor.graph), algorithm.name, where, executor.settings, sizes, real, trace)
+    parts = (print_graph(executor.graph), algorithm.name, where, executor.settings, sizes, real, trace, executor.origin)
     return named(parts, lambda: ProgramSite(algorithm.name, executor, binding, algorithm.where, real, trace))
 
 

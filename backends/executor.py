@@ -99,7 +99,7 @@ Plan = KernelPlan | HostPlan
 @dataclass
 class Executor:
     """One graph, ready to run; ``iterations`` are the names of its iteration counts, ``shared`` those of the inputs that
-    problems of a batch usually share (nothing depends on it but speed)."""
+problems of a batch usually share (nothing depends on it but speed). ``origin`` is the digest of the kernel file it comes from, if any."""
 
     graph: Graph
     iterations: Sequence[str]
@@ -107,6 +107,7 @@ class Executor:
     shared: frozenset[str] = frozenset()
     plans: dict[tuple[Any, ...], Plan] = field(default_factory=dict)
     _traced: dict[tuple[str, ...], tuple[Graph, tuple[str, ...]]] = field(default_factory=dict)
+    origin: str = ""
 
     def plan(self, real: str, sizes: Mapping[str, int], trace: tuple[str, ...] = ()) -> Plan:
         """The plan for a precision and sizes, made on first use."""
