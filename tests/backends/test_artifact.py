@@ -176,12 +176,11 @@ def test_gradients_of_a_loaded_kernel(target: str, file_of: Callable[[str], Path
 
 def test_a_loaded_kernel_in_a_compiled_model_is_not_taken_for_the_program(tmp_path: Path) -> None:
     program = us.loads("algorithm wave(x: real[n]) -> real[n]:\n    return sin(x)\n")
-    program.wave.compile({"n": 4}, target="c").save(tmp_path / "wave.usk")  # without gradients
-    stored, x = us.load_kernel(tmp_path / "wave.usk"), torch.randn(2, 4, requires_grad=True)
-    for call in (stored, lambda x: program.wave(x, target="c")):
-        found = torch.compile(call, backend="aot_eager", fullgraph=True)(x.detach())
-        torch.testing.assert_close(found, x.detach().sin())
-    compiled = torch.compile(lambda x: program.wave(x, target="c"), backend="aot_eager", fullgraph=True)
+    kernel, x = program.wave.compile({"n": 4}, target="c"), torch.randn(2, 4, requires_grad=True)
+    kernel.save(tmp_path / "wave.usk")  # without gradients
+    stored = torch.compile(us.load_kernel(tmp_path / "wave.usk"), backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(stored(x.detach()), x.detach().sin())
+    compiled = torch.compile(lambda x: kernel(x), backend="aot_eager", fullgraph=True)
     (gradient,) = torch.autograd.grad(compiled(x).sum(), x)
     torch.testing.assert_close(gradient, x.detach().cos())
 
