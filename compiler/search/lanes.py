@@ -82,6 +82,11 @@ def _transform(draft: Draft, name: str, count: int) -> bool:
         elsewhere = any(s not in below for s, _, _ in sites(draft.scheduled, array))
         if elsewhere and draft.scheduled.nest.array(array).temporary and draft.can("rename", array, name):
             draft.take("rename", array, name)
+    for info in list(draft.scheduled.nest.arrays):  # what an iteration keeps: one for each lane
+        found = sites(draft.scheduled, info.name)
+        if info.temporary and found and all(s in below for s, _, _ in found):
+            if not any(_follows(draft, found, n, name) for n in range(len(info.shape))):
+                draft.attempt("expand", info.name, name)
     draft.take("tile", name, block)
     size = 0
     for info in list(draft.scheduled.nest.arrays):

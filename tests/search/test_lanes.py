@@ -60,6 +60,26 @@ BOTH_WAYS = """algorithm smooth(x: real[m, n]) -> real[m, n]:
             z[i, j] = 0.5 * z[i, j+1] + x[i, j]
     return y + z
 """
+SCALARS = """algorithm second_order(x: real[m, n]) -> real[m, n]:
+    y = zeros(m, n)
+    for i in 0..m:
+        last = 0.0
+        before = 0.0
+        for j in 0..n:
+            y[i, j] = 0.9 * last - 0.2 * before + x[i, j]
+            before = last
+            last = y[i, j]
+    return y
+"""
+DOWN = """algorithm filter(x: real[n, m]) -> real[n, m]:
+    y = zeros(n, m)
+    for c in 0..m:
+        s = 0.0
+        for r in n-1..-1 by -1:
+            s = 0.5 * s + x[r, c]
+            y[r, c] = s
+    return y
+"""
 ITERATED = """algorithm adi(u: real[m, m]) -> real[m, m]:
     iterations K = 2
     p = zeros(m, m)
@@ -85,6 +105,8 @@ FOUND = {
     "filter": (FILTER, 1),
     "both ways": (BOTH_WAYS, 1),
     "iterated": (ITERATED, 2),
+    "scalars": (SCALARS, 1),
+    "scalars down columns": (DOWN, 1),
 }
 
 
