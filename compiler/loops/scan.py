@@ -7,7 +7,7 @@ different iterations of the parallel loop inside needs no barrier per iteration.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
@@ -275,7 +275,9 @@ def _settle(scheduled: Scheduled, scattered: frozenset[str]) -> tuple[ArrayInfo,
                 arrays[w] = replace(arrays[w], scope="problem")  # each thread fills a part of it
     for name in {a.scope.split()[1] for a in arrays.values() if a.scope.startswith("local")}:
         path = (*scheduled.outer(name), scheduled.loop(name))
-        for a in [a for a in arrays.values() if a.scope == f"local {name}" and _apart(scheduled, a.name, path[:-1])]:
+        for a in [a for a in arrays.values() if a.scope == f"local {name}"]:
+            if not (a.shape and a.name in scattered) and not _apart(scheduled, a.name, path[:-1]):
+                continue
             own = any("parallel" in loop.kind for loop in path)
             if a.shape or a.name in scattered:  # isl may take the loops around apart, too
                 arrays[a.name] = replace(a, scope="thread" if own else "problem")
@@ -332,11 +334,28 @@ def scan(scheduled: Scheduled, function_name: str) -> Function:
     scattered: frozenset[str] = frozenset()
     while True:
         made = _scan(scheduled, function_name, scattered)
-        variables = {node.array.name for node in walk(made.body) if isinstance(node, Declare) and not node.array.shape}
-        found = unassigned(made.body, variables)
+        declared = [node.array for node in walk(made.body) if isinstance(node, Declare)]
+        torn = _torn(scheduled, unassigned(made.body, {a.name for a in declared if a.shape}))
+        if torn:
+            scheduled = scheduled.with_order(_mark(scheduled.nest.order, set(torn.values()), "serial"))
+            scattered |= torn.keys()
+            continue
+        found = unassigned(made.body, {a.name for a in declared if not a.shape})
         if not found:
             return made
         scattered |= found
+
+
+def _torn(scheduled: Scheduled, arrays: Container[str]) -> dict[str, str]:
+    """Of these arrays those that are locals of a parallel or vector loop with statements that use them in some iterations only, with the
+    loop: isl has taken iterations apart that must run as a whole. The loop must be serial, and the array live outside of all."""
+    found = {}
+    for a in scheduled.nest.arrays:
+        if a.name in arrays and a.scope.startswith("local"):
+            loop = scheduled.loop(a.scope.split()[1])
+            if {"parallel", "vector"} & set(loop.kind.split()) and _apart(scheduled, a.name, (*scheduled.outer(loop.name), loop)):
+                found[a.name] = loop.name
+    return found
 
 
 def _scan(scheduled: Scheduled, function_name: str, scattered: frozenset[str]) -> Function:

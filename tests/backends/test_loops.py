@@ -12,6 +12,7 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+import unspool as us
 from tests.loops.run_tree import Runner
 from unspool.backends.cpu import CTarget
 from unspool.backends.expressions import Printer
@@ -456,3 +457,26 @@ def test_a_wrong_writer_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     BuiltKernel(made, 2, 0, ())([x], [o], 1, [0, 0], [0, 0], [], 1, 1)
     with pytest.raises(AssertionError):
         close(o, x - 1)
+
+
+LU = """algorithm lu(A: real[n, n]) -> real[n, n]:
+    for i in 0..n:
+        for j in 0..i:
+            A[i, j] /= A[j, j]
+        for j in i..n, k in 0..i:
+            A[i, j] -= A[i, k] * A[k, j]
+    return A
+"""
+
+
+@pytest.mark.parametrize("target", ["c", "numba"])
+@pytest.mark.parametrize("n", [2, 5])
+def test_iterations_that_isl_takes_apart_keep_their_locals(n: int, target: str) -> None:
+    """The stacks of the adjoint are zero where inner loops do not come: their first and their later iterations are other statements."""
+    program = next(iter(us.loads(LU)))
+    A = torch.rand(n, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 3 * torch.eye(n)
+    found = []
+    for chosen in (target, "interpreter"):
+        x = A.clone().requires_grad_()
+        found.append(torch.autograd.grad(program(x, target=chosen).square().sum(), x)[0])
+    torch.testing.assert_close(*found)
