@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from .bounds import greatest
 from .graph import Node, free_names, walk
 from .ops.table import lookup
 from .types import BYTES, Size, Type, range_length, size_fn
@@ -123,7 +124,7 @@ def stack_length(node: Node, around: Sequence[Node]) -> Size:
         index = loop.attr("index")
         if index in size.names():
             first, last = loop.attr("lower"), loop.attr("upper") - (1 if loop.attr("step") > 0 else -1)
-            size = size_fn("max", size.substitute({index: first}), size.substitute({index: last}))
+            size = greatest(size, index, first, last)
     return size if _never_negative(size) else size_fn("max", 0, size)
 
 
