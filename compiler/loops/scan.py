@@ -33,11 +33,12 @@ from .tree import (
     LibraryCall,
     Load,
     Loop,
+    Single,
     Store,
     Tree,
 )
 from .tree import Expr as TreeExpr
-from .tree_walk import walk
+from .tree_walk import walk, writes
 
 
 def const(value: int) -> Int:
@@ -332,8 +333,12 @@ def scan(scheduled: Scheduled, function_name: str) -> Function:
     """The loop tree of a scheduled nest."""
     scheduled = scheduled.with_order(_outermost_parallel(scheduled.nest.order))
     scattered: frozenset[str] = frozenset()
+    alone: frozenset[str] = frozenset()
     while True:
-        made = _scan(scheduled, function_name, scattered)
+        made = _scan(scheduled, function_name, scattered, alone)
+        if missed := _by_one(made.body) - alone:
+            alone |= missed
+            continue
         declared = [node.array for node in walk(made.body) if isinstance(node, Declare)]
         torn = _torn(scheduled, unassigned(made.body, {a.name for a in declared if a.shape}))
         if torn:
@@ -344,6 +349,13 @@ def scan(scheduled: Scheduled, function_name: str) -> Function:
         if not found:
             return made
         scattered |= found
+
+
+def _by_one(tree: Block) -> set[str]:
+    """Locals of every thread that one thread alone fills, where isl has dropped a parallel loop of one iteration: all must see them."""
+    declared = {node.array.name for node in walk(tree) if isinstance(node, Declare)}
+    filled = [writes(s) - {d.array.name for d in walk(s) if isinstance(d, Declare)} for s in walk(tree) if isinstance(s, Single)]
+    return declared & set[str]().union(*filled)
 
 
 def _torn(scheduled: Scheduled, arrays: Container[str]) -> dict[str, str]:
@@ -358,8 +370,8 @@ def _torn(scheduled: Scheduled, arrays: Container[str]) -> dict[str, str]:
     return found
 
 
-def _scan(scheduled: Scheduled, function_name: str, scattered: frozenset[str]) -> Function:
-    arrays = _settle(scheduled, scattered)
+def _scan(scheduled: Scheduled, function_name: str, scattered: frozenset[str], alone: frozenset[str]) -> Function:
+    arrays = tuple(replace(a, scope="problem") if a.name in alone else a for a in _settle(scheduled, scattered))
     nest: Nest = replace(scheduled.nest, arrays=arrays)
     scheduled = replace(scheduled, nest=nest)
     local: dict[str, list[ArrayInfo]] = {}
