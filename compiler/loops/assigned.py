@@ -10,8 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Set
 
-from .tree import Block, Declare, If, LibraryCall, Loop, Single, Store, Tree
+from .tree import Block, Declare, If, Int, LibraryCall, Loop, Single, Store, Tree
 from .tree_walk import loads
+
+#: What is stored for certain, or wherever a condition holds.
+Fact = str | tuple[Int, str]
 
 
 def unassigned(body: Block, names: Set[str]) -> set[str]:
@@ -27,7 +30,7 @@ class _Check:
         self.names = names
         self.bad: set[str] = set()
 
-    def block(self, children: tuple[Tree, ...], scope: Set[str], stored: Set[str]) -> frozenset[str]:
+    def block(self, children: tuple[Tree, ...], scope: Set[str], stored: Set[Fact]) -> frozenset[Fact]:
         """What is stored for certain after a block; ``scope``: what is declared around it."""
         here, inside = frozenset(scope), frozenset(stored)
         for child in children:
@@ -37,9 +40,9 @@ class _Check:
                     here |= {child.array.name}
             else:
                 inside = self.node(child, here, inside)
-        return inside & frozenset(scope)
+        return frozenset(f for f in inside if (f if isinstance(f, str) else f[1]) in scope)
 
-    def node(self, tree: Tree, scope: frozenset[str], stored: frozenset[str]) -> frozenset[str]:
+    def node(self, tree: Tree, scope: frozenset[str], stored: frozenset[Fact]) -> frozenset[Fact]:
         """What is stored for certain after a node."""
         if isinstance(tree, Store):
             read = {x.array for x in loads(tree.value)} | ({tree.array} if tree.reduce else set())
@@ -47,14 +50,15 @@ class _Check:
         if isinstance(tree, LibraryCall):
             return self.touch({x.array for x in tree.inputs}, {x.array for x in tree.outputs}, scope, stored)
         if isinstance(tree, If):
-            then = self.block(tree.then.children, scope, stored)
+            known = {f[1] for f in stored if isinstance(f, tuple) and f[0] == tree.condition}
+            then = self.block(tree.then.children, scope, stored | known)
             other = self.block(tree.orelse.children, scope, stored) if tree.orelse else stored
-            return then & other
+            return (then & other) | {(tree.condition, f) for f in then if isinstance(f, str)}
         if isinstance(tree, (Loop, Single)):  # a loop may have no iteration, and one thread alone is not all of them
             self.block(tree.body.children, scope, stored)
         return stored
 
-    def touch(self, read: Set[str], written: Set[str], scope: frozenset[str], stored: frozenset[str]) -> frozenset[str]:
-        self.bad |= (self.names & read) - stored
+    def touch(self, read: Set[str], written: Set[str], scope: frozenset[str], stored: frozenset[Fact]) -> frozenset[Fact]:
+        self.bad |= {n for n in self.names & read if n not in stored}
         self.bad |= (self.names & (read | written)) - scope
         return stored | (self.names & written)

@@ -277,7 +277,7 @@ def _settle(scheduled: Scheduled, scattered: frozenset[str]) -> tuple[ArrayInfo,
     for name in {a.scope.split()[1] for a in arrays.values() if a.scope.startswith("local")}:
         path = (*scheduled.outer(name), scheduled.loop(name))
         for a in [a for a in arrays.values() if a.scope == f"local {name}"]:
-            if not (a.shape and a.name in scattered) and not _apart(scheduled, a.name, path[:-1]):
+            if a.name not in scattered and not _apart(scheduled, a.name, path[:-1]):
                 continue
             own = any("parallel" in loop.kind for loop in path)
             if a.shape or a.name in scattered:  # isl may take the loops around apart, too
@@ -348,6 +348,9 @@ def scan(scheduled: Scheduled, function_name: str) -> Function:
         found = unassigned(made.body, {a.name for a in declared if not a.shape})
         if not found:
             return made
+        owners = {a.scope.split()[1] for a in scheduled.nest.arrays if a.name in found and a.scope.startswith("local")}
+        vectors = {name for name in owners if "vector" in scheduled.loop(name).kind.split()}
+        scheduled = scheduled.with_order(_mark(scheduled.nest.order, vectors, "serial"))  # lanes would share one variable
         scattered |= found
 
 

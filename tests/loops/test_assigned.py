@@ -42,8 +42,13 @@ LOOP = "for c0 in 0 .. 9 serial:\n"
         ("    declare v: f64[] local\n    for c1 in 0 .. K serial:\n        v[] = x.f64[c1]\n    y[c0] = v.f64[()]\n", {"v"}),
         ("    declare v: f64[] local\n    v[] add= x.f64[c0]\n    y[c0] = v.f64[()]\n", {"v"}),
         ("    declare v: f64[] local\n    v[] = x.f64[c0]\n    if c0 < 5:\n        declare v: f64[] local\n        v[] = x.f64[0]\n", {"v"}),
+        (
+            "    declare v: f64[] local\n    if c0 < 5:\n        v[] = x.f64[c0]\n    y[c0] = x.f64[c0]\n    if c0 < 5:\n        y[c0] = v.f64[()]\n",
+            set(),
+        ),
+        ("    declare v: f64[] local\n    if c0 < 5:\n        v[] = x.f64[c0]\n    if c0 < 6:\n        y[c0] = v.f64[()]\n", {"v"}),
     ],
-    ids=["stored", "out of scope", "one way only", "both ways", "maybe no iteration", "added to nothing", "twice"],
+    ids=["stored", "out of scope", "one way only", "both ways", "maybe no iteration", "added to nothing", "twice", "where it was stored", "and beyond"],
 )
 def test_variables_need_a_value_where_they_are_read(body: str, found: set[str]) -> None:
     assert unassigned(parse_tree(HEAD + LOOP + body).body, {"v"}) == found
