@@ -184,7 +184,7 @@ def test_a_block_keeps_room_for_neighbours() -> None:
     ("steps", "reason"),
     [
         ("pack A S1 j1 4", "in no places"),
-        ("pack A S1 i1 1", "at least 2"),
+        ("pack A S1 i1 0", "at least 1 element"),
         ("pack A S0 i0 4", "in no places"),
         ("pack A S9 i1 4", "no statement `S9`"),
         ("pack A S1 q 4", "no dim `q`"),
