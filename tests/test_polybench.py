@@ -51,6 +51,14 @@ def compare(got: Any, wanted: tuple[F64, ...], tolerance: float, dtype: Any = np
         np.testing.assert_allclose(g, w, rtol=tolerance, atol=tolerance * max(1.0, float(np.abs(w).max())))
 
 
+def agrees(kernel: Kernel, which: str, target: str) -> None:
+    """A target computes what NumPy does."""
+    sizes = sizes_of(kernel, which)
+    inputs, wanted = data(kernel, sizes)
+    steps = {"T": sizes["T"]} if "T" in sizes else {}
+    compare(us.load(kernel.file)[kernel.name](**inputs, **steps, target=target), wanted, 1e-10)
+
+
 def test_the_thirty_kernels_are_there() -> None:
     assert sorted(KERNELS) == sorted(BASELINE.split())
     assert sorted(OTHERS) == sorted(TEN.split())
@@ -69,31 +77,19 @@ def test_the_thirty_kernels_are_there() -> None:
 @pytest.mark.parametrize("which", SIZES)
 @pytest.mark.parametrize("name", EVERY)
 def test_interpreter(name: str, which: str) -> None:
-    kernel = EVERY[name]
-    sizes = sizes_of(kernel, which)
-    inputs, wanted = data(kernel, sizes)
-    steps = {"T": sizes["T"]} if "T" in sizes else {}
-    compare(us.load(kernel.file)[name](**inputs, **steps, target="interpreter"), wanted, 1e-10)
+    agrees(EVERY[name], which, "interpreter")
 
 
 @pytest.mark.parametrize("which", SIZES)
 @pytest.mark.parametrize("name", EVERY)
 def test_compiled(name: str, which: str) -> None:
-    kernel = EVERY[name]
-    sizes = sizes_of(kernel, which)
-    inputs, wanted = data(kernel, sizes)
-    steps = {"T": sizes["T"]} if "T" in sizes else {}
-    compare(us.load(kernel.file)[name](**inputs, **steps, target="c"), wanted, 1e-10)
+    agrees(EVERY[name], which, "c")
 
 
 @pytest.mark.parametrize("which", SIZES)
 @pytest.mark.parametrize("name", OTHERS)
 def test_compiled_by_numba(name: str, which: str) -> None:
-    kernel = OTHERS[name]
-    sizes = sizes_of(kernel, which)
-    inputs, wanted = data(kernel, sizes)
-    steps = {"T": sizes["T"]} if "T" in sizes else {}
-    compare(us.load(kernel.file)[name](**inputs, **steps, target="numba"), wanted, 1e-10)
+    agrees(OTHERS[name], which, "numba")
 
 
 @pytest.mark.parametrize("name", EVERY)

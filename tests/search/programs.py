@@ -24,6 +24,24 @@ from unspool.dsl.api import loads
 #: Caches so small that what pays for large arrays pays for small ones.
 SMALL = Machine(64, 32, cores=2, l1=256, l2=512, l3=1024)
 
+#: A recursion whose iterations wait for each other.
+DURBIN = """algorithm durbin(r: real[n]) -> real[n]:
+    y = zeros(n)
+    y[0] = -r[0]
+    b = 1.0
+    a = -r[0]
+    for k in 1..n:
+        b = (1 - a * a) * b
+        a = -(r[k] + sum(r[k-i-1] * y[i] for i in 0..k)) / b
+        z = zeros(n)
+        for i in 0..k:
+            z[i] = y[i] + a * y[k-i-1]
+        for i in 0..k:
+            y[i] = z[i]
+        y[k] = a
+    return y
+"""
+
 
 def graph_of(text: str) -> Graph:
     """The graph of the first algorithm of a text."""

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.loops.test_transform import reused
-from tests.search.programs import chosen, graph_of, proposed
+from tests.search.programs import DURBIN, chosen, graph_of, proposed
 from unspool.compiler.loops.dependences import IllegalSchedule
 from unspool.compiler.loops.schedule import apply, parse_schedule
 from unspool.compiler.search.lanes import lanes
@@ -130,23 +130,7 @@ def test_temporaries_of_a_block_have_their_lanes_innermost() -> None:
 
 
 def test_it_says_no_where_nothing_is_independent() -> None:
-    durbin = """algorithm durbin(r: real[n]) -> real[n]:
-    y = zeros(n)
-    y[0] = -r[0]
-    b = 1.0
-    a = -r[0]
-    for k in 1..n:
-        b = (1 - a * a) * b
-        a = -(r[k] + sum(r[k-i-1] * y[i] for i in 0..k)) / b
-        z = zeros(n)
-        for i in 0..k:
-            z[i] = y[i] + a * y[k-i-1]
-        for i in 0..k:
-            y[i] = z[i]
-        y[k] = a
-    return y
-"""
-    assert not proposed(lanes, graph_of(durbin), {"n": 60}, MACHINE)
+    assert not proposed(lanes, graph_of(DURBIN), {"n": 60}, MACHINE)
     triangular = COLUMNS.replace("for r in 1..n", "for r in 1..c+1").replace("real[n, m]", "real[m, m]").replace("zeros(n, m)", "zeros(m, m)")
     assert not proposed(lanes, graph_of(triangular), {"m": 60}, MACHINE)
     sweep = COLUMNS.replace("(3 + w[r-1, c])", "(3 + w[r-1, c] + w[r, c-1])").replace("for c in 0..m", "for c in 1..m")

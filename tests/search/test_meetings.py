@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.search.programs import chosen, graph_of
+from tests.search.programs import DURBIN, chosen, graph_of
 from unspool.compiler.graph.simplify import simplify
 from unspool.compiler.graph.specialize import specialize
 from unspool.compiler.loops.lower import lower
@@ -14,22 +14,6 @@ from unspool.compiler.search.sweeps import finish
 from unspool.compiler.target import Machine
 
 MACHINE = Machine(64, 32, cores=2)
-DURBIN = """algorithm durbin(r: real[n]) -> real[n]:
-    y = zeros(n)
-    y[0] = -r[0]
-    b = 1.0
-    a = -r[0]
-    for k in 1..n:
-        b = (1 - a * a) * b
-        a = -(r[k] + sum(r[k-i-1] * y[i] for i in 0..k)) / b
-        z = zeros(n)
-        for i in 0..k:
-            z[i] = y[i] + a * y[k-i-1]
-        for i in 0..k:
-            y[i] = z[i]
-        y[k] = a
-    return y
-"""
 SWEEPS = """algorithm sweeps(u: real[h, w]) -> real[h, w]:
     iterations K = 20
     for k in 0..K:
