@@ -7,7 +7,7 @@ different iterations of the parallel loop inside needs no barrier per iteration.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
@@ -20,6 +20,7 @@ from .dependences import pair_map, primed
 from .nest import Access, Apply, ArrayInfo, Expr, Leaf, LoopOrder, Nest, Order, SizeValue, Statement, Whole, leaves, loops_of
 from .nest import Sequence as SequenceOrder
 from .scheduled import Scheduled, block_of, extent
+from .scopes import apart, by_one, settle, torn
 from .steps.unroll import MOST, can_unroll
 from .tree import (
     Array,
@@ -33,12 +34,11 @@ from .tree import (
     LibraryCall,
     Load,
     Loop,
-    Single,
     Store,
     Tree,
 )
 from .tree import Expr as TreeExpr
-from .tree_walk import walk, writes
+from .tree_walk import walk
 
 
 def const(value: int) -> Int:
@@ -262,61 +262,6 @@ def _crosses(scheduled: Scheduled, loop: LoopOrder, inner: LoopOrder) -> bool:
     return False
 
 
-def _settle(scheduled: Scheduled, scattered: frozenset[str]) -> tuple[ArrayInfo, ...]:
-    """Arrays with their final scopes: a local of a loop that is not inside a parallel one must be filled by every thread. What isl may
-    take apart is a variable only as long as it is not among ``scattered``."""
-    mixed: set[str] = set()
-    arrays = {a.name: a for a in scheduled.nest.arrays}
-    for loop in loops_of(scheduled.nest.order):
-        if "parallel" not in loop.kind:
-            continue
-        inside = {loop.name, *(inner.name for inner in loops_of(loop.body))}
-        for w in {w for s in leaves(loop) for w in _targets(scheduled.nest.statement_table[s])}:
-            if arrays[w].scope.startswith("local") and arrays[w].scope.split()[1] not in inside:
-                arrays[w] = replace(arrays[w], scope="problem")  # each thread fills a part of it
-    for name in {a.scope.split()[1] for a in arrays.values() if a.scope.startswith("local")}:
-        path = (*scheduled.outer(name), scheduled.loop(name))
-        for a in [a for a in arrays.values() if a.scope == f"local {name}"]:
-            if a.name not in scattered and not _apart(scheduled, a.name, path[:-1]):
-                continue
-            own = any("parallel" in loop.kind for loop in path)
-            if a.shape or a.name in scattered:  # isl may take the loops around apart, too
-                arrays[a.name] = replace(a, scope="thread" if own else "problem")
-    changed = True
-    while changed:
-        changed = False
-        for unit in _units(scheduled.nest.order):
-            written = {w for s in leaves(unit) for w in _targets(scheduled.nest.statement_table[s])}
-            inside = {loop.name for loop in loops_of(unit)}
-            outer_locals = {
-                w for w in written if arrays[w].scope.startswith("local") and arrays[w].scope.split()[1] not in inside
-            }
-            shared = {w for w in written if not arrays[w].scope.startswith("local")}
-            if shared and outer_locals - mixed:
-                mixed |= outer_locals
-                for w in outer_locals:
-                    arrays[w] = replace(arrays[w], scope="problem")
-                changed = True
-    return tuple(arrays.values())
-
-
-def _targets(statement: Statement) -> set[str]:
-    return {w.array for w in statement.outputs} if statement.routine else {statement.write.array}
-
-
-def _units(order: Order) -> list[Order]:
-    """The largest parts that hold no parallel loop, and are not inside one."""
-    if isinstance(order, Leaf):
-        return [order]
-    if isinstance(order, SequenceOrder):
-        return [u for c in order.children for u in _units(c)]
-    if "parallel" in order.kind:
-        return []
-    if any("parallel" in loop.kind for loop in loops_of(order.body)):
-        return _units(order.body)
-    return [order]
-
-
 def _outermost_parallel(order: Order, inside: bool = False) -> Order:
     """A team is split once: loops inside a parallel one run as the others do."""
     if isinstance(order, Leaf):
@@ -336,45 +281,28 @@ def scan(scheduled: Scheduled, function_name: str) -> Function:
     alone: frozenset[str] = frozenset()
     while True:
         made = _scan(scheduled, function_name, scattered, alone)
-        if missed := _by_one(made.body) - alone:
+        if missed := by_one(made.body) - alone:
             alone |= missed
             continue
         declared = [node.array for node in walk(made.body) if isinstance(node, Declare)]
-        torn = _torn(scheduled, unassigned(made.body, {a.name for a in declared if a.shape}))
-        if torn:
-            scheduled = scheduled.with_order(_mark(scheduled.nest.order, set(torn.values()), "serial"))
-            scattered |= torn.keys()
+        bad = unassigned(made.body, {a.name for a in declared})
+        scalars = {a.name for a in declared if not a.shape}
+        owners = torn(scheduled, bad - scalars)
+        if owners:
+            scheduled = scheduled.with_order(_mark(scheduled.nest.order, set(owners.values()), "serial"))
+            scattered |= owners.keys()
             continue
-        found = unassigned(made.body, {a.name for a in declared if not a.shape})
+        found = bad & scalars
         if not found:
             return made
-        owners = {a.scope.split()[1] for a in scheduled.nest.arrays if a.name in found and a.scope.startswith("local")}
-        vectors = {name for name in owners if "vector" in scheduled.loop(name).kind.split()}
+        around = {a.scope.split()[1] for a in scheduled.nest.arrays if a.name in found and a.scope.startswith("local")}
+        vectors = {name for name in around if "vector" in scheduled.loop(name).kind.split()}
         scheduled = scheduled.with_order(_mark(scheduled.nest.order, vectors, "serial"))  # lanes would share one variable
         scattered |= found
 
 
-def _by_one(tree: Block) -> set[str]:
-    """Locals of every thread that one thread alone fills, where isl has dropped a parallel loop of one iteration: all must see them."""
-    declared = {node.array.name for node in walk(tree) if isinstance(node, Declare)}
-    filled = [writes(s) - {d.array.name for d in walk(s) if isinstance(d, Declare)} for s in walk(tree) if isinstance(s, Single)]
-    return declared & set[str]().union(*filled)
-
-
-def _torn(scheduled: Scheduled, arrays: Container[str]) -> dict[str, str]:
-    """Of these arrays those that are locals of a parallel or vector loop with statements that use them in some iterations only, with the
-    loop: isl has taken iterations apart that must run as a whole. The loop must be serial, and the array live outside of all."""
-    found = {}
-    for a in scheduled.nest.arrays:
-        if a.name in arrays and a.scope.startswith("local"):
-            loop = scheduled.loop(a.scope.split()[1])
-            if {"parallel", "vector"} & set(loop.kind.split()) and _apart(scheduled, a.name, (*scheduled.outer(loop.name), loop)):
-                found[a.name] = loop.name
-    return found
-
-
 def _scan(scheduled: Scheduled, function_name: str, scattered: frozenset[str], alone: frozenset[str]) -> Function:
-    arrays = tuple(replace(a, scope="problem") if a.name in alone else a for a in _settle(scheduled, scattered))
+    arrays = tuple(replace(a, scope="problem") if a.name in alone else a for a in settle(scheduled, scattered))
     nest: Nest = replace(scheduled.nest, arrays=arrays)
     scheduled = replace(scheduled, nest=nest)
     local: dict[str, list[ArrayInfo]] = {}
@@ -433,23 +361,9 @@ def _uneven(scheduled: Scheduled, local: Mapping[str, list[ArrayInfo]]) -> set[s
         if {"parallel", "vector"} & set(scheduled.loop(name).kind.split()):
             continue
         path = (*scheduled.outer(name), scheduled.loop(name))
-        if any(_apart(scheduled, a.name, path) for a in arrays):
+        if any(apart(scheduled, a.name, path) for a in arrays):
             found.add(name)
     return found
-
-
-def _apart(scheduled: Scheduled, array: str, path: Sequence[LoopOrder]) -> bool:
-    """Whether statements that use an array do not all run in the same iterations of loops."""
-    return len({_iterations(s, path) for s in scheduled.nest.statements if array in s.arrays()}) > 1
-
-
-def _iterations(s: Statement, path: Sequence[LoopOrder]) -> tuple[str, ...]:
-    """What tells in which iterations of loops a statement runs, as text that is equal for statements with other dims."""
-    names = {next(iter(v.names())): Size.of(o.name) for o in path if (v := o.value(s.name)).is_name}
-    used = set().union(*(o.value(s.name).names() for o in path))
-    values = [str(o.value(s.name).substitute(names)) for o in path]
-    bounds = [f"{d.lower.substitute(names)}..{d.upper.substitute(names)}" for d in s.dims if d.name in used]
-    return (*values, *bounds, *(f"{g.size.substitute(names)} {g.op}" for g in s.guards))
 
 
 def _mark(order: Order, names: set[str], kind: str) -> Order:

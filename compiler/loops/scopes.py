@@ -1,0 +1,105 @@
+"""Where arrays live: a local of a loop stays one unless threads share it or isl takes the loop apart.
+
+    for t: parallel for i: v[i] = ..        v is local to an iteration of t, and filled by all threads: one array for all of them
+    for t: v = ..; y[t] = v                 done by one thread: its v is not that of the others
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from dataclasses import replace
+
+from ..graph.types import Size
+from .nest import ArrayInfo, Leaf, LoopOrder, Order, Statement, leaves, loops_of
+from .nest import Sequence as SequenceOrder
+from .scheduled import Scheduled
+from .tree import Block, Declare, Single
+from .tree_walk import walk, writes
+
+
+def settle(scheduled: Scheduled, scattered: frozenset[str]) -> tuple[ArrayInfo, ...]:
+    """Arrays with their final scopes: a local of a loop that is not inside a parallel one must be filled by every thread. What isl may
+    take apart is a variable only as long as it is not among ``scattered``."""
+    mixed: set[str] = set()
+    arrays = {a.name: a for a in scheduled.nest.arrays}
+    for loop in loops_of(scheduled.nest.order):
+        if "parallel" not in loop.kind:
+            continue
+        inside = {loop.name, *(inner.name for inner in loops_of(loop.body))}
+        for w in {w for s in leaves(loop) for w in _targets(scheduled.nest.statement_table[s])}:
+            if arrays[w].scope.startswith("local") and arrays[w].scope.split()[1] not in inside:
+                arrays[w] = replace(arrays[w], scope="problem")  # each thread fills a part of it
+    for name in {a.scope.split()[1] for a in arrays.values() if a.scope.startswith("local")}:
+        path = (*scheduled.outer(name), scheduled.loop(name))
+        for a in [a for a in arrays.values() if a.scope == f"local {name}"]:
+            if a.name not in scattered and not apart(scheduled, a.name, path[:-1]):
+                continue
+            own = any("parallel" in loop.kind for loop in path)
+            if a.shape or a.name in scattered:  # isl may take the loops around apart, too
+                arrays[a.name] = replace(a, scope="thread" if own else "problem")
+    changed = True
+    while changed:
+        changed = False
+        for unit in _units(scheduled.nest.order):
+            written = {w for s in leaves(unit) for w in _targets(scheduled.nest.statement_table[s])}
+            inside = {loop.name for loop in loops_of(unit)}
+            outer_locals = {
+                w for w in written if arrays[w].scope.startswith("local") and arrays[w].scope.split()[1] not in inside
+            }
+            shared = {w for w in written if not arrays[w].scope.startswith("local")}
+            if shared and outer_locals - mixed:
+                mixed |= outer_locals
+                for w in outer_locals:
+                    arrays[w] = replace(arrays[w], scope="problem")
+                changed = True
+    return tuple(arrays.values())
+
+
+def _targets(statement: Statement) -> set[str]:
+    return {w.array for w in statement.outputs} if statement.routine else {statement.write.array}
+
+
+def _units(order: Order) -> list[Order]:
+    """The largest parts that hold no parallel loop, and are not inside one."""
+    if isinstance(order, Leaf):
+        return [order]
+    if isinstance(order, SequenceOrder):
+        return [u for c in order.children for u in _units(c)]
+    if "parallel" in order.kind:
+        return []
+    if any("parallel" in loop.kind for loop in loops_of(order.body)):
+        return _units(order.body)
+    return [order]
+
+
+def by_one(tree: Block) -> set[str]:
+    """Locals of every thread that one thread alone fills, where isl has dropped a parallel loop of one iteration: all must see them."""
+    declared = {node.array.name for node in walk(tree) if isinstance(node, Declare)}
+    filled = [writes(s) - {d.array.name for d in walk(s) if isinstance(d, Declare)} for s in walk(tree) if isinstance(s, Single)]
+    return declared & set[str]().union(*filled)
+
+
+def torn(scheduled: Scheduled, arrays: Container[str]) -> dict[str, str]:
+    """Of these arrays those that are locals of a parallel or vector loop with statements that use them in some iterations only, with the
+    loop: isl has taken iterations apart that must run as a whole. The loop must be serial, and the array live outside of all."""
+    found = {}
+    for a in scheduled.nest.arrays:
+        if a.name in arrays and a.scope.startswith("local"):
+            loop = scheduled.loop(a.scope.split()[1])
+            if {"parallel", "vector"} & set(loop.kind.split()) and apart(scheduled, a.name, (*scheduled.outer(loop.name), loop)):
+                found[a.name] = loop.name
+    return found
+
+
+def apart(scheduled: Scheduled, array: str, path: Sequence[LoopOrder]) -> bool:
+    """Whether statements that use an array do not all run in the same iterations of loops."""
+    return len({_iterations(s, path) for s in scheduled.nest.statements if array in s.arrays()}) > 1
+
+
+def _iterations(s: Statement, path: Sequence[LoopOrder]) -> tuple[str, ...]:
+    """What tells in which iterations of loops a statement runs, as text that is equal for statements with other dims."""
+    names = {next(iter(v.names())): Size.of(o.name) for o in path if (v := o.value(s.name)).is_name}
+    used = set().union(*(o.value(s.name).names() for o in path))
+    values = [str(o.value(s.name).substitute(names)) for o in path]
+    bounds = [f"{d.lower.substitute(names)}..{d.upper.substitute(names)}" for d in s.dims if d.name in used]
+    return (*values, *bounds, *(f"{g.size.substitute(names)} {g.op}" for g in s.guards))
