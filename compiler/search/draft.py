@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from ..graph.types import Size
+from ..loops.dependences import IllegalSchedule
 from ..loops.nest import Nest, loops_of
 from ..loops.schedule import Schedule, Step, apply_step, why_not
 from ..loops.scheduled import Scheduled
@@ -49,21 +52,32 @@ class Draft:
         """Whether later passes may still change a loop."""
         return not self.closed & {name, *(loop.name for loop in self.scheduled.outer(name))}
 
-    def can(self, name: str, *args: str | int) -> bool:
+    def can(self, name: str, *args: str | int | Size) -> bool:
         """Whether a step applies."""
-        return why_not(self.scheduled, Step(name, args)) is None
+        return why_not(self.scheduled, _step(name, args)) is None
 
-    def take(self, name: str, *args: str | int) -> None:
+    def take(self, name: str, *args: str | int | Size) -> None:
         """Apply a step. Raises IllegalSchedule if it does not apply."""
-        step = Step(name, args)
+        step = _step(name, args)
         self.scheduled = apply_step(self.scheduled, step)
         self.steps.append(step)
 
-    def attempt(self, name: str, *args: str | int) -> bool:
+    def attempt(self, name: str, *args: str | int | Size) -> bool:
         """Apply a step if it applies."""
         if not self.can(name, *args):
             return False
         self.take(name, *args)
+        return True
+
+    def trying(self, make: Callable[..., bool | None], *args: object) -> bool:
+        """Go on from what ``make(copy, *args)`` makes of a copy, unless it says False or a step does not apply."""
+        trial = self.copy()
+        try:
+            if make(trial, *args) is False:
+                return False
+        except IllegalSchedule:
+            return False
+        self.adopt(trial)
         return True
 
     def vectorise(self, name: str) -> None:
@@ -76,3 +90,8 @@ class Draft:
     def schedule(self) -> Schedule:
         """The steps so far."""
         return Schedule(tuple(self.steps))
+
+
+def _step(name: str, args: tuple[str | int | Size, ...]) -> Step:
+    """A step as its text form has it, in which arguments are words."""
+    return Step(name, tuple(a if isinstance(a, int) else str(a).replace(" ", "") for a in args))

@@ -41,17 +41,16 @@ def factorizations(draft: Draft) -> bool:
             continue
         for inner in _columns(draft, name):
             for step_of_sum in (True, False):
-                trial = draft.copy()
-                try:
-                    _Blocks(trial, name, inner).make(step_of_sum)
-                except IllegalSchedule:
-                    continue
-                draft.adopt(trial)
-                fired = True
-                break
+                if draft.trying(_blocks, name, inner, step_of_sum):
+                    fired = True
+                    break
             if name not in draft.scheduled.loops or not draft.is_open(name):
                 break
     return fired
+
+
+def _blocks(draft: Draft, name: str, inner: str, step_of_sum: bool) -> None:
+    _Blocks(draft, name, inner).make(step_of_sum)
 
 
 def _columns(draft: Draft, name: str) -> list[str]:
@@ -96,10 +95,6 @@ def _slope(size: Size, name: str) -> int:
 def _follows(draft: Draft, inner: LoopOrder, outer: LoopOrder) -> bool:
     ends = _range(draft, inner, outer)
     return ends is not None and [_slope(e, outer.name) for e in ends] in ([0, 1], [1, 0], [0, -1])
-
-
-def _text(size: Size) -> str:
-    return str(size).replace(" ", "")
 
 
 class _Blocks:
@@ -208,7 +203,7 @@ class _Blocks:
             if not dims.is_name:
                 continue
             update = reindexed(self.draft, name, next(p for p in self.around(name) if p.startswith(f"{self.inner}_i")))
-            self.draft.take("split", name, f"{_text(dims)}<{size}*{blocks}")
+            self.draft.take("split", name, f"{dims}<{size}*{blocks}")
             first = [x.name for x in map(self.statement, leaves(self.loop(rest))) if self.starts(x, s)]
             self.draft.take("fission", rest, name, *first)
             taken.append(name)
@@ -269,7 +264,7 @@ class _Blocks:
             new = other(name, self.draft.scheduled)
             for beyond, far in self.ways(name, rest):
                 group = rows if far == rest else columns
-                if self.draft.attempt("split", name, f"{_text(beyond)}<{size}*{blocks}+{size}"):
+                if self.draft.attempt("split", name, f"{beyond}<{size}*{blocks}+{size}"):
                     group.append(new)
                     if name in updates:
                         updates = {**updates, new: updates[name]}
@@ -305,7 +300,7 @@ class _Blocks:
         """All that earlier blocks do to the columns of this one runs first, a panel of columns per thread."""
         for name in own:
             row = self.loop(self.outer).value(name)
-            self.draft.take("split", name, f"{_text(row)}<{size}*{blocks}")
+            self.draft.take("split", name, f"{row}<{size}*{blocks}")
         rows = f"{self.inner}_i"
         self.draft.take("fission", self.outer, *own)
         last = self.around(other(own[0]))[2]

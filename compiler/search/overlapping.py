@@ -12,7 +12,6 @@ Source: A. Nguyen et al., 3.5-D blocking optimization for stencil computations o
 
 from __future__ import annotations
 
-from ..loops.dependences import IllegalSchedule
 from ..loops.nest import LoopOrder, children, outermost
 from ..loops.steps.trapezoid import Cone, cone_of
 from .draft import Draft
@@ -30,14 +29,7 @@ def overlapping(draft: Draft) -> bool:
     fired = False
     for name in [loop.name for loop in outermost(draft.scheduled.nest.order)]:
         if name in draft.scheduled.loops and draft.is_open(name) and iterates(draft, name) and keeps_much(draft, name):
-            trial = draft.copy()
-            try:
-                made = _tiles(trial, name)
-            except IllegalSchedule:
-                continue
-            if made:
-                draft.adopt(trial)
-                fired = True
+            fired |= draft.trying(_tiles, name)
     return fired
 
 

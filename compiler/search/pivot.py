@@ -79,7 +79,7 @@ def _after(draft: Draft, name: str, comparison: str, pivot: Pivot) -> str:
     below, depth = list(leaves(loop)), len(draft.scheduled.outer(name))
     rest = other(below[0], draft.scheduled)
     for s in below:
-        draft.take("split", s, f"{loop.value(s)}{comparison}{pivot.value(draft, s)}".replace(" ", ""))
+        draft.take("split", s, f"{loop.value(s)}{comparison}{pivot.value(draft, s)}")
     draft.take("fission", name, *below)
     return loop_path(draft.scheduled.nest.order, rest)[depth].name
 

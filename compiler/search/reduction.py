@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from math import ceil, prod
 
 from ..graph.types import BYTES, Size, is_floating
-from ..loops.dependences import IllegalSchedule
 from ..loops.nest import Access, Leaf, LoopOrder, Statement, leaves, loop_path, loops_of
 from ..loops.nest import Sequence as SequenceOrder
 from ..loops.scheduled import conflicts, extent, siblings
@@ -49,18 +48,13 @@ def reduction(draft: Draft) -> bool:
         return False
     done = False
     for s in draft.task.nest.statements:
-        tried = draft.copy()
-        found = _pass(tried, s)
-        if found is None or not tried.is_open(found.rows):
-            continue
-        try:
-            made = _transform(tried, found)
-        except IllegalSchedule:
-            continue
-        if made:
-            draft.adopt(tried)
-            done = True
+        done |= draft.trying(_make, s)
     return done
+
+
+def _make(draft: Draft, s: Statement) -> bool:
+    found = _pass(draft, s)
+    return found is not None and draft.is_open(found.rows) and _transform(draft, found)
 
 
 def _pass(draft: Draft, old: Statement) -> Pass | None:

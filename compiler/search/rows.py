@@ -34,18 +34,16 @@ def by_rows(draft: Draft) -> bool:
         if found is None:
             continue
         for apart in (False,) if draft.task.strict else (False, True):
-            tried, loops = draft.copy(), found
-            try:
-                if apart:
-                    loops = _apart(tried, s.name, *found)
-                made = _turn(tried, s.name, *loops)
-            except IllegalSchedule:
-                continue
-            if made:
-                draft.adopt(tried)
+            if draft.trying(_make, s.name, *found, apart):
                 fired = True
                 break
     return fired
+
+
+def _make(draft: Draft, name: str, columns: str, summed: str, apart: bool) -> bool:
+    if apart:
+        columns, summed = _apart(draft, name, columns, summed)
+    return _turn(draft, name, columns, summed)
 
 
 def _loops(draft: Draft, name: str) -> tuple[str, str] | None:
@@ -92,9 +90,9 @@ def _turn(draft: Draft, name: str, columns: str, summed: str) -> bool:
     filled = draft.scheduled.nest.statement_table[name].write.array
     for part in before[::-1]:
         fills = any(draft.scheduled.nest.statement_table[s].write.array == filled for s in part)
-        draft.take("sink", part[0], summed, _text(first - 1 if fills else last))
+        draft.take("sink", part[0], summed, first - 1 if fills else last)
     for part in after:
-        draft.take("sink", part[0], summed, _text(last))
+        draft.take("sink", part[0], summed, last)
     draft.take("interchange", columns, summed)
     for part in (*before, *after):
         around = loop_path(draft.scheduled.nest.order, name)[-1].name
@@ -124,10 +122,6 @@ def _beside(draft: Draft, columns: str, summed: str) -> tuple[list[list[str]], l
     place = next(n for n, c in enumerate(parts) if isinstance(c, LoopOrder) and c.name == summed)
     found = [list(leaves(c)) for c in parts]
     return found[:place], found[place + 1 :]
-
-
-def _text(size: Size) -> str:
-    return str(size).replace(" ", "")
 
 
 def _ends(draft: Draft, name: str, summed: str) -> tuple[Size, Size] | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from math import prod
 
-from ..loops.dependences import IllegalSchedule
+from ..loops.account import array_bytes
 from ..loops.nest import Leaf, LoopOrder, children, leaves, loops_of, outermost
 from ..loops.scheduled import conflicts, extent
 from ..loops.steps.trapezoid import Cone, cone_of
@@ -46,14 +46,7 @@ def stencils(draft: Draft) -> bool:
                 or not fits(draft, name)
             ):
                 continue  # fused into another one meanwhile, finished, or no stencil's
-            trial = draft.copy()
-            try:
-                made = make(trial, name)
-            except IllegalSchedule:
-                continue
-            if made:
-                draft.adopt(trial)
-                fired = True
+            fired |= draft.trying(make, name)
     return fired
 
 
@@ -92,12 +85,7 @@ def state_bytes(draft: Draft, loop: LoopOrder) -> float:
     """Bytes of the arrays that the statements below a loop touch and that an iteration keeps; run-time extents are taken as 1."""
     table = draft.scheduled.nest.array_table
     touched = {a for s in leaves(loop) for a in draft.scheduled.nest.statement_table[s].arrays()}
-    return float(sum(_bytes(draft, a) for a in touched if not table[a].scope.startswith("local")))
-
-
-def _bytes(draft: Draft, array: str) -> int:
-    info = draft.scheduled.nest.array(array)
-    return prod(n.constant or 1 for n in info.shape) * (4 if info.dtype in ("f32", "i32") else 8)
+    return float(sum(array_bytes(table[a], {}) for a in touched if not table[a].scope.startswith("local")))
 
 
 def _time_blocks(draft: Draft, name: str) -> bool:

@@ -24,7 +24,7 @@ def condition(s: Statement) -> str | None:
             return None
         found = comparison(e.args[0]) if e.op == "where" else None
         if found and found[0] in _SIGNS and found[1].names() | found[2].names() <= {d.name for d in s.dims}:
-            return f"{found[1]}{_SIGNS[found[0]]}{found[2]}".replace(" ", "")
+            return f"{found[1]}{_SIGNS[found[0]]}{found[2]}"
         return next((c for a in e.args if (c := first(a))), None)
 
     return first(s.value)
@@ -104,7 +104,7 @@ def trim(draft: Draft, name: str, free: dict[str, int], columns: str) -> bool:
     if (c < 0) == above:
         at = at + c * (size - 1)  # the last of a tile decides
     rest = other(name, draft.scheduled)
-    if not draft.attempt("split", name, f"{dim}{'<' if above else '>='}{at}".replace(" ", "")):
+    if not draft.attempt("split", name, f"{dim}{'<' if above else '>='}{at}"):
         return False
     outer = _outermost(draft, name, rest)
     if not draft.attempt("fission", outer, name) and not draft.attempt("fission", outer, rest):

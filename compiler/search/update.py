@@ -67,13 +67,7 @@ def reindexed(draft: Draft, name: str, inner: str) -> Update | None:
 def apart(draft: Draft, update: Update, first: Sequence[str], blocks: str, size: int) -> bool:
     """Take the part of an update that is beyond the block, a full box, out into register tiles; ``first`` are statements in its loops that
     run before. False, and nothing is done, where that does not fit."""
-    trial = draft.copy()
-    try:
-        _make(trial, update, first, blocks, size)
-    except IllegalSchedule:
-        return False
-    draft.adopt(trial)
-    return True
+    return draft.trying(_make, update, first, blocks, size)
 
 
 def _make(draft: Draft, update: Update, first: Sequence[str], blocks: str, size: int) -> None:
