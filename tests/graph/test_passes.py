@@ -123,7 +123,7 @@ def test_batch_is_one_problem_after_another(graph: Graph, seed: int, flags: list
 def test_the_random_graphs_cover_the_table() -> None:
     before = USED.copy()
 
-    @settings(max_examples=100)
+    @settings(max_examples=300)
     @given(graph=random_graphs())
     def verified(graph: Graph) -> None:
         verify(graph)
