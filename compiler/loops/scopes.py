@@ -98,8 +98,12 @@ def apart(scheduled: Scheduled, array: str, path: Sequence[LoopOrder]) -> bool:
 
 def _iterations(s: Statement, path: Sequence[LoopOrder]) -> tuple[str, ...]:
     """What tells in which iterations of loops a statement runs, as text that is equal for statements with other dims."""
-    names = {next(iter(v.names())): Size.of(o.name) for o in path if (v := o.value(s.name)).is_name}
-    used = set().union(*(o.value(s.name).names() for o in path))
-    values = [str(o.value(s.name).substitute(names)) for o in path]
+    values = [o.value(s.name) for o in path]
+    names = {next(iter(v.names())): Size.of(o.name) for o, v in zip(path, values, strict=True) if v.is_name}
+    for v in values:  # a dim that only blocks tell of has the number of its turn
+        unnamed = [d.name for d in s.dims if d.name in v.names() and d.name not in names]
+        names |= {n: Size.of(f"dim {len(names) + i}") for i, n in enumerate(unnamed)}
+    used = set().union(*(v.names() for v in values))
     bounds = [f"{d.lower.substitute(names)}..{d.upper.substitute(names)}" for d in s.dims if d.name in used]
-    return (*values, *bounds, *(f"{g.size.substitute(names)} {g.op}" for g in s.guards))
+    guards = [f"{g.size.substitute(names)} {g.op}" for g in s.guards]
+    return (*(str(v.substitute(names)) for v in values), *bounds, *guards)
