@@ -27,12 +27,11 @@ from ..compiler.graph.half import wide_results
 from ..compiler.graph.interp import interpret
 from ..compiler.graph.ops.common import torch_dtype
 from ..compiler.graph.tangent import tangent
+from ..compiler.loops.account import instances_of_nest
 from ..compiler.target import Target
 
-#: Below this much work (in additions), starting threads costs more than they save.
-SMALL = 200_000.0
-#: From this much work per problem, all threads share each problem rather than leave some idle at the end.
-LARGE = 2_000_000.0
+#: Below this many instances of statements, starting threads costs more than they save.
+SMALL = 200_000
 
 
 class FallbackWarning(UserWarning):
@@ -46,6 +45,7 @@ class _Layout:
     shapes: list[tuple[int, ...]]
     batch_strides: list[int]  # of inputs if contiguous, then of outputs
     integers: list[int]
+    instances: int  # of statements, per problem
 
 
 _threads_started = False
@@ -90,7 +90,9 @@ class Runner:
                 [tuple(s.evaluate(sizes) for s in t.shape) for t in types] for types in (self.inputs, self.results)
             )
             strides = [prod(shape) if flag else 0 for shape, flag in zip((*inputs, *outputs), (*batched, *own), strict=True)]
-            found = _Layout(outputs, strides, [sizes[n] for n in self.compiled.integers])
+            integers = [sizes[n] for n in self.compiled.integers]
+            nest = self.compiled.nest
+            found = _Layout(outputs, strides, integers, instances_of_nest(nest, dict(zip(nest.params, integers, strict=True))))
             self._layouts[key] = found
         return found
 
@@ -105,7 +107,7 @@ class Runner:
         for i, x in enumerate(operands):
             if not x.is_contiguous() or x.is_conj() or x.is_neg():
                 operands[i], strides[i] = _readable(x, batched[i])
-        teams, team_size = self.threads(count)
+        teams, team_size = self.threads(count * layout.instances, count)
         if teams * team_size > 1:
             _note_threads()
         steps = [0] * len(strides)
@@ -123,10 +125,10 @@ class Runner:
             self.kernel(operands, outputs, count, strides, steps, layout.integers, teams, team_size)
         return outputs if teams == 1 else [y if mine else y.sum(0) for y, mine in zip(outputs, own, strict=True)]
 
-    def threads(self, count: int) -> tuple[int, int]:
-        """(teams, threads in each) for this many problems."""
+    def threads(self, instances: int, count: int) -> tuple[int, int]:
+        """(teams, threads in each) for this many problems with so many instances of statements."""
         available = 1 if _forked else torch.get_num_threads()
-        if available == 1 or self.compiled.work * count < SMALL:
+        if available == 1 or instances < SMALL:
             return 1, 1
         units = -(-count // TILE) if self.compiled.tile and count > TILE // 2 else count
         return (available, 1) if units >= available else (1, available)

@@ -44,7 +44,6 @@ from .loops.scan import scan
 from .loops.schedule import Schedule, apply, parse_schedule, prove
 from .loops.schedule_parts import split_batch, split_kernels
 from .loops.scheduled import Scheduled
-from .loops.storing import elements
 from .loops.text import parse_nest, print_nest
 from .loops.tree import Function, Tile
 from .loops.tree_text import parse_tree, print_tree
@@ -65,9 +64,8 @@ class Compiled:
     """One kernel and every stage it went through.
 
     ``graph`` (simplified), ``nest`` (scheduled), ``schedule`` (text of the steps), ``tree``, ``source``; ``tile`` is the
-    scheduled nest of a batch tile, if there is one; ``kernel`` is built on first use. ``work``: additions per problem,
-    roughly, with run-time counts at a nominal value;
-    ``times``: seconds per stage; ``lowered`` and ``tile_lowered``: the nests before their schedules (None: not kept).
+    scheduled nest of a batch tile, if there is one; ``kernel`` is built on first use. ``times``: seconds per stage;
+    ``lowered`` and ``tile_lowered``: the nests before their schedules (None: not kept).
     """
 
     graph: Graph
@@ -76,7 +74,6 @@ class Compiled:
     tree: Function
     source: str
     target: Target
-    work: float
     times: tuple[tuple[str, float], ...] = ()
     tile: Nest | None = None
     lowered: Nest | None = None
@@ -152,7 +149,6 @@ def compile_graph(
         tree,
         source,
         target,
-        work_of(simple),
         tuple(stages.times),
         None if tiled is None else tiled.nest,
         nest,
@@ -250,29 +246,3 @@ def why_host(node: Node) -> str | None:
     if node.op == "topk_mask" and node.attr("axis") != -1:
         return "it selects along an axis that is not the last"
     return None
-
-
-def work_of(graph: Graph) -> float:
-    """Additions per problem, roughly."""
-    total = 0.0
-
-    def visit(nodes: tuple[Node, ...], times: float) -> None:
-        nonlocal total
-        for node in nodes:
-            trips = times
-            if node.op == "for":
-                trip = (
-                    (node.attr("upper") - node.attr("lower"))
-                    if node.attr("step") > 0
-                    else (node.attr("lower") - node.attr("upper"))
-                )
-                trips *= max(1, trip.evaluate(dict.fromkeys(trip.names(), 16)))
-            elif node.outputs:
-                widths = [elements(v.type) for v in node.outputs]
-                widths += [elements(graph.types[n]) for n in node.inputs]
-                total += times * max(widths)
-            for region in node.regions:
-                visit(region.nodes, trips)
-
-    visit(graph.nodes, 1.0)
-    return total

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import comb
+from math import comb, prod
 
 from ..graph.types import BYTES, Size, is_complex, is_floating
 from .nest import Apply, ArrayInfo, Expr, Guard, LoopOrder, Nest, Order, Statement, Whole
@@ -55,6 +55,17 @@ def work_of_nest(nest: Nest, sizes: Mapping[str, int]) -> Work:
         if a.name in touched and (a.scope == "input" or (a.scope == "output" and a.name in accumulated)):
             read += array_bytes(a, sizes)
     return Work(flops, read, written)
+
+
+def instances_of_nest(nest: Nest, sizes: Mapping[str, int]) -> int:
+    """How many instances the statements of a nest have together; that of a routine counts as one for every element of its inputs."""
+    table = nest.array_table
+    total = 0
+    for s in nest.statements:
+        blocks = [table[w.array].shape[len(w.index) :] for w in s.inputs]
+        each = sum(prod(n.evaluate({**dict.fromkeys(n.names(), 1), **sizes}) for n in block) for block in blocks)
+        total += instances(s, sizes) * (each if s.routine else 1)
+    return total
 
 
 def array_bytes(array: ArrayInfo, sizes: Mapping[str, int]) -> int:

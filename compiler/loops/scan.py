@@ -7,8 +7,10 @@ different iterations of the parallel loop inside needs no barrier per iteration.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -20,7 +22,7 @@ from .dependences import pair_map, primed
 from .nest import Access, Apply, ArrayInfo, Expr, Leaf, LoopOrder, Nest, Order, SizeValue, Statement, Whole, leaves, loops_of
 from .nest import Sequence as SequenceOrder
 from .scheduled import Scheduled, block_of, extent
-from .scopes import apart, by_one, settle, torn
+from .scopes import apart, by_one, settle
 from .steps.unroll import MOST, can_unroll
 from .tree import (
     Array,
@@ -83,27 +85,38 @@ def _atom(atom: Atom, env: Mapping[Atom, Int]) -> Int:
 
 
 @dataclass
+class Scope:
+    """The part of the code in which locals of several elements are declared, and the statements in it."""
+
+    arrays: set[str]
+    statements: set[str] = field(default_factory=set)
+
+
+@dataclass
 class _Scan:
     scheduled: Scheduled
     statements: Mapping[str, Statement]
     locals: dict[str, list[ArrayInfo]]  # loop -> arrays that live in one iteration
     shared: set[str]  # loops around which these are declared, not inside
+    arrays: frozenset[str]  # of these, the ones of several elements
     around: list[tuple[str, Int]] = field(default_factory=list)  # loops entered, with their variables
+    scopes: list[Scope] = field(default_factory=list)  # entered
+    torn: set[str] = field(default_factory=set)  # arrays of several elements that have a scope without all of their statements
 
     def tree(self, node: Any, mark: str = "") -> list[Tree]:
         """The code of an AST node; ``mark`` is the loop that the next ``for`` belongs to."""
         kind = isl.ast_kind(node)
         if mark and not _has_for(node):
-            return self.once(self.tree(node), mark)
+            return self.once(partial(self.tree, node), mark)
         if kind == "mark":
             name_of = node.mark_get_id().get_name()
             if name_of not in self.shared:
                 return self.tree(node.mark_get_node(), name_of)
             self.shared = self.shared - {name_of}
-            declares = self.declares(name_of)
-            kept, self.locals = self.locals, {n: a for n, a in self.locals.items() if n != name_of}
-            code = self.tree(node.mark_get_node(), name_of)
-            self.locals, self.shared = kept, self.shared | {name_of}
+            with self.scope(name_of) as declares:
+                kept, self.locals = self.locals, {n: a for n, a in self.locals.items() if n != name_of}
+                code = self.tree(node.mark_get_node(), name_of)
+                self.locals, self.shared = kept, self.shared | {name_of}
             return [If(const(1), Block((*declares, *code)))]
         if kind == "block":
             return self.pieces(_parts(node), mark) if mark else self.sequence(_parts(node))
@@ -119,7 +132,7 @@ class _Scan:
         out: list[Tree] = []
         for peeled, run in groupby(nodes, lambda n: not _has_for(n)):
             parts = list(run)
-            out += self.once(self.sequence(parts), mark) if peeled else [t for n in parts for t in self.tree(n, mark)]
+            out += self.once(partial(self.sequence, parts), mark) if peeled else [t for n in parts for t in self.tree(n, mark)]
         return out
 
     def sequence(self, nodes: list[Any]) -> list[Tree]:
@@ -127,20 +140,23 @@ class _Scan:
         out: list[Tree] = []
         for loop, run in groupby(nodes, _only_iteration):
             if loop:
-                out += self.once(self.sequence([part for n in run for part in _parts(n.mark_get_node())]), loop)
+                inside = [part for n in run for part in _parts(n.mark_get_node())]
+                out += self.once(partial(self.sequence, inside), loop)
             else:
                 out += [t for n in run for t in self.tree(n)]
         return out
 
-    def once(self, code: list[Tree], mark: str) -> list[Tree]:
+    def once(self, make: Callable[[], list[Tree]], mark: str) -> list[Tree]:
         """Code of single iterations of a loop, with the loop's locals around it."""
-        declares = self.declares(mark)
+        with self.scope(mark) as declares:
+            code = make()
         return [If(const(1), Block((*declares, *code)))] if code and declares else code
 
     def loop(self, node: Any, mark: str) -> list[Tree]:
         iterator = node.for_get_iterator().get_id().get_name()
         self.around.append((mark, name(iterator)))
-        body = [*self.declares(mark), *self.tree(node.for_get_body())]
+        with self.scope(mark) as declares:
+            body = [*declares, *self.tree(node.for_get_body())]
         self.around.pop()
         lower = isl.int_expr(node.for_get_init())
         if node.for_is_degenerate():
@@ -152,11 +168,24 @@ class _Scan:
         kind = self.scheduled.loop(mark).kind.replace("unroll", "serial") if mark else "serial"
         return [Loop(iterator, lower, upper, node.for_get_inc().get_val().to_python(), Block(tuple(body)), kind)]
 
-    def declares(self, mark: str) -> list[Tree]:
-        return [Declare(_array(a)) for a in self.locals.get(mark, ())]
+    @contextmanager
+    def scope(self, mark: str) -> Iterator[list[Tree]]:
+        """An iteration of a loop: the declarations of its locals. Those that not all of their statements are in are torn apart."""
+        mine = Scope({a.name for a in self.locals.get(mark, ()) if a.shape})
+        self.torn |= mine.arrays & set[str]().union(*(s.arrays for s in self.scopes))
+        self.scopes.append(mine)
+        yield [Declare(_array(a)) for a in self.locals.get(mark, ())]
+        self.scopes.pop()
+        for s in self.statements.values() if mine.statements else ():
+            if s.name not in mine.statements:
+                self.torn |= mine.arrays & set(s.arrays())
 
     def instance(self, expr: Any) -> Tree:
         statement = self.statements[expr.op_get_arg(0).get_id().get_name()]
+        for scope in self.scopes:
+            scope.statements.add(statement.name)
+        inside = set[str]().union(*(scope.arrays for scope in self.scopes))
+        self.torn |= {a for a in statement.arrays() if a in self.arrays and a not in inside}
         args = [isl.int_expr(expr.op_get_arg(i)) for i in range(1, expr.op_get_n_arg())]
         env: dict[Atom, Int] = {d.name: a for d, a in zip(statement.dims, args, strict=True)}
         for mark, variable in self.around:  # numbers of blocks are loop variables: no divisions
@@ -280,28 +309,26 @@ def scan(scheduled: Scheduled, function_name: str) -> Function:
     scattered: frozenset[str] = frozenset()
     alone: frozenset[str] = frozenset()
     while True:
-        made = _scan(scheduled, function_name, scattered, alone)
+        made, torn = _scan(scheduled, function_name, scattered, alone)
         if missed := by_one(made.body) - alone:
             alone |= missed
             continue
-        declared = [node.array for node in walk(made.body) if isinstance(node, Declare)]
-        bad = unassigned(made.body, {a.name for a in declared})
-        scalars = {a.name for a in declared if not a.shape}
-        owners = torn(scheduled, bad - scalars)
-        if owners:
-            scheduled = scheduled.with_order(_mark(scheduled.nest.order, set(owners.values()), "serial"))
-            scattered |= owners.keys()
-            continue
-        found = bad & scalars
-        if not found:
+        variables = {n.array.name for n in walk(made.body) if isinstance(n, Declare) and not n.array.shape}
+        torn |= unassigned(made.body, variables)
+        if not torn:
             return made
-        around = {a.scope.split()[1] for a in scheduled.nest.arrays if a.name in found and a.scope.startswith("local")}
-        vectors = {name for name in around if "vector" in scheduled.loop(name).kind.split()}
-        scheduled = scheduled.with_order(_mark(scheduled.nest.order, vectors, "serial"))  # lanes would share one variable
-        scattered |= found
+        around = {a.scope.split()[1] for a in scheduled.nest.arrays if a.name in torn and a.scope.startswith("local")}
+        scheduled = scheduled.with_order(_mark(scheduled.nest.order, _many_at_once(scheduled, around), "serial"))
+        scattered |= torn
 
 
-def _scan(scheduled: Scheduled, function_name: str, scattered: frozenset[str], alone: frozenset[str]) -> Function:
+def _many_at_once(scheduled: Scheduled, names: set[str]) -> set[str]:
+    """Those of some loops whose iterations run at the same time."""
+    return {name for name in names if {"parallel", "vector"} & set(scheduled.loop(name).kind.split())}
+
+
+def _scan(scheduled: Scheduled, function_name: str, scattered: frozenset[str], alone: frozenset[str]) -> tuple[Function, set[str]]:
+    """The tree, and the locals of several elements that isl has torn apart."""
     arrays = tuple(replace(a, scope="problem") if a.name in alone else a for a in settle(scheduled, scattered))
     nest: Nest = replace(scheduled.nest, arrays=arrays)
     scheduled = replace(scheduled, nest=nest)
@@ -313,15 +340,17 @@ def _scan(scheduled: Scheduled, function_name: str, scattered: frozenset[str], a
     quiet = _quiet_loops(scheduled)
     shared = _uneven(scheduled, local)
     marked = scheduled.with_order(_mark(nest.order, quiet, "quiet"))
+    several = frozenset(a.name for kept in local.values() for a in kept if a.shape)
+    maker = _Scan(marked, nest.statement_table, local, shared, several)
     children: list[Tree] = []
     if nest.statements:
         unrolled, full = _written_out(scheduled)
         ast = isl.ast_of(nest.order, nest.statement_table, nest.params, vectors, unrolled, full, _jammed(scheduled))
-        children = _Scan(marked, nest.statement_table, local, shared).tree(ast)
+        children = maker.tree(ast)
     names = frozenset(a.name for a in arrays if a.scope.startswith("local"))
     body = Block(synchronise(tuple(children), names))
     kept = [_array(a) for scope in ("input", "output", "problem", "thread") for a in arrays if a.scope == scope]
-    return Function(function_name, nest.params, tuple(kept), body)
+    return Function(function_name, nest.params, tuple(kept), body), maker.torn
 
 
 def _written_out(scheduled: Scheduled) -> tuple[frozenset[str], dict[str, tuple[int, int]]]:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..graph.types import Size
@@ -77,18 +77,6 @@ def by_one(tree: Block) -> set[str]:
     declared = {node.array.name for node in walk(tree) if isinstance(node, Declare)}
     filled = [writes(s) - {d.array.name for d in walk(s) if isinstance(d, Declare)} for s in walk(tree) if isinstance(s, Single)]
     return declared & set[str]().union(*filled)
-
-
-def torn(scheduled: Scheduled, arrays: Container[str]) -> dict[str, str]:
-    """Of these arrays those that are locals of a parallel or vector loop with statements that use them in some iterations only, with the
-    loop: isl has taken iterations apart that must run as a whole. The loop must be serial, and the array live outside of all."""
-    found = {}
-    for a in scheduled.nest.arrays:
-        if a.name in arrays and a.scope.startswith("local"):
-            loop = scheduled.loop(a.scope.split()[1])
-            if {"parallel", "vector"} & set(loop.kind.split()) and apart(scheduled, a.name, (*scheduled.outer(loop.name), loop)):
-                found[a.name] = loop.name
-    return found
 
 
 def apart(scheduled: Scheduled, array: str, path: Sequence[LoopOrder]) -> bool:

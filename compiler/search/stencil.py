@@ -28,6 +28,8 @@ _BLOCKS = (2, 32)
 _ENOUGH, _WIDTH = 4, 16
 #: Fewest elements of a sweep whose rows are worth a meeting of the threads.
 _POINTS = 4096
+#: Fewest elements of sweeps along one axis only that are worth a team.
+_ROW = 512
 #: Most rows in a front: more have no use for so few threads, and each is a row of the cache.
 _FRONT = 128
 #: Rows of a front that run side by side, each waiting for its own last element.
@@ -68,7 +70,13 @@ def keeps_much(draft: Draft, name: str) -> bool:
         for access in (statement.write, *statement.reads()):
             if len(access.index) > 1 and any(value.names() & i.names() for i in access.index):
                 return False
-    return state_bytes(draft, loop) > machine.cores * machine.l2
+    return state_bytes(draft, loop) > machine.cores * machine.l2 or _meets_often(draft, loop)
+
+
+def _meets_often(draft: Draft, loop: LoopOrder) -> bool:
+    """Whether an iteration's sweeps are single rows: a team would meet after each, a few times as long as it takes to compute one."""
+    rows = [c for c in children(loop.body) if isinstance(c, LoopOrder)]
+    return draft.task.machine.cores > 1 and all(c.innermost for c in rows) and longest(draft, rows) >= _ROW
 
 
 def _sequential(draft: Draft, name: str) -> bool:
