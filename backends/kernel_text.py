@@ -93,7 +93,10 @@ class _Frame:
         params += [f"const int64_t {body.integer(n)}" for n in body.function.integers]
         what = "One problem" if body is self.main else "Several problems side by side"
         suffix = "problem" if body is self.main else "tile"
-        out = [f"// {what}, by member `member` of a team of `team_size` threads.", f"static void {self.name}_{suffix}("]
+        out = [f"// {what}, by member `member` of a team of `team_size` threads."]
+        if body is self.main:  # gcc would compile it a second time, for a single thread, which gains nothing
+            out.append("__attribute__((noclone))")
+        out.append(f"static void {self.name}_{suffix}(")
         lines = [(f"    {p}", "") for p in params]
         for a in (*body.passed, *body.problem, *body.thread):
             shape = ", ".join(body.printer.int(s) for s in a.shape)

@@ -98,6 +98,10 @@ class NumbaPrinter(Operations):
         info = self.arrays[array]
         return bool(info.shape) or info.scope != "local"
 
+    def element(self, array: str, index: Iterable[Int]) -> str:
+        """One element as an lvalue. An array that is a variable here and a block there has two names: a name has one type."""
+        return super().element(array, index) if self._in_memory(array) else self.names.get("scalar", array)
+
     def read(self, array: str, index: Iterable[Int]) -> str:
         """The value of one element."""
         text = self.element(array, index)

@@ -14,6 +14,7 @@ import numpy as np
 
 from . import numba_scalars, numba_vectors
 from .numba_memory import VIEW
+from .numba_pipeline import Pipeline
 from .numba_runtime import lookup
 from .numba_threads import atomic_add, atomic_load, atomic_store, call_integer, give_way, pause
 
@@ -28,7 +29,8 @@ i8, i16, i32, i64, u8 = np.int8, np.int16, np.int32, np.int64, np.uint8
 
 #: How generated functions are compiled.
 compiled: Any = numba.njit(
-    error_model="numpy", nogil=True, boundscheck=False, fastmath=False, no_cpython_wrapper=True, no_cfunc_wrapper=True
+    error_model="numpy", nogil=True, boundscheck=False, fastmath=False, no_cpython_wrapper=True, no_cfunc_wrapper=True,
+    pipeline_class=Pipeline,
 )
 
 

@@ -47,6 +47,16 @@ class Dependence:
                 return True
         return False
 
+    def part(self, source: Statement, sink: Statement, condition: str, params: Sequence[str]) -> Any:
+        """The pairs of instances that meet a condition (sink dims primed); None if there are none. Answers are kept: candidates have most
+        dependences in common."""
+        kept = self.__dict__.setdefault("_parts", {})
+        text = isl.relation_text(source, sink, condition, params)
+        if text not in kept:
+            pairs = self.relation.intersect(isl.map_of(text))
+            kept[text] = None if pairs.is_empty() else pairs
+        return kept[text]
+
     def __str__(self) -> str:
         return f"{self.kind} {self.array}: {self.relation}"
 
@@ -105,27 +115,28 @@ def _levels(source: Statement, sink: Statement, above: Mapping[str, Sequence[Lev
     return
 
 
-def before_text(source: Statement, sink: Statement, above: Mapping[str, Sequence[Level]]) -> str:
-    """A condition, in isl notation, for an instance of ``source`` to run before one of ``sink`` (primed dims)."""
-    cases: list[str] = []
-    equal: list[str] = []
+def before_text(source: Statement, sink: Statement, above: Mapping[str, Sequence[Level]], *, inside: int = 0) -> str:
+    """A condition, in isl notation, for an instance of ``source`` to run before one of ``sink`` (primed dims).
+
+    Both are in one iteration of the first ``inside`` loops, as the caller sees to.
+    """
     tie = False  # the same place: never strictly before
+    loops: list[tuple[str, str]] = []
     for kind, value in _levels(source, sink, above):
         if kind == "at":
             tie = value
             break
-        first, second = value
-        cases.append(" and ".join([*equal, f"{first} < {second}"]))
-        equal.append(f"{first} = {second}")
-    if tie:
-        cases.append(" and ".join(equal) or "1 = 1")
-    return " or ".join(f"({c})" for c in cases) or "1 = 0"
+        loops.append(value)
+    text = "1 = 1" if tie else ""
+    for first, second in reversed(loops[inside:]):
+        text = f"{first} < {second} or ({first} = {second} and ({text}))" if text else f"{first} < {second}"
+    return text or "1 = 0"
 
 
 def pair_map(source: Statement, sink: Statement, condition: str, params: Sequence[str]) -> Any:
     """The relation ``{ source -> sink : condition }`` within both domains (sink dims primed)."""
     found = isl.relation(source, sink, condition, params)
-    return found.intersect_domain(isl.instances(source, tuple(params))).intersect_range(isl.instances(sink, tuple(params)))
+    return found.intersect_domain(isl.domain(source, params)).intersect_range(isl.domain(sink, params))
 
 
 @dataclass(frozen=True)
@@ -222,12 +233,12 @@ def _broken(
     With ``kept``, levels that are still the leading loops of program order can only be equal or right; levels that equal
     indices force to be equal decide nothing.
     """
-    left, equal = d.relation, list[str]()  # equal: of levels outside, to be added where there is something to ask
+    equal: list[str] = []  # of levels outside
     rename = primed(sink)
 
     def where(*more: str) -> Any:
         condition = " and ".join([*equal, *more])
-        return left.intersect(isl.relation(source, sink, condition, params)) if condition else left
+        return d.part(source, sink, condition, params) if condition else d.relation
 
     for depth, ((kind, a), (_, b)) in enumerate(_loop_levels(source, sink, above)):
         if kind == "at":
@@ -240,18 +251,12 @@ def _broken(
         if d.forces_equal(x, y):
             continue
         first, second = isl.affine_text(x), isl.affine_text(y.substitute(rename))
-        if not kept:
-            before = where(f"{first} > {second}")
-            if not before.is_empty():
-                return before
-            left = where(f"{first} = {second}")
-            if left.is_empty():
-                return None
-            equal.clear()
-        else:
-            equal.append(f"{first} = {second}")
-    same = where()  # the same place: never strictly before
-    return None if same.is_empty() else same
+        if not kept and (before := where(f"{first} > {second}")) is not None:
+            return before
+        equal.append(f"{first} = {second}")
+        if not kept and where() is None:
+            return None
+    return where()  # the same place: never strictly before
 
 
 def _loop_levels(source: Statement, sink: Statement, above: Mapping[str, Sequence[Level]]) -> Iterator[tuple[Level, Level]]:
@@ -298,5 +303,4 @@ def _joined(nest: Nest, loop: LoopOrder, d: Dependence, outer: Sequence[LoopOrde
     equal = [f"{a} = {b}" for a, b in map(values, outer)]
     first, second = values(loop)
     condition = " and ".join([*equal, f"{first} {how} {second}"])
-    pairs = d.relation.intersect(isl.relation(source, sink, condition, nest.params))
-    return None if pairs.is_empty() else pairs
+    return d.part(source, sink, condition, nest.params)

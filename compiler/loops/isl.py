@@ -95,21 +95,37 @@ def domain_condition(statement: Statement, rename: Mapping[str, Size]) -> str:
     return " and ".join(parts)
 
 
+@lru_cache(maxsize=4096)
+def _set(text: str) -> islpy.Set:
+    """A set in isl notation; kept, as reading takes longer than most of what is done with it."""
+    return islpy.Set(text)
+
+
+@lru_cache(maxsize=8192)
+def map_of(text: str) -> islpy.Map:
+    """A map in isl notation; kept."""
+    return islpy.Map(text)
+
+
 def domain(statement: Statement, params: Sequence[str]) -> islpy.Set:
-    """The set of a statement's instances."""
-    condition = domain_condition(statement, {})
-    return islpy.Set(f"{head(params)}{{ {_tuple(statement)}{' : ' + condition if condition else ''} }}")
+    """The set of a statement's instances; kept with it."""
+    kept: dict[tuple[str, ...], islpy.Set] = statement.__dict__.setdefault("_domains", {})
+    key = tuple(params)
+    if key not in kept:
+        condition = domain_condition(statement, {})
+        kept[key] = _set(f"{head(params)}{{ {_tuple(statement)}{' : ' + condition if condition else ''} }}")
+    return kept[key]
 
 
 def where(statement: Statement, condition: str, params: Sequence[str]) -> islpy.Set:
     """The instances of a statement that meet a condition in isl notation."""
-    return domain(statement, params).intersect(islpy.Set(f"{head(params)}{{ {_tuple(statement)} : {condition} }}"))
+    return domain(statement, params).intersect(_set(f"{head(params)}{{ {_tuple(statement)} : {condition} }}"))
 
 
 def renamed_domain(statement: Statement, order: Sequence[str], env: Mapping[str, Size], params: Sequence[str]) -> islpy.Set:
     """The set of a statement's instances over other indices, ``order``, that its dims follow from by ``env``."""
     condition = domain_condition(statement, env)
-    return islpy.Set(f"{head(params)}{{ {statement.name}[{', '.join(order)}]{' : ' + condition if condition else ''} }}")
+    return _set(f"{head(params)}{{ {statement.name}[{', '.join(order)}]{' : ' + condition if condition else ''} }}")
 
 
 def bounds(found: islpy.Set, names: Sequence[str]) -> tuple[Dim, ...]:
@@ -152,22 +168,21 @@ def bounds(found: islpy.Set, names: Sequence[str]) -> tuple[Dim, ...]:
     return tuple(dims)
 
 
-@lru_cache(maxsize=4096)
-def instances(statement: Statement, params: tuple[str, ...]) -> islpy.Set:
-    """As :func:`domain`; kept."""
-    return domain(statement, params)
+def relation_text(source: Statement, sink: Statement, condition: str, params: Sequence[str]) -> str:
+    """The relation ``{ source[dims] -> sink[dims_] : condition }`` in isl notation (the sink's dims are primed with ``_``)."""
+    right = ", ".join(d.name + "_" for d in sink.dims)
+    return f"{head(params)}{{ {_tuple(source)} -> {sink.name}[{right}] : {condition} }}"
 
 
 def relation(source: Statement, sink: Statement, condition: str, params: Sequence[str]) -> islpy.Map:
-    """The relation ``{ source[dims] -> sink[dims_] : condition }`` (the sink's dims are primed with ``_``)."""
-    right = ", ".join(d.name + "_" for d in sink.dims)
-    return islpy.Map(f"{head(params)}{{ {_tuple(source)} -> {sink.name}[{right}] : {condition} }}")
+    """The relation of :func:`relation_text`."""
+    return map_of(relation_text(source, sink, condition, params))
 
 
 def elements(statement: Statement, access: Access, instances: islpy.Set, params: Sequence[str]) -> islpy.Set:
     """The elements that instances of a statement touch by one access."""
     index = ", ".join(affine_text(i) for i in access.index)
-    return islpy.Map(f"{head(params)}{{ {_tuple(statement)} -> [{index}] }}").intersect_domain(instances).range()
+    return map_of(f"{head(params)}{{ {_tuple(statement)} -> [{index}] }}").intersect_domain(instances).range()
 
 
 def box(shape: Sequence[Size], params: Sequence[str]) -> islpy.Set:
@@ -213,7 +228,7 @@ def differences(
     right = ", ".join(d.name + "_" for d in sink.dims)
     values = ", ".join(f"{affine_text(b)} - {affine_text(a)}" for a, b in pairs)
     ends = f"[{_tuple(source)} -> {sink.name}[{right}]]"
-    return found.wrap().apply(islpy.Map(f"{head(params)}{{ {ends} -> [{values}] }}"))
+    return found.wrap().apply(map_of(f"{head(params)}{{ {ends} -> [{values}] }}"))
 
 
 def entries(found: islpy.Set) -> tuple[str, ...]:
@@ -240,7 +255,7 @@ def first_nonzero(found: islpy.Set) -> list[int]:
 
 
 def _narrowed(found: islpy.Set, condition: str, names: Sequence[str]) -> islpy.Set:
-    return found.intersect(islpy.Set(f"{{ [{', '.join(names)}] : {condition} }}"))
+    return found.intersect(_set(f"{{ [{', '.join(names)}] : {condition} }}"))
 
 
 def sample_where(found: islpy.Set, condition: str, names: Sequence[str]) -> tuple[int, ...] | None:

@@ -18,7 +18,7 @@ from ..graph.types import Atom, Size, SizeFn
 from . import isl
 from .assigned import unassigned
 from .barriers import synchronise
-from .dependences import pair_map, primed
+from .dependences import primed
 from .nest import Access, Apply, ArrayInfo, Expr, Leaf, LoopOrder, Nest, Order, SizeValue, Statement, Whole, leaves, loops_of
 from .nest import Sequence as SequenceOrder
 from .scheduled import Scheduled, block_of, extent
@@ -286,7 +286,7 @@ def _crosses(scheduled: Scheduled, loop: LoopOrder, inner: LoopOrder) -> bool:
         ]
         same = [f"{a} = {b}" for a, b in pairs[:-1]]
         differ = f"{pairs[-1][0]} != {pairs[-1][1]}"
-        if not d.relation.intersect(pair_map(source, sink, " and ".join([*same, differ]), scheduled.nest.params)).is_empty():
+        if d.part(source, sink, " and ".join([*same, differ]), scheduled.nest.params) is not None:
             return True
     return False
 

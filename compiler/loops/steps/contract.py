@@ -72,7 +72,7 @@ def uncovered_read(scheduled: Scheduled, array: str, loop: LoopOrder, found: lis
                 ]
             elif len(written) != len(index):
                 continue
-            order = before_text(source, sink, above)
+            order = before_text(source, sink, above, inside=len(path))
             reached = pair_map(source, sink, " and ".join([*same, f"({order})"]), nest.params).range()
             covered = reached if covered is None else covered.union(reached)
         if covered is None or not need.is_subset(covered):
