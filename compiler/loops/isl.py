@@ -315,8 +315,10 @@ def ast_of(
     ``jammed`` maps a loop around a short one to that, the place of the loop over its blocks, and their size: full blocks get a copy
     of the loop to themselves."""
     schedule = _schedule(order, statements, params, {"separate": separate, "unroll": unrolled})
-    schedule = schedule.map_schedule_node_bottom_up(lambda node: _isolate(node, full, params))
-    schedule = schedule.map_schedule_node_bottom_up(lambda node: _isolate_blocks(node, jammed, statements, params))
+    if full:
+        schedule = schedule.map_schedule_node_bottom_up(lambda node: _isolate(node, full, params))
+    if jammed:
+        schedule = schedule.map_schedule_node_bottom_up(lambda node: _isolate_blocks(node, jammed, statements, params))
     context = islpy.Set(f"{head(params)}{{ : }}")
     return islpy.AstBuild.from_context(context).node_from_schedule(schedule)
 
