@@ -75,7 +75,11 @@ class StoredPlan(KernelPlan):
         self.gradients = sorted(gradients, key=lambda g: len(g[0]))
         self._derived_one = accumulate  # itself a gradient
 
-    def adjoint(self, wrt: tuple[int, ...], given: tuple[bool, ...]) -> KernelPlan:
+    def kept(self, wrt: tuple[int, ...], own: frozenset[int] | None) -> tuple[str, ...]:
+        """Nothing: stored gradients compute all that they need."""
+        return ()
+
+    def adjoint(self, wrt: tuple[int, ...], given: tuple[bool, ...], kept: tuple[str, ...] = ()) -> KernelPlan:
         """The smallest stored gradient that has inputs ``wrt``. Raises DataError if there is none."""
         found = self._derived.get((wrt, given))
         if found is None:

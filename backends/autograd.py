@@ -76,6 +76,7 @@ class Call:
         fits = [i is None or self.shapes[i][: -ranks[i] or None] == (lead if self.flags[i] else ()) for i in self.likes]
         self._plain = not lead or (one_axis and all(fits))
         self._derived: dict[Any, Call] = {}
+        self._keeping: dict[tuple[bool, ...], Keeping | None] = {}
 
     @cached_property
     def result_shapes(self) -> list[tuple[int, ...]]:
@@ -105,13 +106,32 @@ class Call:
             out.append(y.reshape(shape))
         return out
 
-    def adjoint(self, wrt: tuple[int, ...], given: tuple[bool, ...]) -> Call:
-        """The gradient in operands ``wrt``: a call on these operands and the cotangents that are given."""
-        found = self._derived.get((wrt, given))
+    def adjoint(self, wrt: tuple[int, ...], given: tuple[bool, ...], keeping: Keeping | None = None) -> Call:
+        """The gradient in operands ``wrt``: a call on these operands, what the forward pass has kept, and the cotangents that are
+        given."""
+        names = () if keeping is None else keeping.names
+        found = self._derived.get((wrt, given, names))
         if found is None:
-            shapes = [*self.shapes, *[s for s, g in zip(self.result_shapes, given, strict=True) if g]]
-            found = Call(self.plan.adjoint(wrt, given), self.sizes, shapes, self.lead, wrt)
-            self._derived[wrt, given] = found
+            kept = [] if keeping is None else keeping.call.result_shapes[len(self.likes) :]
+            shapes = [*self.shapes, *kept, *[s for s, g in zip(self.result_shapes, given, strict=True) if g]]
+            found = Call(self.plan.adjoint(wrt, given, names), self.sizes, shapes, self.lead, wrt)
+            self._derived[wrt, given, names] = found
+        return found
+
+    def keeping(self, needed: tuple[bool, ...]) -> Keeping | None:
+        """This call with results that the gradient in the operands that need one had better get than compute; None: there are none."""
+        if needed in self._keeping:
+            return self._keeping[needed]
+        wrt = tuple([i for i, need in enumerate(needed) if need and self.plan.can_differ[i]])
+        names: tuple[str, ...] = ()
+        if wrt and all(like is None for like in self.likes):
+            own = None if self.count is None else frozenset([i for i, flag in enumerate(self.flags) if flag])
+            names = self.plan.kept(wrt, own)
+        found = None
+        if names:
+            likes = [None] * (len(self.likes) + len(names))
+            found = Keeping(names, Call(self.plan.keeping(names), self.sizes, self.shapes, self.lead, likes))
+        self._keeping[needed] = found
         return found
 
     def tangent(self, wrt: tuple[int, ...]) -> Call:
@@ -143,6 +163,14 @@ class Call:
         return found, shaped
 
 
+@dataclass(frozen=True)
+class Keeping:
+    """A call whose results have the values of some ``names`` of the graph behind them."""
+
+    names: tuple[str, ...]
+    call: Call
+
+
 def apply(call: Call, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
     """The results, recorded by autograd and seen by torch's transforms."""
     if _transforms_active() or forward_ad._current_level >= 0:
@@ -167,15 +195,17 @@ def run_flat(
     return apply(call, tensors)
 
 
-def gradients(call: Call, needed: Sequence[bool], saved: Sequence[Tensor], cotangents: Sequence[Tensor | None]) -> list[Any]:
-    """The gradient of each operand that needs one and can have it, else None."""
+def gradients(
+    call: Call, needed: Sequence[bool], saved: Sequence[Tensor], cotangents: Sequence[Tensor | None], keeping: Keeping | None = None
+) -> list[Any]:
+    """The gradient of each operand that needs one and can have it, else None. What is kept stands behind the operands in ``saved``."""
     plan = call.plan
     wrt = tuple([i for i, need in enumerate(needed) if need and plan.can_differ[i]])
     given = tuple([g is not None and d for g, d in zip(cotangents, plan.differentiable, strict=True)])
     grads: list[Tensor | None] = [None] * len(needed)
     if wrt and any(given):
         chosen = [g for g, use in zip(cotangents, given, strict=True) if g is not None and use]
-        found = apply(call.adjoint(wrt, given), [*saved, *chosen])
+        found = apply(call.adjoint(wrt, given, keeping), [*saved, *chosen])
         for i, g in zip(wrt, found, strict=True):
             grads[i] = g if g.dtype == saved[i].dtype else g.to(saved[i].dtype)  # of half precision in f32
     return grads
@@ -188,14 +218,24 @@ class _Recorded(torch.autograd.Function):
     def forward(ctx: Any, call: Call, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.call = call
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*tensors)
-        outputs = call.run(tensors)
+        ctx.keeping = keeping = call.keeping(ctx.needs_input_grad[1:])
+        outputs: Sequence[Tensor]
+        if keeping is None:
+            outputs = call.run(tensors)
+            ctx.save_for_backward(*tensors)
+        else:
+            found = keeping.call.run(tensors)
+            outputs, kept = found[: len(call.likes)], found[len(call.likes) :]
+            ctx.save_for_backward(*tensors, *kept)
         ctx.mark_non_differentiable(*[y for y, d in zip(outputs, call.plan.differentiable) if not d])
         return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Any, ...]:
-        return None, *gradients(ctx.call, ctx.needs_input_grad[1:], ctx.saved_tensors, cotangents)
+        call, saved, keeping = ctx.call, ctx.saved_tensors, ctx.keeping
+        if keeping is not None and torch.is_grad_enabled():  # to be differentiated again, by what the results follow from
+            saved, keeping = saved[: len(call.shapes)], None
+        return None, *gradients(call, ctx.needs_input_grad[1:], saved, cotangents, keeping)
 
 
 class _Transformed(torch.autograd.Function):

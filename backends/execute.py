@@ -11,6 +11,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -25,7 +26,9 @@ from ..compiler.graph.batch import batch as batch_graph
 from ..compiler.graph.graph import Graph
 from ..compiler.graph.half import wide_results
 from ..compiler.graph.interp import interpret
+from ..compiler.graph.keep import keeping, products, wanted
 from ..compiler.graph.ops.common import torch_dtype
+from ..compiler.graph.simplify import simplify
 from ..compiler.graph.tangent import tangent
 from ..compiler.loops.account import instances_of_nest
 from ..compiler.target import Target
@@ -178,6 +181,7 @@ class KernelPlan:
         self.names = self.forward.names if self.forward is not None else tuple(sorted(names))
         self.calls: dict[Any, Any] = {}  # by the shapes of flat operands (autograd.py)
         self._derived: dict[Any, KernelPlan] = {}
+        self._kept: dict[Any, tuple[str, ...]] = {}
 
     @property
     def compiled(self) -> Compiled | None:
@@ -198,9 +202,29 @@ class KernelPlan:
         found = interpret_batch(self.graph, tensors, batched, batch, sizes)
         return [y if mine or batch is None else y.sum(0) for y, mine in zip(found, own, strict=True)]
 
-    def adjoint(self, wrt: tuple[int, ...], given: tuple[bool, ...]) -> KernelPlan:
-        """The plan of the gradient in inputs ``wrt``: its inputs are those of this one, then the cotangents that are given."""
+    def adjoint(self, wrt: tuple[int, ...], given: tuple[bool, ...], kept: tuple[str, ...] = ()) -> KernelPlan:
+        """The plan of the gradient in inputs ``wrt``: its inputs are those of this one, then what is ``kept`` and the cotangents
+        that are given."""
+        if kept:
+            return self._derive(("backward", wrt, given, kept), lambda: backward(self._simple, wrt, given, kept), own=wrt)
         return self._derive(("backward", wrt, given), lambda: backward(self.graph, wrt, given), own=wrt)
+
+    def kept(self, wrt: tuple[int, ...], own: frozenset[int] | None) -> tuple[str, ...]:
+        """What the gradient in inputs ``wrt`` had better get than compute: products that follow from inputs ``own``, if not None."""
+        key = (wrt, own)
+        if key not in self._kept:
+            found = {} if self.forward is None else products(self._simple)
+            names = [name for name, sources in found.items() if own is None or sources & own]
+            self._kept[key] = wanted(self._simple, wrt, names) if names else ()
+        return self._kept[key]
+
+    def keeping(self, names: tuple[str, ...]) -> KernelPlan:
+        """The plan with what is kept behind its results."""
+        return self._derive(("keeping", names), lambda: keeping(self._simple, names), accumulate=False)
+
+    @cached_property
+    def _simple(self) -> Graph:
+        return simplify(self.graph)
 
     def tangent(self, wrt: tuple[int, ...]) -> KernelPlan:
         """The plan of the derivative along tangents of inputs ``wrt``, which come behind the inputs (forward mode)."""
@@ -213,6 +237,7 @@ class KernelPlan:
         *,
         own: tuple[int, ...] | None = None,
         extra: tuple[int, ...] | None = None,
+        accumulate: bool = True,
     ) -> KernelPlan:
         """A plan of a graph with more inputs. Results belong to inputs ``own``, further inputs to inputs ``extra``: problems
         share them where they share those; None: every problem has its own."""
@@ -228,7 +253,7 @@ class KernelPlan:
             compiled = None
             try:
                 if self.target is not None:
-                    compiled = compile_graph(graph, self.target, accumulate=True, strict=self.strict, batching=batching)
+                    compiled = compile_graph(graph, self.target, accumulate=accumulate, strict=self.strict, batching=batching)
             except CompileError as error:
                 fall_back(f"the {key[0]} of {self.graph.name}", error)
             found = KernelPlan(
@@ -236,7 +261,7 @@ class KernelPlan:
                 compiled,
                 strict=self.strict,
                 target=self.target,
-                accumulate=True,
+                accumulate=accumulate,
                 per_problem=None if batching is None else batching.per_problem,
             )
             self._derived[key] = found

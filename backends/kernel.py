@@ -185,7 +185,7 @@ class Kernel:
         for (name, _), one in zip(self.compiled, plans, strict=True):
             wrt = tuple(i for i, flag in enumerate(one.can_differ) if flag)
             if wrt and any(one.differentiable):
-                backward = one.adjoint(wrt, tuple(one.differentiable))
+                backward = one.adjoint(wrt, tuple(one.differentiable), one.kept(wrt, None))
                 if backward.compiled is not None:
                     yield f"{name}_backward", backward.compiled
 

@@ -25,16 +25,17 @@ def differentiable(type: Type) -> bool:
     return is_floating(type.dtype) or is_complex(type.dtype)
 
 
-def backward(graph: Graph, wrt: Sequence[int], given: Sequence[bool] | None = None) -> Graph:
+def backward(graph: Graph, wrt: Sequence[int], given: Sequence[bool] | None = None, kept: Sequence[str] = ()) -> Graph:
     """From inputs and one cotangent ``d_RESULT`` per differentiable result to the cotangents of inputs ``wrt``.
 
-    ``given`` says which results have a cotangent, if not all; those of the others are zero. Raises CompileError for
-    loops with ``until``.
+    ``given`` says which results have a cotangent, if not all; those of the others are zero. Values ``kept``, which the graph makes
+    outside of its loops, are inputs behind those of the graph. Raises CompileError for loops with ``until``.
     """
     b = Builder(f"{graph.name}_backward", graph.inputs)
+    known = {name: b.input(f"kept_{name}", graph.types[name]) for name in kept}
     results = zip(graph.results, graph.result_types, given or [True] * len(graph.results), strict=True)
     cotangents = [b.input(f"d_{r}", t) if wanted and differentiable(t) else None for r, t, wanted in results]
-    return b.finish(gradient(b, graph, graph.inputs, wrt, cotangents))
+    return b.finish(value_and_gradient(b, graph, graph.inputs, wrt, cotangents, known)[1])
 
 
 def gradient(
@@ -45,15 +46,17 @@ def gradient(
 
 
 def value_and_gradient(
-    b: Builder, graph: Graph, args: Sequence[Value], wrt: Sequence[int], cotangents: Sequence[Value | None]
-) -> tuple[list[Value], list[Value]]:
-    """As :func:`gradient`, with the results of the graph first."""
+    b: Builder, graph: Graph, args: Sequence[Value], wrt: Sequence[int], cotangents: Sequence[Value | None],
+    known: Mapping[str, Value] | None = None,
+) -> tuple[list[Value], list[Value]]:  # fmt: skip
+    """As :func:`gradient`, with the results of the graph first. Values that are ``known`` are not made again."""
     start = {graph.inputs[i].name for i in wrt if differentiable(graph.inputs[i].type)}
     given = {r for r, c in zip(graph.results, cotangents, strict=True) if c is not None}
     taper = _Taper(dict(graph.types), _varied(graph.nodes, start) & _useful(graph.nodes, given))
     nodes = taper.augment(graph.nodes, ())
-    sweep = _Sweep(b, taper, _Env(taper.types, {v.name: a for v, a in zip(graph.inputs, args, strict=True)}))
-    sweep.emit(nodes)
+    own = {v.name: a for v, a in zip(graph.inputs, args, strict=True)} | dict(known or {})
+    sweep = _Sweep(b, taper, _Env(taper.types, own))
+    sweep.emit([n for n in nodes if not any(v.name in (known or {}) for v in n.outputs)])
     for name, cotangent in zip(graph.results, cotangents, strict=True):
         if cotangent is not None:
             sweep.add(name, cotangent)
