@@ -9,7 +9,7 @@ from ..compiler.loops.tree import Load
 from .affine import offset
 from .c_runtime import C_TYPES
 from .operations import Operations, decimal
-from .printer import COMPLEXES, REALS, strip
+from .printer import COMPLEXES, REALS, mask_of, strip
 
 #: Words that no variable may have: of C, of its library and compilers, of the code around a kernel.
 _WORDS = """
@@ -79,6 +79,8 @@ class Printer(Operations):
 
     def integer_op(self, op: str, args: list[str]) -> str:
         """An operation on indices other than ``+ - *``, on the texts of its operands."""
+        if op == "%" and (mask := mask_of(args[1])):
+            return f"(({args[0]}) & {mask})"
         if op in ("//", "%", "min", "max"):
             helper = {"//": "us_fdiv", "%": "us_fmod", "min": "us_imin", "max": "us_imax"}[op]
             out = args[0]

@@ -14,7 +14,7 @@ from ..compiler.graph.types import HALF
 from ..compiler.loops.tree import Int, Load
 from .c_runtime import BITS
 from .operations import Operations, decimal
-from .printer import COMPLEXES, REALS, strip
+from .printer import COMPLEXES, REALS, mask_of, strip
 
 #: Real ops that are functions of the run-time library, and those with another name there.
 _REAL = {
@@ -78,6 +78,8 @@ class NumbaPrinter(Operations):
         if op == "select":
             return f"({args[1]} if {args[0]} else {args[2]})"
         bracketed = [f"({a})" if any(c in a for c in " -") else a for a in args]
+        if op == "%" and (mask := mask_of(args[1])):
+            return f"({bracketed[0]} & {mask})"
         return "(" + f" {op} ".join(bracketed if op in ("//", "%") else args) + ")"
 
     # -- types and places ----------------------------------------------------------------------------------------

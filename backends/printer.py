@@ -210,6 +210,12 @@ class Printer(ABC):
         """A sum at its start."""
 
 
+def mask_of(divisor: str) -> int:
+    """The bits that a remainder by a literal power of two keeps; 0 for other divisors."""
+    value = int(divisor) if divisor.isdigit() else 0
+    return value - 1 if value > 1 and value & (value - 1) == 0 else 0
+
+
 def strip(text: str) -> str:
     """Text without a pair of brackets that encloses all of it."""
     if not (text.startswith("(") and text.endswith(")")):

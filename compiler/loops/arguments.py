@@ -9,8 +9,8 @@ from difflib import get_close_matches
 
 from .nest import Nest, loops_of
 
-#: Parameters of steps that name something else than a loop.
-_ROLES = {"array": "array", "statement": "statement", "dim": "dim", "dims": "dim"}
+#: Parameters of steps that name something else than a loop; a choice between words names nothing.
+_ROLES = {"array": "array", "statement": "statement", "dim": "dim", "dims": "dim", "fusion": ""}
 #: So many names are listed where none is near.
 _LISTED = 12
 
@@ -59,6 +59,8 @@ def unknown_name(nest: Nest, step: Callable[..., object], args: Sequence[str | i
         if not isinstance(arg, str) or not ("no such" in reason or re.search(rf"(?<!\w){re.escape(arg)}(?!\w)", reason)):
             continue
         wanted = role(step, place)
+        if not wanted:
+            continue
         kinds = [kind for kind, known in names.items() if arg in known]
         if wanted in kinds or (kinds and "no such" not in reason):
             continue

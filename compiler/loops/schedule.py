@@ -21,6 +21,7 @@ from .steps.accumulate import accumulate, can_accumulate
 from .steps.contract import can_contract, contract, not_private
 from .steps.drop import can_drop, drop
 from .steps.expand import can_expand, expand
+from .steps.fold import can_fold, fold
 from .steps.fuse import can_distribute, can_fuse, distribute, fuse
 from .steps.layout import can_layout, can_rename, layout, rename
 from .steps.mark import can_parallel, can_vector, parallel, vector
@@ -44,6 +45,7 @@ from .steps.reorder import (
     skew,
     wavefront,
 )
+from .steps.reschedule import can_isl, isl
 from .steps.sink import can_enclose, can_fission, can_sink, enclose, fission, sink
 from .steps.split import can_split, split
 from .steps.tile import can_tile, tile
@@ -82,6 +84,8 @@ STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., str | None]]] = {
     "reindex": (reindex, can_reindex),
     "accumulate": (accumulate, can_accumulate),
     "drop": (drop, can_drop),
+    "isl": (isl, can_isl),
+    "fold": (fold, can_fold),
 }
 
 

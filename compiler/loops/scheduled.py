@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from functools import cached_property, wraps
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import networkx as nx
 
@@ -92,7 +92,7 @@ class Scheduled:
         return replace(self, nest=replace(self.nest, order=order))
 
     @cached_property
-    def answers(self) -> dict[tuple[object, ...], str | None]:
+    def answers(self) -> dict[tuple[object, ...], Any]:
         """What :func:`once` has found out."""
         return {}
 
@@ -118,20 +118,21 @@ class Scheduled:
         return any((array, name) in self.private for name in inside)
 
 
-Can = TypeVar("Can", bound=Callable[..., "str | None"])
+Question = TypeVar("Question", bound=Callable[..., Any])
 
 
-def once(can: Can) -> Can:
-    """A ``can_`` twin that answers once for a program, which never changes: a proposer asks, then the step, then its transformation."""
+def once(question: Question) -> Question:
+    """A question, a ``can_`` twin mostly, answered once for a program, which never changes: a proposer asks, then the step, then its
+    transformation."""
 
-    @wraps(can)
-    def answer(scheduled: Scheduled, *args: str | int) -> str | None:
-        key = (can.__name__, *args)
+    @wraps(question)
+    def answer(scheduled: Scheduled, *args: str | int) -> Any:
+        key = (question, *args)
         if key not in scheduled.answers:
-            scheduled.answers[key] = can(scheduled, *args)
+            scheduled.answers[key] = question(scheduled, *args)
         return scheduled.answers[key]
 
-    return cast(Can, answer)
+    return cast(Question, answer)
 
 
 def change_loop(order: Order, name: str, change: Callable[[LoopOrder], Order]) -> Order:

@@ -18,6 +18,7 @@ from .factorization import factorizations
 from .lanes import lanes
 from .overlapping import overlapping
 from .pivot import pivots
+from .polyhedral import polyhedral
 from .reduction import reduction
 from .rows import by_rows
 from .stencil import stencils
@@ -33,6 +34,7 @@ PROPOSERS: tuple[Callable[[Draft], bool], ...] = (
     factorizations,
     pivots,
     by_rows,
+    polyhedral,
 )
 
 #: Estimates that differ by less are equal.
@@ -59,8 +61,8 @@ def candidates(task: Task) -> list[Draft]:
 
 
 def choose(task: Task) -> tuple[Scheduled, Schedule]:
-    """The candidate of the least estimate among those that are proved; of equals the plainer."""
-    made = [(estimate(draft.scheduled, task.machine).seconds, n, draft) for n, draft in enumerate(candidates(task))]
+    """The candidate of the least estimate, its margin included, among those that are proved; of equals the plainer."""
+    made = [(draft.margin * estimate(draft.scheduled, task.machine).seconds, n, draft) for n, draft in enumerate(candidates(task))]
     waiting = sorted(made, key=lambda one: one[:2])
     while waiting:
         limit = waiting[0][0] * (1 + TIE)

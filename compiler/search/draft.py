@@ -27,13 +27,14 @@ class Task:
 @dataclass
 class Draft:
     """A schedule in the making. Loops in ``closed``, and all inside them, are finished: later passes leave them alone. ``origin`` names who
-    made it."""
+    made it; ``margin`` is how many times shorter its estimate must be than that of others for it to be taken."""
 
     task: Task
     scheduled: Scheduled
     steps: list[Step] = field(default_factory=list)
     closed: set[str] = field(default_factory=set)
     origin: str = "program"
+    margin: float = 1.0
 
     @staticmethod
     def of(task: Task) -> Draft:
@@ -46,7 +47,7 @@ class Draft:
 
     def adopt(self, other: Draft) -> None:
         """Go on from where another draft of the same task is."""
-        self.scheduled, self.steps, self.closed = other.scheduled, other.steps, other.closed
+        self.scheduled, self.steps, self.closed, self.margin = other.scheduled, other.steps, other.closed, other.margin
 
     def is_open(self, name: str) -> bool:
         """Whether later passes may still change a loop."""

@@ -175,6 +175,14 @@ def layout(scheduled: Scheduled, dice: Random) -> Args | None:
     return None if a is None else (a.name, *dice.sample(range(len(a.shape)), len(a.shape)))
 
 
+def fold(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A scratch array and one of its axes, sometimes with a number of places."""
+    a = one_of(dice, [a for a in scheduled.nest.arrays if a.shape and (a.scope == "problem" or dice.random() < 0.1)])
+    if a is None:
+        return None
+    return (a.name, dice.randrange(len(a.shape)), *([dice.randint(1, 4)] if dice.random() < 0.3 else []))
+
+
 def unroll(scheduled: Scheduled, dice: Random) -> Args | None:
     """A loop, whole or by blocks."""
     args = loop(scheduled, dice)
@@ -315,6 +323,13 @@ def presum(scheduled: Scheduled, dice: Random) -> Args | None:
     return one_of(dice, able if able and dice.random() < 0.9 else pairs)
 
 
+def fusion(scheduled: Scheduled, dice: Random) -> Args | None:
+    """How far components are joined; once in a program, and seldom: isl takes longer than all other steps together."""
+    if len(scheduled.nest.statements) > 4 or "b0" in scheduled.loops or dice.random() < 0.5:
+        return None
+    return one_of(dice, [("min",), ("min",), (), ("smart",), ("max",)] if len(scheduled.nest.statements) < 3 else [("min",)])
+
+
 #: step name -> how its arguments are drawn
 ARGUMENTS: dict[str, Draw] = {
     "fuse": siblings,
@@ -347,6 +362,10 @@ ARGUMENTS: dict[str, Draw] = {
     "reindex": reindex,
     "accumulate": accumulate,
     "drop": drop,
+
+
+    "isl": fusion,
+    "fold": fold,
 }
 
 
@@ -444,6 +463,12 @@ def _own_tiles(scheduled: Scheduled, dice: Random) -> list[Step]:
     return [Step("overlap", args), *(local if dice.random() < 0.7 else []), Step("parallel", (f"{outer}_tile",))]
 
 
+def _take_turns(scheduled: Scheduled, dice: Random) -> list[Step]:
+    """A scratch array with an element for every iteration, of which a few are kept."""
+    args = expand(scheduled, dice)
+    return [] if args is None else [Step("expand", args), Step("fold", (args[0], 0))]
+
+
 #: Steps that are legal together more often than one by one.
 RECIPES: tuple[Callable[[Scheduled, Random], list[Step]], ...] = (
     _align,
@@ -453,4 +478,5 @@ RECIPES: tuple[Callable[[Scheduled, Random], list[Step]], ...] = (
     _partial_sums,
     _enter_and_leave,
     _own_tiles,
+    _take_turns,
 )

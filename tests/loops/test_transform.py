@@ -100,6 +100,32 @@ def rows() -> Nest:
     return Nest("rows", (), arrays, (inner, last), LoopOrder("t0", (("S0", t), ("S1", t)), body))
 
 
+def history(reach: int, last: bool = True) -> Nest:
+    """``T[t, i] = A[i] + T[t - 1, i] + T[t - reach, i]`` from ``reach`` rows on that are ``A``, and ``B`` is what came out."""
+    i, t = Size.of("i0"), Size.of("t0")
+    rows = Size.of("K") + reach
+    first = Statement("S0", (Dim("t1", Size.of(reach)), Dim("i1", Size.of(8))), Access("T", (Size.of("t1"), Size.of("i1")), "f64"),
+                      Access("A", (Size.of("i1"),), "f64"))  # fmt: skip
+    terms = (Access("T", (t - 1, i), "f64"), Access("T", (t - reach, i), "f64"))
+    step = Statement(
+        "S1", (Dim("t0", rows, Size.of(reach)), Dim("i0", Size.of(8))), Access("T", (t, i), "f64"), Apply("add", terms, "f64")
+    )
+    row = rows - 1 if last else t
+    out = Statement("S2", (Dim("t2", rows, Size.of(reach)), Dim("i2", Size.of(8))) if not last else (Dim("i2", Size.of(8)),),
+                    Access("B", (Size.of("i2"),), "f64"), Access("T", (row if last else Size.of("t2"), Size.of("i2")), "f64"))  # fmt: skip
+
+    def loops(name: str, *dims: str) -> LoopOrder:
+        order: LoopOrder | Leaf = Leaf(name)
+        for dim in reversed(dims):
+            order = LoopOrder(dim, ((name, Size.of(dim)),), order)
+        assert isinstance(order, LoopOrder)
+        return order
+
+    order = sequence([loops("S0", "t1", "i1"), loops("S1", "t0", "i0"), loops("S2", *(() if last else ("t2",)), "i2")])
+    arrays = tuple(ArrayInfo(n, "f64", (Size.of(8),), s) for n, s in (("A", "input"), ("B", "output")))
+    return Nest("history", ("K",), (*arrays, ArrayInfo("T", "f64", (rows, Size.of(8)), "problem")), (first, step, out), order)
+
+
 DRAWN = {
     "fuse": (chain(0), "fuse i0 i1"),
     "distribute": (pair(), "distribute i0 S1"),
@@ -131,6 +157,8 @@ DRAWN = {
     "reindex": (rows(), "skew i0 t0 1; reindex S0 t0 i0"),
     "accumulate": (total(), "accumulate S0 i0"),
     "drop": (rows(), "sink S1 i0 t0; fission i0 S0; drop i0_b"),
+    "isl": (chain(1), "isl"),
+    "fold": (history(2), "fold T 0"),
 }
 
 
