@@ -45,9 +45,9 @@ def polyhedral(draft: Draft) -> bool:
     It orders every strongly connected part by itself: what can be joined is left to the sweeps, which take less time about it.
     """
     scheduled, machine = draft.scheduled, draft.task.machine
-    if draft.task.tile or draft.steps or not _small(scheduled) or not _wanting(scheduled):
+    if draft.task.tile or draft.steps or not _small(scheduled):
         return False
-    if estimate(scheduled, machine).seconds < LEAST:
+    if estimate(scheduled, machine).seconds < LEAST or not _wanting(scheduled):
         return False
     for expanding in (True, False):
         trial = draft.copy()
