@@ -299,7 +299,7 @@ def trapezoid(scheduled: Scheduled, dice: Random) -> Args | None:
     options: list[Args] = []
     for o in scheduled.loops.values():
         inner = o.body.children if isinstance(o.body, SequenceOrder) else [o.body]
-        if all(isinstance(c, LoopOrder) for c in inner):
+        if all(isinstance(c, LoopOrder) for c in inner) and not o.name.endswith(("_o", "_i")):
             options.append((o.name, *(c.name for c in inner if isinstance(c, LoopOrder))))
     found = one_of(dice, options)
     return None if found is None else (found[0], dice.choice([1, 2, 3]), dice.choice([1, 2, 3]), *found[1:])
