@@ -10,7 +10,7 @@ from typing import Any
 import islpy
 
 from ..graph.types import Size
-from .isl import NotAffine, domain
+from .isl import NotAffine, domain, head
 from .nest import Leaf, LoopOrder, Order, Statement, sequence
 
 #: How far isl's scheduler joins components: ``min`` none, ``max`` whole components at once, ``smart`` as it sees fit.
@@ -44,15 +44,16 @@ def rescheduled(statements: Sequence[Statement], wishes: Wishes, params: Sequenc
     Loops are ``b0``, ``b1``, ... from the outside in, the same every time. Raises NotAffine for a schedule that is not
     one affine value per statement and loop. Source: Verdoolaege & Janssens, "Scheduling for PPCG", 2017.
     """
-    domains = islpy.UnionSet.from_set(domain(statements[0], params))
-    for s in statements[1:]:
-        domains = domains.union(islpy.UnionSet.from_set(domain(s, params)))
-    validity, coincidence, proximity = (_together(found, domains) for found in (wishes.kept, wishes.apart, wishes.near))
+    context = islpy.Context()  # what isl has seen before can change its order
+    start = head(params)
+    instances = "; ".join(_inside(domain(s, params)) for s in statements)
+    validity, coincidence, proximity = (
+        islpy.UnionMap.read_from_str(context, f"{start}{{ {_union(r)} }}") for r in (wishes.kept, wishes.apart, wishes.near)
+    )
+    domains = islpy.UnionSet.read_from_str(context, f"{start}{{ {instances} }}")
     constraints = islpy.ScheduleConstraints.on_domain(domains)
     constraints = constraints.set_validity(validity).set_coincidence(coincidence).set_proximity(proximity)
-    context = domains.get_ctx()
     options = {"serialize_sccs": int(fusion == "min"), "whole_component": int(fusion == "max"), "max_coefficient": LARGEST}
-    before = {option: getattr(context, f"get_schedule_{option}")() for option in options}
     for option, value in options.items():
         getattr(context, f"set_schedule_{option}")(value)
     context.reset_operations()
@@ -64,19 +65,18 @@ def rescheduled(statements: Sequence[Statement], wishes: Wishes, params: Sequenc
         if text is None:
             raise
         raise NotAffine(text) from None
-    finally:
-        context.set_max_operations(0)
-        for option, value in before.items():
-            getattr(context, f"set_schedule_{option}")(value)
     names = (f"b{n}" for n in count())
     return _read_order(found.get_root(), {s.name: s for s in statements}, names)
 
 
-def _together(relations: Iterable[islpy.Map], domains: islpy.UnionSet) -> islpy.UnionMap:
-    found = islpy.UnionMap.empty(domains.get_space())
-    for relation in relations:
-        found = found.union(islpy.UnionMap.from_map(relation))
-    return found.coalesce()
+def _union(relations: Iterable[islpy.Map]) -> str:
+    return "; ".join(_inside(relation.coalesce()) for relation in relations)
+
+
+def _inside(found: islpy.Set | islpy.Map) -> str:
+    """What stands between the braces of the text of a set or relation."""
+    text = str(found)
+    return text[text.index("{") + 1 : text.rindex("}")].strip()
 
 
 def _read_order(node: Any, active: Mapping[str, Statement], names: Iterator[str]) -> Order:

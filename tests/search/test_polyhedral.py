@@ -17,6 +17,7 @@ from tests.search.programs import SMALL, chosen, graph_of, proposed
 from unspool.compiler.loops.scan import scan
 from unspool.compiler.loops.schedule import prove
 from unspool.compiler.loops.scheduled import Scheduled
+from unspool.compiler.loops.steps.reschedule import can_isl, isl
 from unspool.compiler.search import polyhedral as module
 from unspool.compiler.search.draft import Draft, Task
 from unspool.compiler.search.polyhedral import polyhedral
@@ -150,3 +151,10 @@ def test_kernels(name: str, target: str) -> None:
     a = torch.rand(37, 29, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 0.5
     found = program.build(target=target, dtype="f64", schedule=schedule)(a)
     torch.testing.assert_close(found, program.build(target="interpreter", dtype="f64")(a))
+
+
+def test_the_order_is_the_same_whatever_isl_has_done_before() -> None:
+    nests = [random_nest(Random(seed), kind) for seed in range(6) for kind in CLASSES]
+    once, again = ([str(isl(Scheduled.start(n), "min").nest.order) for n in some if not can_isl(Scheduled.start(n), "min")]
+                   for some in (nests, nests[::-1]))  # fmt: skip
+    assert once == again[::-1]
