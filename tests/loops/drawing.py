@@ -362,8 +362,6 @@ ARGUMENTS: dict[str, Draw] = {
     "reindex": reindex,
     "accumulate": accumulate,
     "drop": drop,
-
-
     "isl": fusion,
     "fold": fold,
 }

@@ -154,7 +154,7 @@ def test_kernels(name: str, target: str) -> None:
 
 
 def test_the_order_is_the_same_whatever_isl_has_done_before() -> None:
-    nests = [random_nest(Random(seed), kind) for seed in range(6) for kind in CLASSES]
+    nests = [random_nest(Random(seed), kind) for seed in range(2) for kind in CLASSES]
     once, again = ([str(isl(Scheduled.start(n), "min").nest.order) for n in some if not can_isl(Scheduled.start(n), "min")]
                    for some in (nests, nests[::-1]))  # fmt: skip
     assert once == again[::-1]
