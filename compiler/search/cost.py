@@ -15,7 +15,7 @@ from ..graph.types import BYTES, Size
 from ..loops.lazy import COSTS
 from ..loops.nest import Access, Apply, ArrayInfo, Expr, Leaf, LoopOrder, Nest, Order, Statement, children
 from ..loops.nest import Sequence as SequenceOrder
-from ..loops.scheduled import Scheduled
+from ..loops.scheduled import Scheduled, once
 from ..loops.storing import nominal
 from ..target import Machine
 from .space import LINE, Lines, Space, lines, stride, together
@@ -63,6 +63,7 @@ class _Part:
     touched: Touched | None = None
 
 
+@once
 def estimate(scheduled: Scheduled, machine: Machine) -> Estimate:
     """How long one problem takes, by one thread or by a team, whichever is shorter (small problems run on one thread)."""
     scheduled = scheduled.with_order(_vectors_inside(scheduled.nest.order))

@@ -5,8 +5,8 @@
     for k:                  -->                 for b0 in the block:
         for l: T(l, k)                              for b1 in the block (vector): S(b0, b1); T(b0, b1)
 
-It is asked where program order leaves something to be wished for: a statement no loop around which is independent, or whose
-innermost loop jumps through memory. Nothing of it is aimed at a class of programs, and the estimate that chooses is rough: what it
+It is asked where the best order of others leaves something to be wished for: much of the work has no independent loop around it, or
+jumps through memory in the innermost one. Nothing of it is aimed at a class of programs, and the estimate that chooses is rough: what it
 makes is taken only where it is estimated to be much faster than everything else (:data:`MARGIN`).
 """
 
@@ -29,8 +29,10 @@ from .sweeps import finish
 MARGIN = 1.3
 #: Most statements and dependences of a program that isl is asked about, and the least time, as estimated, that is worth asking.
 STATEMENTS, DEPENDENCES, LEAST = 16, 80, 2e-4
-#: Sizes of blocks that are tried, along loops that are no vectors and along vectors.
-BLOCKS: tuple[tuple[int, int], ...] = ((32, 256), (16, 64), (64, 512), (128, 128))
+#: Sizes of blocks that are tried, along all loops but an innermost one and along that: short runs through memory cost more than they save.
+BLOCKS: tuple[tuple[int, int], ...] = ((64, 512), (32, 256), (16, 64), (128, 128))
+#: What part of all instances of statements must leave something to be wished for: less cannot make that much of a difference.
+MUCH = 1 - 1 / MARGIN
 #: What part of the estimate blocks must leave.
 SHORTER = 0.9
 #: Least time of the work in a front, as estimated: threads that meet more often wait more than they work.
@@ -39,21 +41,24 @@ FRONT = 1e-4
 ELEMENTS = 1 << 20
 
 
-def polyhedral(draft: Draft) -> bool:
-    """Put the program in an order of isl's; whether it was asked, and has one.
+def polyhedral(draft: Draft, best: Scheduled | None = None) -> bool:
+    """Put the program in an order of isl's; whether it was asked, and has one. ``best`` is what others made of it.
 
     It orders every strongly connected part by itself: what can be joined is left to the sweeps, which take less time about it.
     """
     scheduled, machine = draft.scheduled, draft.task.machine
     if draft.task.tile or draft.steps or not _small(scheduled):
         return False
-    if estimate(scheduled, machine).seconds < LEAST or not _wanting(scheduled):
+    least = estimate(best or scheduled, machine).seconds
+    if least < LEAST or not _wanting(best or scheduled):
         return False
     for expanding in (True, False):
         trial = draft.copy()
         arrays = _expand(trial) if expanding else []
         if (expanding and not arrays) or not _ordered(trial) or _large(trial, arrays):
             continue
+        if estimate(trial.scheduled, machine).compute * MARGIN > machine.cores * least:
+            continue  # blocks and fronts save waiting for memory and bring threads, no more
         draft.adopt(_blocks(trial))
         draft.closed.update(loop.name for loop in outermost(draft.scheduled.nest.order))
         draft.margin = MARGIN
@@ -80,28 +85,43 @@ def _small(scheduled: Scheduled) -> bool:
 
 
 def _wanting(scheduled: Scheduled) -> bool:
-    """Whether a statement in two loops or more has no independent loop around it, or jumps in the innermost one."""
-    for s in scheduled.nest.statements:
-        path = loop_path(scheduled.nest.order, s.name)
-        if len(path) > 1 and (_jumps(scheduled, path[-1]) or all(_ordered_by(scheduled, o.name) for o in path)):
+    """Whether many instances, in two loops or more, have no independent loop around them, or jump in the innermost one."""
+    points = {s.name: Space.of(s).points for s in scheduled.nest.statements}
+    left, least = sum(points.values()), MUCH * sum(points.values())
+    found = 0.0
+    for s in sorted(points, key=points.__getitem__, reverse=True):
+        if found + left < least:
+            return False
+        path = loop_path(scheduled.nest.order, s)
+        if len(path) > 1 and (_jumps(scheduled, _inner(path), s, path) or all(_ordered_by(scheduled, o) for o in path)):
+            found += points[s]
+        left -= points[s]
+        if found >= least:
             return True
     return False
 
 
-def _ordered_by(scheduled: Scheduled, name: str) -> bool:
+def _inner(path: Sequence[LoopOrder]) -> LoopOrder:
+    """The loop that data is read along: the vector, if there is one."""
+    return next((o for o in path if "vector" in o.kind), path[-1])
+
+
+def _ordered_by(scheduled: Scheduled, loop: LoopOrder) -> bool:
     """Whether iterations of a loop depend on each other by more than what each of them could have for itself."""
-    return any(can_contract(scheduled, d.array, name) for d in conflicts(scheduled, name, reductions=False))
+    if "parallel" in loop.kind:
+        return False
+    return any(can_contract(scheduled, d.array, loop.name) for d in conflicts(scheduled, loop.name, reductions=False))
 
 
-def _jumps(scheduled: Scheduled, loop: LoopOrder) -> int:
-    """How many accesses are not one element further, or where they were, in the next iteration of a loop."""
-    table, arrays = scheduled.nest.statement_table, scheduled.nest.array_table
-    count = 0
-    for name, value in loop.values:
-        s = table[name]
-        moved = Space.of(s).moves(value)
-        count += sum(stride(a, arrays[a.array], moved) not in (0, 1, -1) for a in dict.fromkeys((s.write, *s.reads())))
-    return count
+def _jumps(scheduled: Scheduled, loop: LoopOrder, name: str, around: Iterable[LoopOrder]) -> int:
+    """How many accesses of a statement are not one element further, or where they were, in the next iteration of a loop while others stand."""
+    s, arrays = scheduled.nest.statement_table[name], scheduled.nest.array_table
+    space = Space.of(s)
+    for other in around:
+        if other.name != loop.name:
+            space = space.enter(other.value(name))[1]
+    moved = space.moves(loop.value(name))
+    return sum(stride(a, arrays[a.array], moved) not in (0, 1, -1) for a in dict.fromkeys((s.write, *s.reads())))
 
 
 def _expand(draft: Draft) -> list[str]:
@@ -166,9 +186,13 @@ def _vector(scheduled: Scheduled, band: list[LoopOrder], within: Sequence[Depend
     """The loop of a band that is to be the innermost one, if none is inside: one whose iterations can run side by side, with few jumps."""
     if not band[-1].innermost:
         return []
-    outer = scheduled.outer(band[0].name)
-    able = [o for o in band if _free(scheduled, o, (*outer, *(x for x in band if x is not o)), within)]
-    return [min(able or band[-1:], key=lambda o: (_jumps(scheduled, o), -band.index(o)))]
+    around = (*scheduled.outer(band[0].name), *band)
+    able = [o for o in band if _free(scheduled, o, [x for x in around if x is not o], within)]
+
+    def cost(o: LoopOrder) -> tuple[int, int]:
+        return sum(_jumps(scheduled, o, s, around) for s, _ in o.values), -band.index(o)
+
+    return [min(able or band[-1:], key=cost)]
 
 
 # -- blocks ----------------------------------------------------------------------------------------------------------------
@@ -185,7 +209,7 @@ def _blocks(draft: Draft) -> Draft:
             trial = draft.copy()
             loops = [trial.scheduled.loop(o) for o in band]
             sequential = not any("parallel" in o.kind for o in (*trial.scheduled.outer(name), *loops))
-            sizes = [long if "vector" in o.kind else size for o in loops]
+            sizes = [*(size for _ in loops[1:]), long if loops[-1].innermost else size]
             if not trial.attempt("tile", *band, *sizes):
                 break
             if sequential and not _front(trial, band):

@@ -175,7 +175,7 @@ def test_sequential_sweeps_become_fronts_with_short_recurrences() -> None:
 @pytest.mark.parametrize(("text", "name", "size"), [(JACOBI, "jacobi", 41), (SEIDEL, "seidel", 67)])
 def test_compiled_blocks_of_iterations(target: type[CTarget] | type[NumbaTarget], text: str, name: str, size: int) -> None:
     graph = specialize(load_text(text).algorithms[name].graph, "f64", {"n": size})
-    draft = candidates(Task(lower(simplify(graph)), TINY))[-1]
+    draft = [d for d in candidates(Task(lower(simplify(graph)), TINY)) if d.origin.startswith("stencils")][-1]
     assert {"trapezoid", "wavefront"} & {s.name for s in draft.steps}
     plan = KernelPlan(graph, compile_graph(graph, target(), schedule=str(draft.schedule)), strict=False)
     inputs = [torch.rand(size, size, dtype=torch.float64) for _ in graph.inputs]

@@ -14,11 +14,15 @@ from tests.loops.nests import CLASSES, random_arrays, random_nest
 from tests.loops.run_tree import Runner
 from tests.loops.test_random_nests import COUNTS, TINY, close
 from tests.search.programs import SMALL, chosen, graph_of, proposed
+from unspool.compiler.graph.simplify import simplify
+from unspool.compiler.graph.specialize import specialize
+from unspool.compiler.loops.lower import lower
 from unspool.compiler.loops.scan import scan
 from unspool.compiler.loops.schedule import prove
 from unspool.compiler.loops.scheduled import Scheduled
 from unspool.compiler.loops.steps.reschedule import can_isl, isl
 from unspool.compiler.search import polyhedral as module
+from unspool.compiler.search.choose import candidates
 from unspool.compiler.search.draft import Draft, Task
 from unspool.compiler.search.polyhedral import polyhedral
 from unspool.compiler.search.sweeps import finish
@@ -61,6 +65,21 @@ ITERATED = """algorithm f(a: real[m, n]) -> real[m, n]:
     for k in 0..K:
         for i in 1..m, j in 1..n:
             s[i, j] = 0.4 * (s[i-1, j] + s[i, j-1]) + 0.1 * s[i-1, j-1]
+    return s
+"""
+SUM_IN_THE_MIDDLE = """algorithm f(C: real[n, n], A: real[n, m], alpha: real, beta: real) -> real[n, n]:
+    for i in 0..n:
+        for j in 0..i+1:
+            C[i, j] = C[i, j] * beta
+        for k in 0..m, j in 0..i+1:
+            C[i, j] += alpha * A[i, k] * A[j, k]
+    return C
+"""
+SWEPT = """algorithm f(a: real[n, n]) -> real[n, n]:
+    s = a
+    for t in 0..40:
+        for i in 1..n-1, j in 1..n-1:
+            s[i, j] = (s[i-1, j] + s[i, j-1] + s[i, j] + s[i, j+1] + s[i+1, j]) / 5
     return s
 """
 FOUND = {
@@ -120,6 +139,22 @@ def test_fronts_of_blocks_are_the_choice_where_they_pay(monkeypatch: pytest.Monk
     for name in ("align", "the other loop outside", "backwards"):
         schedule = chosen(graph_of(FOUND[name]), {"m": 4000, "n": 4000}, Machine(64, 32))
         assert {"isl", "tile", "wavefront", "parallel"} <= {line.split()[0] for line in schedule.splitlines()}, name
+
+
+def test_what_the_text_has_in_a_bad_sequence_is_put_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sum in the middle: each row of the result goes through memory once per summand."""
+    monkeypatch.undo()
+    schedule = chosen(graph_of(SUM_IN_THE_MIDDLE), {"n": 400, "m": 300}, Machine(64, 32))
+    assert schedule.startswith("isl"), schedule
+    assert proposed(polyhedral, graph_of(SUM_IN_THE_MIDDLE), {"n": 150, "m": 60}, Machine(64, 32))
+
+
+def test_it_is_not_asked_where_another_has_done_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    graph = simplify(specialize(graph_of(SWEPT), "f64", {"n": 2000}))
+    made = candidates(Task(lower(graph), Machine(64, 32)))
+    assert {"program", "sweeps", "stencils"} == {d.origin for d in made}
+    assert polyhedral(made[0].copy())
 
 
 def test_it_is_taken_by_a_margin_only(monkeypatch: pytest.MonkeyPatch) -> None:
