@@ -143,10 +143,10 @@ def test_fronts_of_blocks_are_the_choice_where_they_pay(monkeypatch: pytest.Monk
 
 def test_what_the_text_has_in_a_bad_sequence_is_put_right(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sum in the middle: each row of the result goes through memory once per summand."""
+    graph = graph_of(SUM_IN_THE_MIDDLE)
+    assert proposed(polyhedral, graph, {"n": 19, "m": 17})
     monkeypatch.undo()
-    schedule = chosen(graph_of(SUM_IN_THE_MIDDLE), {"n": 400, "m": 300}, Machine(64, 32))
-    assert schedule.startswith("isl"), schedule
-    assert proposed(polyhedral, graph_of(SUM_IN_THE_MIDDLE), {"n": 150, "m": 60}, Machine(64, 32))
+    assert chosen(graph, {"n": 400, "m": 300}, Machine(64, 32)).startswith("isl")
 
 
 def test_it_is_not_asked_where_another_has_done_well(monkeypatch: pytest.MonkeyPatch) -> None:
