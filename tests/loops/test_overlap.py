@@ -6,19 +6,29 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.loops.stencils import nest_of, same_as_the_interpreter, stencil_programs
 from tests.loops.test_stencil import JACOBI, SEIDEL
+from unspool.backends.autograd import run_flat
+from unspool.backends.cpu import CTarget
+from unspool.backends.execute import KernelPlan
+from unspool.compiler.driver import compile_graph
 from unspool.compiler.graph.graph import Graph
 from unspool.compiler.graph.simplify import simplify
+from unspool.compiler.graph.specialize import specialize
 from unspool.compiler.loops.dependences import IllegalSchedule
 from unspool.compiler.loops.lower import lower
 from unspool.compiler.loops.nest import LoopOrder, children, leaves, outermost
 from unspool.compiler.loops.schedule import apply, parse_schedule, why_not
 from unspool.compiler.loops.scheduled import Scheduled
 from unspool.compiler.loops.steps import overlap as module
+from unspool.compiler.search.choose import choose
+from unspool.compiler.search.draft import Task
+from unspool.compiler.target import Machine
+from unspool.dsl.program import load_text
 
 FOUND: Counter[str] = Counter()
 
@@ -66,6 +76,21 @@ def test_overlapping_tiles_are_proved_and_right() -> None:
     overlapping_tiles_are_right()
     assert {"first axis", "second axis"} & FOUND.keys()
     assert {"local", "a copy for every tile"} & FOUND.keys()
+
+
+def test_tiles_are_the_choice_where_trapezoids_have_no_room() -> None:
+    """Two rows for each of many cores, and rows in fronts of which a cache of all cores holds many."""
+    text = JACOBI.replace("real[n, n]", "real[m, n]").replace("1..n-1, j", "1..m-1, j")
+    graph = simplify(specialize(load_text(text).algorithms["jacobi"].graph, "f64", {"m": 40, "n": 200}))
+    machine = Machine(64, 32, cores=16, l1=1 << 9, l2=1 << 12, l3=1 << 17)
+    schedule = choose(Task(lower(graph), machine))[1]  # proved
+    assert {"overlap", "contract", "parallel", "vector"} <= {s.name for s in schedule.steps}
+    assert not {"overlap", "trapezoid"} & {s.name for s in choose(Task(lower(graph), Machine(64, 32)))[1].steps}
+    tiles, plain = (KernelPlan(graph, compile_graph(graph, CTarget(), schedule=text), strict=False) for text in (str(schedule), ""))
+    inputs = [torch.rand(40, 200, dtype=torch.float64) for _ in graph.inputs]
+    for count in (0, 3, 9):
+        found, expected = (run_flat(plan, inputs, [False] * len(inputs), None, {"T": count}) for plan in (tiles, plain))
+        torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-12)
 
 
 def test_a_tile_with_too_little_beside_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
