@@ -12,7 +12,7 @@ Geijn, BLIS, 2015.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from math import prod
 
@@ -64,12 +64,7 @@ def _block(draft: Draft, name: str, waiting: Collection[str]) -> _Blocking | Non
     s = draft.scheduled.nest.statement_table[name]
     if not _is_sum(s):
         return None
-    first = draft.copy()
-    if s.write.array in {r.array for r in s.reads()}:
-        sums = [loop for loop in own_loops(draft, name) if not any(uses(s.write, n) for n in loop.value(name).names())]
-        if not sums or not first.attempt("accumulate", name, sums[0].name):
-            return None
-    for start in isolated(first, name, _work(s) / max(1, LEAST)):
+    for start in (one for first in _starts(draft, s) for one in isolated(first, name, _work(s) / max(1, LEAST))):
         tried = counted(start, name).copy()
         shape = _shape(tried, name)
         if shape is None:
@@ -79,6 +74,20 @@ def _block(draft: Draft, name: str, waiting: Collection[str]) -> _Blocking | Non
             draft.adopt(tried)
             return blocking
     return None
+
+
+def _starts(draft: Draft, s: Statement) -> Iterator[Draft]:
+    """The draft, and one in which a sum has temporaries of its own: a tile may change what is beside its elements, which others use."""
+    if s.write.array not in {r.array for r in s.reads()}:
+        yield draft.copy()
+    free: list[str] = []
+    sums: list[str] = []
+    for loop in own_loops(draft, s.name):
+        (free if any(uses(s.write, n) for n in loop.value(s.name).names()) else sums).append(loop.name)
+    apart = draft.copy()
+    if sums and (apart.can("accumulate", s.name, sums[0]) or apart.attempt("permute", *free, *sums)):
+        if apart.attempt("accumulate", s.name, sums[0]):
+            yield apart
 
 
 def _is_sum(s: Statement) -> bool:
