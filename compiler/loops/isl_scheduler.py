@@ -11,7 +11,7 @@ import islpy
 
 from ..graph.types import Size
 from .isl import NotAffine, domain, head
-from .nest import Leaf, LoopOrder, Order, Statement, sequence
+from .nest import Leaf, LoopOrder, Order, Statement, leaves, sequence
 
 #: How far isl's scheduler joins components: ``min`` none, ``max`` whole components at once, ``smart`` as it sees fit.
 FUSIONS = ("smart", "max", "min")
@@ -66,7 +66,17 @@ def rescheduled(statements: Sequence[Statement], wishes: Wishes, params: Sequenc
             raise
         raise NotAffine(text) from None
     names = (f"b{n}" for n in count())
-    return _read_order(found.get_root(), {s.name: s for s in statements}, names)
+    order = _read_order(found.get_root(), {s.name: s for s in statements}, names)
+    placed = set(leaves(order))
+    return sequence([order, *(_by_itself(s, names) for s in statements if s.name not in placed)])
+
+
+def _by_itself(statement: Statement, names: Iterator[str]) -> Order:
+    """A statement in its own loops, as isl leaves out those without instances."""
+    order: Order = Leaf(statement.name)
+    for dim in reversed(statement.dims):
+        order = LoopOrder(next(names), ((statement.name, Size.of(dim.name)),), order)
+    return order
 
 
 def _union(relations: Iterable[islpy.Map]) -> str:

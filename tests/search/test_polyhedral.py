@@ -72,7 +72,7 @@ SUM_IN_THE_MIDDLE = """algorithm f(C: real[n, n], A: real[n, m], alpha: real, be
         for j in 0..i+1:
             C[i, j] = C[i, j] * beta
         for k in 0..m, j in 0..i+1:
-            C[i, j] += alpha * A[i, k] * A[j, k]
+            C[i, j] += alpha * abs(A[i, k] - A[j, k])
     return C
 """
 SWEPT = """algorithm f(a: real[n, n]) -> real[n, n]:
