@@ -25,6 +25,8 @@ from typing import Any
 
 import pytest
 
+from tests.command import Done, dsl
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EVERY_PAGE = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -89,7 +91,11 @@ def run_console(block: Block, folder: Path) -> None:
             switches[name] = value
         if words[0] in ("dsl", "python"):
             words[:1] = [sys.executable, "-m", "unspool"] if words[0] == "dsl" else [sys.executable]
-        done = subprocess.run(words, cwd=folder, env={**environment, **switches}, capture_output=True, text=True, check=False)
+        done: subprocess.CompletedProcess[str] | Done
+        if words[1:3] == ["-m", "unspool"] and not switches:
+            done = dsl(words[3:], folder, environment)
+        else:
+            done = subprocess.run(words, cwd=folder, env={**environment, **switches}, capture_output=True, text=True, check=False)
         assert done.returncode == int(status or 0), f"{block.where}: {command}\n{done.stdout}{done.stderr}"
         if expected.strip():
             compare(block, expected, done.stdout + done.stderr)

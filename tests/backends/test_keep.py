@@ -48,11 +48,11 @@ def test_what_is_kept() -> None:
     assert not products(small), "cheaper to make than to load"
 
 
-@pytest.mark.parametrize(("target", "lead"), [("c", ()), ("c", (4,)), ("c", (2, 3)), ("numba", (4,))])
-def test_gradients_are_those_of_the_interpreter(target: str, lead: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("lead", [(), (4,), (2, 3)])
+def test_gradients_are_those_of_the_interpreter(lead: tuple[int, ...]) -> None:
     for shared in {False, bool(lead)}:
         A, y = operands(*lead, shared=shared)
-        torch.testing.assert_close(gradients(target, A, y), gradients("interpreter", A, y))
+        torch.testing.assert_close(gradients("c", A, y), gradients("interpreter", A, y))
 
 
 def test_gradients_of_gradients_follow_from_the_operands() -> None:

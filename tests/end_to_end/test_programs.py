@@ -117,7 +117,16 @@ def gradients(case: Case, target: str) -> tuple[Callable[[], torch.Tensor], list
     return loss, wrt, [torch.zeros_like(w) if g is None else g for g, w in zip(grads, wrt, strict=True)]
 
 
-@pytest.mark.parametrize("case", DIFFERENTIABLE, ids=str)
+#: Programs like others on the list, whose gradients numba takes long to compile.
+LATER = {"lasso.iht", "lasso.fista", "em.gmm"}
+GRADIENTS = [
+    pytest.param(case, target, id=f"{target}-{case}", marks=[pytest.mark.slow] if target == "numba" and str(case) in LATER else [])
+    for target in ("c", "numba")
+    for case in DIFFERENTIABLE
+]
+
+
+@pytest.mark.parametrize(("case", "target"), GRADIENTS)
 def test_gradients_of_targets_agree(case: Case, target: str) -> None:
     loss, _, compiled = gradients(case, target)
     want, _, interpreted = gradients(case, "interpreter")

@@ -94,14 +94,14 @@ def test_it_is_found_in_every_text(name: str) -> None:
     assert f"\n{schedule}".count("\nsplit ") >= count or name in WHOLE
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(m=st.integers(4, 40), n=st.integers(4, 40), name=st.sampled_from(sorted(PRODUCTS)), vector=st.sampled_from([16, 32, 64]))
 def test_sizes_that_nothing_divides(m: int, n: int, name: str, vector: int) -> None:
     machine = Machine(vector, 32 if vector == 64 else 16, cores=2, l1=256, l2=2048, l3=8192)
     proposed(contractions, graph_of(PRODUCTS[name][0]), {"m": m, "n": n}, machine)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_random_triangles(data: st.DataObject) -> None:
     """Sums to or from an index of the result, operands and the result stored either way, loops in any order that the bounds allow."""
