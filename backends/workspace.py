@@ -6,8 +6,9 @@ import threading
 
 import torch
 
-#: Larger buffers are given back after the call.
-KEEP_BYTES = 64 << 20
+#: Larger buffers are given back after the call. The next one then gets pages that the system has to clear, which for a tape of 200 MB takes
+#: as long as filling it.
+KEEP_BYTES = 256 << 20
 
 
 class Workspace(threading.local):
