@@ -14,7 +14,7 @@ from unspool.compiler.loops.nest import Access, Apply, ArrayInfo, Dim, Leaf, Loo
 from unspool.compiler.loops.scan import scan
 from unspool.compiler.loops.schedule import STEPS, apply, parse_schedule, prove
 from unspool.compiler.loops.scheduled import Scheduled
-from unspool.compiler.loops.text import print_nest
+from unspool.compiler.loops.text import parse_nest, print_nest
 from unspool.compiler.loops.tree import Literal
 from unspool.compiler.loops.tree_text import print_tree
 
@@ -244,3 +244,14 @@ def test_contraction_makes_a_scalar_and_refuses_what_outlives_the_iteration() ->
 def test_steps_that_do_not_apply_say_why(text: str) -> None:
     with pytest.raises(IllegalSchedule, match="step"):
         apply(chain(0), parse_schedule(text))
+
+
+def test_copies_of_loops_whose_range_follows_one_inside_are_refused() -> None:
+    nest = parse_nest(
+        "nest f []\narray A: f64[2, 5] input\narray C: f64[5, 5] output\n"
+        "S1 { i2: 0..2, i3: 0..5, i4: 0..i3 + 1 } C[i3, i4]:f64 add= A[i2, i3]:f64\norder\n"
+        "  for i2 serial (S1: i2)\n    for i3 serial (S1: i3)\n      for i4 serial (S1: i4)\n        S1\n"
+    )
+    apply(nest, parse_schedule("permute i4 i3 i2; privatise C i2"))
+    with pytest.raises(IllegalSchedule, match="the range of i4 around i2 follows i3, which is inside"):
+        apply(nest, parse_schedule("permute i4 i2 i3; privatise C i2"))

@@ -52,6 +52,11 @@ def can_privatise(scheduled: Scheduled, array: str, name: str) -> str | None:
         for s in users:
             if not around.value(s.name).is_name:
                 return f"the loop {around.name} around {name} is not one of {s.name} as it was written"
+    kept = [d for d in users[0].dims if any(Size.of(d.name) == o.value(users[0].name) for o in scheduled.outer(name))]
+    for d in kept:
+        free = (d.lower.names() | d.upper.names()) & {x.name for x in users[0].dims} - {x.name for x in kept}
+        if free:
+            return f"the range of {d.name} around {name} follows {min(free)}, which is inside"
     for s in users[1:]:
         if _around(scheduled, s, name) != _around(scheduled, users[0], name):
             return f"{s.name} and {users[0].name} reduce into {array} in different iterations of the loops around {name}"
