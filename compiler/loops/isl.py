@@ -369,7 +369,10 @@ def _isolate_blocks(
     whole = None
     for s, v in loop.values:
         value = islpy.UnionMap(f"{head(params)}{{ {_tuple(statements[s])} -> [{affine_text(v)}] }}")
-        reached = islpy.Map.from_union_map(around.range_product(value).range().unwrap())
+        product = around.range_product(value)
+        if product.is_empty():
+            continue  # a statement without instances
+        reached = islpy.Map.from_union_map(product.range().unwrap())
         for r in range(size):
             block = reached.intersect(islpy.Map(f"{head(params)}{{ [{outer}] -> [v] : v = {size} * o{place} + {r} }}")).domain()
             whole = block if whole is None else whole.intersect(block)

@@ -268,6 +268,8 @@ def _quiet_loops(scheduled: Scheduled) -> set[str]:
         inside = [p for p in loops_of(loop.body) if "parallel" in p.kind]
         if "parallel" in loop.kind or len(inside) != 1 or set(leaves(loop)) != set(leaves(inside[0])):
             continue
+        if any("unroll" in o.kind for o in loops_of(loop.body)):
+            continue  # isl writes iterations out beside the parallel loop: others than before may get them
         if not _crosses(scheduled, loop, inside[0]):
             found.add(loop.name)
     return found
