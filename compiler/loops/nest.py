@@ -164,6 +164,11 @@ class LoopOrder:
         return self._table[statement]
 
     @property
+    def at_once(self) -> bool:
+        """Whether iterations run at once, on threads or side by side in vectors."""
+        return bool({"parallel", "vector"} & set(self.kind.split()))
+
+    @property
     def innermost(self) -> bool:
         """Whether there is no loop inside."""
         return next(loops_of(self.body), None) is None

@@ -320,13 +320,8 @@ def scan(scheduled: Scheduled, function_name: str) -> Function:
         if not torn:
             return made
         around = {a.scope.split()[1] for a in scheduled.nest.arrays if a.name in torn and a.scope.startswith("local")}
-        scheduled = scheduled.with_order(_mark(scheduled.nest.order, _many_at_once(scheduled, around), "serial"))
+        scheduled = scheduled.with_order(_mark(scheduled.nest.order, {n for n in around if scheduled.loop(n).at_once}, "serial"))
         scattered |= torn
-
-
-def _many_at_once(scheduled: Scheduled, names: set[str]) -> set[str]:
-    """Those of some loops whose iterations run at the same time."""
-    return {name for name in names if {"parallel", "vector"} & set(scheduled.loop(name).kind.split())}
 
 
 def _scan(scheduled: Scheduled, function_name: str, scattered: frozenset[str], alone: frozenset[str]) -> tuple[Function, set[str]]:
@@ -389,7 +384,7 @@ def _uneven(scheduled: Scheduled, local: Mapping[str, list[ArrayInfo]]) -> set[s
     apart, so their locals are declared around the loop."""
     found = set()
     for name, arrays in local.items():
-        if {"parallel", "vector"} & set(scheduled.loop(name).kind.split()):
+        if scheduled.loop(name).at_once:
             continue
         path = (*scheduled.outer(name), scheduled.loop(name))
         if any(apart(scheduled, a.name, path) for a in arrays):

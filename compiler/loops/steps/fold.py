@@ -84,7 +84,7 @@ def _lifetimes(scheduled: Scheduled, array: str) -> Lifetimes:
     table = scheduled.nest.statement_table
     found = [Touch(s, index, writes) for s, index, writes in sites(scheduled, array)]
     found += [replace(t, writes=False) for t in found if t.writes and table[t.statement].reduce]
-    beside = {loop.name for loop in scheduled.loops.values() if {"parallel", "vector"} & set(loop.kind.split())}
+    beside = {loop.name for loop in scheduled.loops.values() if loop.at_once}
     return Lifetimes(scheduled.nest, tuple(dict.fromkeys(found)), frozenset(beside))
 
 

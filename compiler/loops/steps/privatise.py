@@ -52,7 +52,7 @@ def can_privatise(scheduled: Scheduled, array: str, name: str) -> str | None:
         for s in users:
             if not around.value(s.name).is_name:
                 return f"the loop {around.name} around {name} is not one of {s.name} as it was written"
-    kept = [d for d in users[0].dims if any(Size.of(d.name) == o.value(users[0].name) for o in scheduled.outer(name))]
+    kept = _entered(scheduled, users[0], name)
     for d in kept:
         free = (d.lower.names() | d.upper.names()) & {x.name for x in users[0].dims} - {x.name for x in kept}
         if free:
@@ -100,8 +100,7 @@ def privatise(scheduled: Scheduled, array: str, name: str) -> Scheduled:
 
     model, outer = users[0], scheduled.outer(name)
     path = {o.name for o in outer}
-    entered = {o.value(model.name) for o in outer}
-    around = [d for d in model.dims if Size.of(d.name) in entered]  # in the order in which their bounds name each other
+    around = _entered(scheduled, model, name)
     guards = tuple(g for g in model.guards if g.size.names() <= {d.name for d in around} | set(nest.params))
     part = Dim(f"us_{name}", Size.of(copies))
     inner = [dim for dim in axes if dim is not None]
@@ -147,6 +146,12 @@ def privatise(scheduled: Scheduled, array: str, name: str) -> Scheduled:
 
 
 _NEUTRAL: dict[str, complex] = {"add": 0, "mul": 1, "max": -inf, "min": inf, "and": True, "or": False}
+
+
+def _entered(scheduled: Scheduled, s: Statement, name: str) -> list[Dim]:
+    """The dims of a statement that the loops around one count, in the order in which their bounds name each other."""
+    entered = {o.value(s.name) for o in scheduled.outer(name)}
+    return [d for d in s.dims if Size.of(d.name) in entered]
 
 
 def _around(scheduled: Scheduled, s: Statement, name: str) -> tuple[list[tuple[Size, Size]], set[Guard]]:

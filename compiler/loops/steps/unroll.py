@@ -22,7 +22,7 @@ def can_unroll(scheduled: Scheduled, name: str, by: int = 0) -> str | None:
         return "no such loop"
     if by:
         return can_tile(scheduled, name, by) or (f"{by} iterations are more than {MOST}" if by > MOST else None)
-    if set(scheduled.loop(name).kind.split()) & {"parallel", "vector"}:
+    if scheduled.loop(name).at_once:
         return f"{name} is {scheduled.loop(name).kind}"
     span, block = extent(scheduled, scheduled.loop(name)), block_of(scheduled, scheduled.loop(name))
     if (block is None or block[1] > MOST) and (span is None or span[1] - span[0] + 1 > MOST):
@@ -53,7 +53,7 @@ def can_unroll_jam(scheduled: Scheduled, name: str, by: int) -> str | None:
     if reason:
         return reason
     loop = scheduled.loop(name)
-    if set(loop.kind.split()) & {"parallel", "vector"}:
+    if loop.at_once:
         return f"{name} is {loop.kind}"
     if isinstance(loop.body, Leaf) or not any(isinstance(c, LoopOrder) for c in children(loop.body)):
         return f"there is no loop in {name}"
