@@ -5,6 +5,7 @@ Independent of ``dependences.py`` and of isl: sizes are evaluated as Python, pai
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -75,6 +76,20 @@ class Times:
         return self.made[instance[0]](*self.fixed, *instance[1])
 
 
+#: Two instances as a refusal names them, and the counts of iterations they are for.
+_CITED = re.compile(r"(\w+)\[([^]]*)\] -> (\w+)\[([^]]*)\](?: \(([^)]*)\))?$")
+
+
+def cited(text: str) -> tuple[tuple[Instance, Instance], dict[str, int]] | None:
+    """The instances and counts that the text of a refusal ends with: ``S0[t0=0, i0=1] -> S1[t0=1, i0=0] (K=2)``."""
+    found = _CITED.search(text)
+    if found is None:
+        return None
+    first, at, second, to, counts = found.groups(default="")
+    pair = tuple((name, tuple(map(int, re.findall(r"-?\d+(?=,|$)", values)))) for name, values in ((first, at), (second, to)))
+    return (pair[0], pair[1]), {name: int(value) for name, value in re.findall(r"(\w+)=(-?\d+)", counts)}
+
+
 @dataclass(frozen=True)
 class Touch:
     """One access of an instance to one element. ``sums``: it accumulates."""
@@ -88,10 +103,16 @@ class Conflicts:
     """All pairs of instances that touch one element and do not both read it, first the one that program order has first.
 
     ``reductions`` tells of each pair whether it is two accumulations of one statement. ``private``: (array, loop whose every iteration
-    has its own copy of it) in program order; iterations of these do not meet.
+    has its own copy of it) in program order; iterations of these do not meet. ``only``: the instances to look at, all by default.
     """
 
-    def __init__(self, program: Nest, integers: Mapping[str, int], private: Collection[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self,
+        program: Nest,
+        integers: Mapping[str, int],
+        private: Collection[tuple[str, str]] = (),
+        only: Collection[Instance] | None = None,
+    ) -> None:
         assert not any(s.routine for s in program.statements)
         self.program, self.integers, self.private = program, dict(integers), private
         touched: dict[tuple[str, Point], list[Touch]] = defaultdict(list)
@@ -103,8 +124,10 @@ class Conflicts:
             write = compiled(names, s.write.index)
             sums = bool(s.reduce)  # what it reads of the array is a touch of its own
             for point in points(s, program.params, integers):
-                self.count += 1
                 instance = (s.name, point)
+                if only is not None and instance not in only:
+                    continue
+                self.count += 1
                 touched[s.write.array, write(*fixed, *point)].append(Touch(instance, True, sums))
                 for array, index in reads:
                     touched[array, index(*fixed, *point)].append(Touch(instance, False, False))

@@ -16,7 +16,7 @@ from tests.loops.run_tree import Runner
 from unspool.compiler.graph.types import Size
 from unspool.compiler.loops.check import check_nest
 from unspool.compiler.loops.dependences import IllegalSchedule
-from unspool.compiler.loops.nest import Access, Apply, ArrayInfo, Dim, Leaf, LoopOrder, Nest, Order, Statement, sequence
+from unspool.compiler.loops.nest import Access, Apply, ArrayInfo, Dim, Guard, Leaf, LoopOrder, Nest, Order, Statement, sequence
 from unspool.compiler.loops.scan import scan
 from unspool.compiler.loops.schedule import Schedule, Step, apply, apply_step, parse_schedule, prove, why_not
 from unspool.compiler.loops.scheduled import Scheduled
@@ -237,3 +237,37 @@ def test_packing_what_is_written_meanwhile_is_refused() -> None:
     Runner(scan(scheduled, "k"), [found], {"K": 3})
     Runner(scan(Scheduled.start(nest), "k"), [expected], {"K": 3})
     np.testing.assert_allclose(found, expected, rtol=1e-14)
+
+
+def shifted(*guards: Guard) -> Nest:
+    """``B[t, i, j] = A[t - 1, i, j - 3 t]`` where that is an element of ``A`` of 4 x 2 x 6."""
+    t, i, j = (Size.of(x) for x in ("t0", "i0", "j0"))
+    dims = (Dim("t0", Size.of(4)), Dim("i0", Size.of(2)), Dim("j0", t * 3 + 6, t * 3))
+    read = Access("A", (t - 1, i, j - t * 3), "f64")
+    s = Statement("S0", dims, Access("B", (t, i, j), "f64"), read, guards=guards)
+    shapes = {"A": (4, 2, 6, "input"), "B": (4, 2, 15, "output")}
+    arrays = tuple(ArrayInfo(a, "f64", tuple(map(Size.of, shape)), scope) for a, (*shape, scope) in shapes.items())
+    order: Order = Leaf("S0")
+    for d in reversed(dims):
+        order = LoopOrder(d.name, (("S0", Size.of(d.name)),), order)
+    return Nest("shifted", (), arrays, (s,), order)
+
+
+@pytest.mark.parametrize("loop", ["", " t0"])
+def test_a_copy_stays_inside_of_the_array(loop: str) -> None:
+    """The ranges of dims alone say less: that places go from -9, and with ``t0`` rows from -1."""
+    scheduled = apply(shifted(Guard(Size.of("t0") - 1)), parse_schedule("pack A S0 i0 2" + loop))
+    assert scheduled.nest.array("A_i0").shape[1:] == (*([] if loop else [Size.of(3)]), Size.of(6), Size.of(2))
+    a, found, expected = np.arange(48.0).reshape(4, 2, 6), np.zeros((4, 2, 15)), np.zeros((4, 2, 15))
+    for n in range(1, 4):
+        expected[n, :, 3 * n : 3 * n + 6] = a[n - 1]
+    Runner(scan(scheduled, "k"), [a, found], {})
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_copy_that_reaches_outside_of_the_array_is_refused() -> None:
+    """Iteration 0 is left out by what is known only inside of the loops over ``i0`` and ``j0``."""
+    nest = shifted(Guard(Size.of("t0") * 2 - 2 + (Size.of("i0") // 2)))
+    with pytest.raises(IllegalSchedule, match="the copy would reach outside A"):
+        apply(nest, parse_schedule("pack A S0 i0 2 t0"))
+    apply(nest, parse_schedule("pack A S0 i0 2"))

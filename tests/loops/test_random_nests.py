@@ -21,12 +21,13 @@ from tests.helpers import RUNS
 from tests.helpers import STEPS as REPORT
 from tests.loops.drawing import ARGUMENTS, RECIPES, mangled
 from tests.loops.nests import CLASSES, random_arrays, random_nest
-from tests.loops.oracle import Conflicts
+from tests.loops.oracle import Conflicts, cited
 from tests.loops.run_team import run_team
 from tests.loops.run_tree import Runner
+from unspool.compiler.graph.types import Size
 from unspool.compiler.loops.check import check_nest
 from unspool.compiler.loops.dependences import IllegalSchedule, Reason, check_order
-from unspool.compiler.loops.nest import Nest, loops_of
+from unspool.compiler.loops.nest import LoopOrder, Nest, Order, loops_of
 from unspool.compiler.loops.scan import scan
 from unspool.compiler.loops.schedule import STEPS, Schedule, Step, apply, apply_step, parse_schedule, prove, why_not
 from unspool.compiler.loops.scheduled import Scheduled
@@ -102,7 +103,7 @@ class Walk:
             try:
                 tried = apply_step(tried, step)
             except IllegalSchedule as error:  # a step that proves what it starts from
-                due = contracted(before, error) or self.program.reversed(before.nest.order, strict=self.strict)
+                due = contracted(before, error) or self.reversed(before.nest.order, str(error))
                 assert due, f"{step} is refused"
                 self.program = program
                 return
@@ -117,7 +118,7 @@ class Walk:
         if "is contracted at" in refused:  # whether an element still lives where it is used is not among the pairs looked at
             self.program = program
             return
-        wrong = self.wrong(self.program, tried) or (refused and self.longer(lambda program: self.wrong(program, tried)))
+        wrong = self.wrong(self.program, tried) or (refused and self.longer(lambda program: self.wrong(program, tried), refused))
         assert bool(refused) == bool(wrong) or careful, f"isl: {refused or 'legal'}; by brute force: {wrong or 'legal'}; steps {steps}"
         self.session.checked["orders refused" if refused else "orders accepted"] += 1
         if refused:
@@ -137,17 +138,28 @@ class Walk:
         except IllegalSchedule as error:
             refused, careful = str(error), contracted(tried, error)
         order = tried.nest.order
-        wrong = self.program.reversed(order, strict=self.strict)
-        wrong = wrong or (refused and self.longer(lambda program: program.reversed(order, strict=self.strict)))
+        wrong = self.reversed(order, refused)
         assert bool(refused) == bool(wrong) or careful, f"isl: {refused or 'legal'}; by brute force: {wrong or 'legal'}; {order}"
         self.session.checked["orders refused" if refused else "orders accepted"] += 1
 
-    def longer(self, wrong: Callable[[Conflicts], str]) -> str:
-        """What is wrong about the same program with more iterations."""
+    def reversed(self, order: Order, refused: str) -> str:
+        """What an order reverses; with more iterations, too, where it was refused."""
+
+        def wrong(program: Conflicts) -> str:
+            return program.reversed(order, strict=self.strict)
+
+        return wrong(self.program) or (self.longer(wrong, refused) if refused else "")
+
+    def longer(self, wrong: Callable[[Conflicts], str], refused: str) -> str:
+        """What is wrong about the same program with more iterations: all that there is with some more, or, as blocks of blocks need many,
+        the two instances that a refusal names, which must be instances that conflict."""
         for counts in LONGER if self.nest.params else LONGER[:1]:
             integers = {p: counts[p] for p in self.nest.params}
             if found := wrong(Conflicts(self.program.program, integers, self.program.private)):
                 return found
+        if example := cited(refused):
+            pair, counts = example
+            return wrong(Conflicts(self.program.program, {**self.integers, **counts}, self.program.private, pair))
         return ""
 
     def wrong(self, program: Conflicts, tried: Scheduled) -> str:
@@ -177,7 +189,8 @@ class Walk:
         def joined(program: Conflicts) -> str:
             return program.joined(tried.nest.order, loop, reductions=reductions, private=lambda a: tried.is_private(a, loop))
 
-        assert joined(self.program) or self.longer(joined), f"{step} is refused ({reason}), and by brute force nothing forbids it"
+        full = reason.full if isinstance(reason, Reason) else reason
+        assert joined(self.program) or self.longer(joined, full), f"{step} is refused ({reason}), and by brute force nothing forbids it"
         self.session.checked["marks refused"] += 1
 
     def compare(self, targets: tuple[str, ...]) -> None:
@@ -272,6 +285,27 @@ def test_random_nests(group: int) -> None:
     assert session.checked["compiled for numba"] == NESTS // NUMBA_EVERY
     assert min(session.checked[what] for what in ("orders refused", "orders accepted")) >= NESTS
     assert session.checked["marks refused"] >= NESTS // 16
+
+
+def test_a_refusal_for_more_iterations_than_are_enumerated_is_looked_at() -> None:
+    nest = parse_nest(
+        """nest long [K]
+array A: f64[2] output
+S0 { t0: 0..K } A[0]:f64 = mul:f64(0.5:f64, A[1]:f64)
+order
+  for t0 serial (S0: t0)
+    S0
+"""
+    )
+    one, backwards = Walk(nest, 1, Session()), LoopOrder("o", (("S0", -(Size.of("t0") // 18)),), nest.order)
+    with pytest.raises(IllegalSchedule) as error:
+        check_order(nest, backwards, one.start.found)
+    assert cited(str(error.value)) == ((("S0", (0,)), ("S0", (18,))), {"K": 19})
+    assert not one.reversed(backwards, "an untold reason")
+    assert one.reversed(backwards, str(error.value))
+    assert not one.reversed(nest.order, str(error.value)), "these two are in order"
+    assert not one.reversed(backwards, "S0[t0=0] -> S0[t0=17] (K=19)"), "of one block"
+    assert not one.reversed(backwards, "S0[t0=0] -> S0[t0=18] (K=18)"), "there is no iteration 18"
 
 
 def test_there_are_enough_nests() -> None:

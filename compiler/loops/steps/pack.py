@@ -9,7 +9,21 @@ from typing import Any
 from ...graph.types import Size
 from .. import isl
 from ..isl import NotAffine, bound_values
-from ..nest import Access, ArrayInfo, Dim, Leaf, LoopOrder, Nest, Order, Statement, children, leaves, map_accesses, sequence
+from ..nest import (
+    Access,
+    ArrayInfo,
+    Dim,
+    Guard,
+    Leaf,
+    LoopOrder,
+    Nest,
+    Order,
+    Statement,
+    children,
+    leaves,
+    map_accesses,
+    sequence,
+)
 from ..scheduled import Scheduled, change_loop, once
 
 
@@ -55,10 +69,25 @@ def can_pack(scheduled: Scheduled, array: str, statement: str, dim: str, size: i
     taken = {name, *loops, f"{statement}_{name}"} & {*scheduled.loops, *nest.array_table, *nest.statement_table, *nest.params}
     if taken:
         return f"the name {sorted(taken)[0]} is taken"
+    if not found.blocks and not _inside(scheduled, found, _statement(scheduled, statement, found, name, size)[0]):
+        return f"the copy would reach outside {array}"
     for other in _child(scheduled, statement, loop):
         if _spoils(scheduled, other, statement, found.access, loop):
             return f"{other} writes {array} between the copy and {statement}"
     return scheduled.unproved()
+
+
+def _inside(scheduled: Scheduled, found: _Copy, copy: Statement) -> bool:
+    """Whether a copy is of elements of the array, also where what keeps the statement from running is found only inside of it.
+    Along an axis that it runs over it always is."""
+    if not found.fixed:
+        return True
+    params, shape = scheduled.nest.params, scheduled.nest.array(found.access.array).shape
+    (access,) = copy.reads()
+    fixed = replace(access, index=tuple(access.index[a] for a in found.fixed))
+    read = isl.elements(copy, fixed, isl.domain(copy, params), params)
+    inside: bool = read.is_subset(isl.box(tuple(shape[a] for a in found.fixed), params))
+    return inside
 
 
 def _spoils(scheduled: Scheduled, other: str, statement: str, access: Access, loop: str) -> bool:
@@ -193,23 +222,27 @@ def _blocks(scheduled: Scheduled, s: Statement, access: Access, axis: int, aroun
 
 
 def _range(scheduled: Scheduled, s: Statement, access: Access, axis: int, outer: set[str]) -> tuple[Size, Size]:
-    """First element and number of elements that a statement reads along an axis; all of the axis where that varies."""
-    index = access.index[axis]
+    """First element and number of elements that a statement reads along an axis, as far as the ranges of its dims tell: never
+    outside of the array, and all of the axis where that varies."""
+    index, extent = access.index[axis], scheduled.nest.array(access.array).shape[axis]
     box: dict[str, tuple[int, int]] = {}
     try:
         for d in s.dims:
             if d.upper.names() | d.lower.names() <= box.keys():
                 box[d.name] = (bound_values(d.lower, box)[0], bound_values(d.upper, box)[1] - 1)
         low, high = bound_values(index, box)
-        if low <= high:
-            return Size.of(low), Size.of(high - low + 1)
+        if extent.constant is not None:
+            low, high = max(low, 0), min(high, extent.constant - 1)
+            if low <= high:
+                return Size.of(low), Size.of(high - low + 1)
     except (NotAffine, KeyError):
         pass  # a count of iterations bounds it: the whole axis
-    return Size.of(0), scheduled.nest.array(access.array).shape[axis]
+    return Size.of(0), extent
 
 
 def _statement(scheduled: Scheduled, statement: str, found: _Copy, name: str, size: int) -> tuple[Statement, Order]:
     """The copy and its own loops."""
+    guards: tuple[Guard, ...] = ()
     own = {a: f"{name}_{'i' if a == found.axis else a}" for a in (found.axis, *found.rest)}
     if found.blocks:
         dims = [*(d for _, d in found.outer), *found.blocks]
@@ -224,8 +257,12 @@ def _statement(scheduled: Scheduled, statement: str, found: _Copy, name: str, si
             for a, access in enumerate(found.access.index)
         )
         into, first = tuple(Size.of(own.get(a, "")) for a in range(len(index))), [Size.of(0)] * len(index)
+        user = scheduled.nest.statement_table[statement]
+        known = {d.name for _, d in found.outer} | set(scheduled.nest.params)
+        guards = tuple(Guard(g.size.substitute(rename), g.op) for g in user.guards if g.size.names() <= known)
     write = Access(name, _panel(found, into, first, size), found.access.dtype)
-    s = Statement(f"{statement}_{name}", tuple(dims), write, Access(found.access.array, index, found.access.dtype))
+    read = Access(found.access.array, index, found.access.dtype)
+    s = Statement(f"{statement}_{name}", tuple(dims), write, read, guards=guards)
     body: Order = LoopOrder(f"{name}_i", ((s.name, into[found.axis]),), Leaf(s.name))
     for a in reversed(found.rest):
         body = LoopOrder(own[a], ((s.name, into[a]),), body)
