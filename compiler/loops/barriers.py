@@ -31,6 +31,7 @@ class _Team:
     def block(self, children: tuple[Tree, ...], read: frozenset[str], *, quiet: bool) -> tuple[tuple[Tree, ...], frozenset[str]]:
         """The children with what they need between them, and what is read at the end. ``quiet``: no iteration needs another."""
         out: list[Tree] = []
+        beside = read  # what all read while the last one that works alone does
         for child in children:
             if isinstance(child, Declare):
                 out.append(child)
@@ -49,10 +50,11 @@ class _Team:
                 read |= reads(child) - self.local
             else:
                 previous = out[-2] if len(out) > 1 and isinstance(out[-1], Barrier) else None
-                if isinstance(previous, Single):
+                if isinstance(previous, Single) and not writes(child) & beside:
                     out[-2] = Single(Block((*previous.body.children, child)))
                 else:
                     out += [Single(Block((child,))), Barrier()]
+                    beside = read
                 read = frozenset()
         return tuple(out), read
 

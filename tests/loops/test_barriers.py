@@ -1,0 +1,124 @@
+"""Where threads meet: random trees of parallel loops, work for one and locals that every thread fills, run by a team without a race."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from random import Random
+
+import numpy as np
+
+from tests.loops.run_team import run_team
+from tests.loops.run_tree import Runner
+from unspool.compiler.loops.barriers import synchronise
+from unspool.compiler.loops.scopes import by_one
+from unspool.compiler.loops.tree import (
+    Array,
+    Barrier,
+    Block,
+    Call,
+    Declare,
+    Expr,
+    Function,
+    If,
+    Int,
+    Literal,
+    Load,
+    Loop,
+    Single,
+    Store,
+    Tree,
+)
+from unspool.compiler.loops.tree_walk import walk
+
+LENGTH = Int("const", value=4)
+SHARED, LOCAL = "ABC", "L"
+
+
+def name(of: str) -> Int:
+    return Int("name", name=of)
+
+
+def loop(at: str, children: list[Tree], kind: str = "serial", times: int = 4) -> Loop:
+    return Loop(at, Int("const", value=0), Int("const", value=times), 1, Block(tuple(children)), kind)
+
+
+def summed(to: str, at: Int, operand: Expr) -> Store:
+    """``to[at] = 0.5 to[at] + operand``."""
+    half = Call("mul", (Literal(0.5, "f64"), Load(to, (at,), "f64")), "f64")
+    return Store(to, (at,), Call("add", (half, operand), "f64"))
+
+
+def fill(source: str, at: str) -> Tree:
+    """Every thread fills its local from what they share."""
+    backwards = Int("-", (Int("const", value=3), name(at)))
+    return loop(at, [Store(LOCAL, (name(at),), Load(source, (backwards,), "f64"))])
+
+
+def work(to: str, source: str, at: str, kind: str) -> Tree:
+    """An array made of another one, or of a local: in a parallel loop or not."""
+    place = name(at) if kind == "parallel" or source == LOCAL else Int("-", (Int("const", value=3), name(at)))
+    return loop(at, [summed(to, name(at), Load(source, (place,), "f64"))], kind)
+
+
+def drawn(dice: Random, depth: int = 0) -> list[Tree]:
+    """A few parts; some are loops or branches around parts."""
+    made: list[Tree] = []
+    for n in range(dice.randint(2, 5)):
+        at, (to, source) = f"c{depth}{n}", dice.sample(SHARED, 2)
+        what = dice.choice(["fill", "alone", "split", "around", "branch"] if depth < 2 else ["fill", "alone", "split"])
+        if what == "fill":
+            made.append(fill(source, at))
+        elif what == "around":
+            made.append(loop(at, drawn(dice, depth + 1), times=2))
+        elif what == "branch":
+            orelse = Block(tuple(drawn(dice, depth + 1))) if dice.random() < 0.5 else None
+            condition = Int("==", (name("K"), Int("const", value=dice.randint(1, 2))))
+            made.append(If(condition, Block(tuple(drawn(dice, depth + 1))), orelse))
+        else:
+            made.append(work(to, dice.choice([source, LOCAL]), at, "parallel" if what == "split" else "serial"))
+    return made
+
+
+def function(children: tuple[Tree, ...], local: bool = True) -> Function:
+    """What is drawn; its local every thread's own, or one for all."""
+    arrays, own = tuple(Array(a, "f64", (LENGTH,), "output") for a in SHARED), Array(LOCAL, "f64", (LENGTH,), "local")
+    body = (fill("A", "c"), *children)
+    return Function("k", ("K",), arrays if local else (*arrays, replace(own, scope="problem")), Block((Declare(own), *body)[not local :]))
+
+
+def met(children: tuple[Tree, ...]) -> Function:
+    """With what it takes for a team to run it. A local that one thread alone fills in a part becomes one for all."""
+    made = function(children)
+    made = replace(made, body=Block(synchronise(made.body.children, frozenset(LOCAL))))
+    if by_one(made.body):
+        made = function(children, local=False)
+        made = replace(made, body=Block(synchronise(made.body.children, frozenset())))
+    return made
+
+
+def values() -> list[np.ndarray]:
+    return [np.random.default_rng(n).normal(size=4) for n in range(len(SHARED))]
+
+
+def test_a_team_computes_what_one_thread_does() -> None:
+    kinds: Counter[type] = Counter()
+    kept = 0
+    for seed in range(300):
+        tree = tuple(drawn(Random(seed)))
+        expected, found = values(), values()
+        Runner(function(tree), expected, {"K": 1})
+        made = met(tree)
+        run_team(made, found, {"K": 1}, seed=seed)
+        np.testing.assert_allclose(found, expected, rtol=1e-14, err_msg=str(seed))
+        kept += any(isinstance(child, Declare) for child in made.body.children)
+        kinds.update(type(node) for child in made.body.children for node in walk(child))
+    assert min(kinds[kind] for kind in (Barrier, Single, If)) > 100
+    assert 100 < kept < 300
+
+
+def test_what_all_read_beside_work_for_one_is_not_written_before_they_meet() -> None:
+    """The local is filled from ``A`` while one thread makes ``B``, which must not go on with ``A`` before the rest have read it."""
+    made = met((work("B", "C", "c0", "serial"), work("A", LOCAL, "c1", "serial"), work("C", "A", "c2", "serial")))
+    kinds = [type(child) for child in made.body.children]
+    assert kinds == [Declare, Loop, Single, Barrier, Single, Barrier], "the second and the third are one"
