@@ -271,3 +271,24 @@ def test_a_copy_that_reaches_outside_of_the_array_is_refused() -> None:
     with pytest.raises(IllegalSchedule, match="the copy would reach outside A"):
         apply(nest, parse_schedule("pack A S0 i0 2 t0"))
     apply(nest, parse_schedule("pack A S0 i0 2"))
+
+
+def test_loops_around_a_copy_may_be_in_another_order_than_their_ranges() -> None:
+    """``C[i, j] = A[i, j, k]`` for ``j <= i``, with the loop over ``j`` outside."""
+    nest = parse_nest(
+        """nest triangle []
+array A: f64[4, 4, 3] input
+array C: f64[4, 4, 3] output
+S0 { i0: 0..4, j0: 0..i0 + 1, k0: 0..3 } C[i0, j0, k0]:f64 = A[i0, j0, k0]:f64
+order
+  for i0 serial (S0: i0)
+    for j0 serial (S0: j0)
+      for k0 serial (S0: k0)
+        S0
+"""
+    )
+    scheduled = apply(nest, parse_schedule("permute j0 i0; pack A S0 k0 2 i0"))
+    check_nest(scheduled.nest)
+    a, found = np.arange(48.0).reshape(4, 4, 3), np.zeros((4, 4, 3))
+    Runner(scan(scheduled, "k"), [a, found], {})
+    np.testing.assert_array_equal(found, np.where(np.tri(4, dtype=bool)[..., None], a, 0))

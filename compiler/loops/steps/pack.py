@@ -177,6 +177,7 @@ def _copy(scheduled: Scheduled, array: str, statement: str, dim: str, loop: str)
             if follows is None:
                 return f"{one.name} does not follow one dim of {statement}"
             outer.append((one.name, follows))
+        outer.sort(key=lambda around: s.dims.index(around[1]))  # bounds are over the dims before
     free = {d.name for _, d in outer}
     if any((d.lower.names() | d.upper.names()) - free - set(scheduled.nest.params) for _, d in outer) or dim in free:
         return f"{dim} is fixed in {loop}" if dim in free else f"the loops around {loop} depend on loops inside"
