@@ -103,7 +103,7 @@ class Walk:
             try:
                 tried = apply_step(tried, step)
             except IllegalSchedule as error:  # a step that proves what it starts from
-                due = contracted(before, error) or self.reversed(before.nest.order, str(error))
+                due = contracted(before, error.reason) or self.reversed(before.nest.order, str(error))
                 assert due, f"{step} is refused"
                 self.program = program
                 return
@@ -114,7 +114,7 @@ class Walk:
             prove(tried, strict=self.strict)
             refused, careful = "", False
         except IllegalSchedule as error:
-            refused, careful = str(error), contracted(tried, error)
+            refused, careful = str(error), contracted(tried, error.reason)
         if "is contracted at" in refused:  # whether an element still lives where it is used is not among the pairs looked at
             self.program = program
             return
@@ -136,7 +136,7 @@ class Walk:
             check_order(tried.nest, tried.nest.order, tried.found, strict=self.strict, rebased=tried.rebased)
             refused, careful = "", False
         except IllegalSchedule as error:
-            refused, careful = str(error), contracted(tried, error)
+            refused, careful = str(error), contracted(tried, error.reason)
         order = tried.nest.order
         wrong = self.reversed(order, refused)
         assert bool(refused) == bool(wrong) or careful, f"isl: {refused or 'legal'}; by brute force: {wrong or 'legal'}; {order}"
@@ -190,7 +190,8 @@ class Walk:
             return program.joined(tried.nest.order, loop, reductions=reductions, private=lambda a: tried.is_private(a, loop))
 
         full = reason.full if isinstance(reason, Reason) else reason
-        assert joined(self.program) or self.longer(joined, full), f"{step} is refused ({reason}), and by brute force nothing forbids it"
+        due = contracted(tried, reason) or joined(self.program) or self.longer(joined, full)
+        assert due, f"{step} is refused ({reason}), and by brute force nothing forbids it"
         self.session.checked["marks refused"] += 1
 
     def compare(self, targets: tuple[str, ...]) -> None:
@@ -222,10 +223,10 @@ class Walk:
             self.session.checked[f"compiled for {target}"] += 1
 
 
-def contracted(scheduled: Scheduled, error: IllegalSchedule) -> bool:
+def contracted(scheduled: Scheduled, reason: str) -> bool:
     """Whether a refusal is for an array that lives in one iteration: after a step that rewrites other statements, isl still has it that its
     places are those of all iterations."""
-    return isinstance(error.reason, Reason) and error.reason.dependence.array in {array for array, _ in scheduled.private}
+    return isinstance(reason, Reason) and reason.dependence.array in {array for array, _ in scheduled.private}
 
 
 def same_program(a: Scheduled, b: Scheduled) -> bool:
