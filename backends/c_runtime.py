@@ -104,6 +104,8 @@ def prelude(source: str) -> str:
     headers += ["string.h"] if "mem" in text else []
     out = "".join(f"#include <{h}>\n" for h in sorted(headers))
     out += "#ifdef _OPENMP\n#include <omp.h>\n#endif\n"
+    if "SYS_futex" in text:
+        out += "#if defined(__linux__)\n#include <linux/futex.h>\n#include <sys/syscall.h>\n#include <unistd.h>\n#endif\n"
     if "_mm" in text:
         out += "#if defined(__x86_64__)\n#include <immintrin.h>\n#endif\n"
     return out + _vector_functions(text) + "".join("\n" + p for p in parts)

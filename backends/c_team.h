@@ -23,30 +23,68 @@ static inline void us_share_uneven(
   *end = high < trips ? high : trips;
 }
 //= us_team
-// Meeting point of the threads that work on one problem. Waiting spins for a moment, then gives the processor away.
+// Meeting point of the threads that work on one problem.
 typedef struct {
   _Alignas(64) _Atomic int arrived;
   _Alignas(64) _Atomic int phase;
+  _Atomic int asleep;
 } us_team;
+//= us_wait
+// Waits for the end of a phase: watches for about as long as waking a thread takes (some 12 us), then sleeps, so that on a busy machine those
+// who are waited for get the processor. To yield to whoever wants it instead may take many time slices.
+static __attribute__((noinline)) void us_wait(us_team *team, int phase) {
+#if defined(__x86_64__)
+  const uint64_t begin = __builtin_ia32_rdtsc();
+  while (__builtin_ia32_rdtsc() - begin < 32768) {
+    if (atomic_load_explicit(&team->phase, memory_order_acquire) != phase) return;
+    __builtin_ia32_pause();
+  }
+#elif defined(__aarch64__)
+  uint64_t begin, now, frequency;
+  __asm__ volatile("mrs %0, cntfrq_el0" : "=r"(frequency));
+  __asm__ volatile("mrs %0, cntvct_el0" : "=r"(begin));
+  do {
+    if (atomic_load_explicit(&team->phase, memory_order_acquire) != phase) return;
+    __asm__ volatile("yield");
+    __asm__ volatile("mrs %0, cntvct_el0" : "=r"(now));
+  } while (now - begin < frequency / 80000);
+#endif
+#if defined(__linux__)
+  atomic_fetch_add(&team->asleep, 1);
+  while (atomic_load_explicit(&team->phase, memory_order_acquire) == phase)
+    syscall(SYS_futex, &team->phase, FUTEX_WAIT_PRIVATE, phase, (void *)0, (void *)0, 0);
+  atomic_fetch_sub(&team->asleep, 1);
+#else
+  while (atomic_load_explicit(&team->phase, memory_order_acquire) == phase) sched_yield();
+#endif
+}
+//= us_open
+// Ends a phase: those who wait for that go on.
+static inline void us_open(us_team *team, int phase) {
+  atomic_store(&team->phase, (int)((unsigned)phase + 1));  // before it looks for sleepers, who look at the phase once they are counted
+#if defined(__linux__)
+  if (atomic_load(&team->asleep)) syscall(SYS_futex, &team->phase, FUTEX_WAKE_PRIVATE, INT32_MAX, (void *)0, (void *)0, 0);
+#endif
+}
 //= us_barrier
 static inline void us_barrier(us_team *team, int64_t size) {
   if (size == 1) return;
-  int phase = atomic_load_explicit(&team->phase, memory_order_relaxed);
-  if (atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel) == size - 1) {
-    atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
-    atomic_store_explicit(&team->phase, phase + 1, memory_order_release);
+  const int phase = atomic_load_explicit(&team->phase, memory_order_relaxed);
+  if (atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel) != size - 1) {
+    if (atomic_load_explicit(&team->phase, memory_order_acquire) == phase) us_wait(team, phase);
     return;
   }
-  int spin = 0;
-  while (atomic_load_explicit(&team->phase, memory_order_acquire) == phase) {
-#if defined(__x86_64__)
-    if (spin < 2000) {
-      spin++;
-      __builtin_ia32_pause();
-      continue;
-    }
-#endif
-    sched_yield();
+  atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
+  us_open(team, phase);
+}
+//= us_leave
+// The end of a call: the first thread waits until the others are done. What OpenMP does there would keep the processor busy for much longer,
+// and they could not become done if they wait for that one.
+static inline void us_leave(us_team *end, int64_t thread, int64_t size) {
+  if (thread == 0) {
+    if (size > 1 && atomic_load_explicit(&end->phase, memory_order_acquire) == 0) us_wait(end, 0);
+  } else if (atomic_fetch_add_explicit(&end->arrived, 1, memory_order_acq_rel) == size - 2) {
+    us_open(end, 0);
   }
 }
 //= us_room

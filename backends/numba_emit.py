@@ -25,7 +25,7 @@ from .writer import Source, Writer, describe
 #: What a call consists of, each 8 bytes: counts, addresses, the scratch memory, OpenMP's functions (0: one thread), the result.
 CALL = (
     "batch", "teams", "team_size", "pointers", "batch_strides", "team_strides", "integers", "workspace", "problem_bytes", "thread_bytes",
-    "get_num_threads", "get_thread_num", "status",
+    "get_num_threads", "get_thread_num", "status", "end",
 )  # fmt: skip
 #: What a source uses of its library.
 _USED = re.compile(r"\b(?:us_\w+|u8|f32|f64|i8|i16|i32|i64)(?=\()|\b(?:compiled|inf|nan)\b")
@@ -249,4 +249,5 @@ class _Frame:
             f"        status = {self.name}_run(call, thread // team_size, thread % team_size, teams, team_size)",
             "        if status != 0:",
             "            call[12] = status",
+            "    us_leave(us_pointer_i32(call[13]), thread, came)",
         ]

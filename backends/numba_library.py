@@ -16,7 +16,7 @@ from . import numba_scalars, numba_vectors
 from .numba_memory import VIEW
 from .numba_pipeline import Pipeline
 from .numba_runtime import lookup
-from .numba_threads import atomic_add, atomic_load, atomic_store, call_integer, give_way, pause
+from .numba_threads import atomic_add, atomic_load, atomic_store, call_integer, patience, pause, sleep, ticks, wake
 
 del numba_scalars, numba_vectors  # importing them filled the table
 
@@ -59,21 +59,48 @@ def us_share_uneven(trips: Any, grain: Any, member: Any, size: Any, first: Any) 
 
 
 @compiled  # type: ignore[untyped-decorator]
+def us_wait(team: Any, phase: Any) -> None:
+    """Wait for the end of a phase. A thread watches for about as long as waking one takes, then sleeps, so that on a busy machine those who
+    are waited for get the processor."""
+    begin, limit = ticks(), patience()
+    while atomic_load(team, 16) == phase and ticks() - begin < limit:
+        pause()
+    if atomic_load(team, 16) == phase:
+        atomic_add(team, 17, 1)
+        while atomic_load(team, 16) == phase:
+            sleep(team, 16, phase)
+        atomic_add(team, 17, -1)
+
+
+@compiled  # type: ignore[untyped-decorator]
+def us_open(team: Any) -> None:
+    """End a phase: those who wait for that go on."""
+    atomic_add(team, 16, 1)  # before it looks for sleepers, who look at the phase once they are counted
+    if atomic_load(team, 17) != 0:
+        wake(team, 16)
+
+
+@compiled  # type: ignore[untyped-decorator]
 def us_barrier(team: Any, size: Any) -> None:
-    """Wait for the team. ``team[0]`` counts who has arrived, ``team[16]`` the meetings. Spins for a moment, then gives way."""
+    """Wait for the team. ``team[0]`` counts who has arrived, ``team[16]`` the meetings, ``team[17]`` who sleeps."""
     if size > 1:
         phase = atomic_load(team, 16)
         if atomic_add(team, 0, 1) == size - 1:
             atomic_store(team, 0, 0)
-            atomic_store(team, 16, i32(phase + 1))
+            us_open(team)
         else:
-            spin = 0
-            while atomic_load(team, 16) == phase:
-                if spin < 2000:
-                    pause()
-                    spin += 1
-                else:
-                    give_way()
+            us_wait(team, phase)
+
+
+@compiled  # type: ignore[untyped-decorator]
+def us_leave(end: Any, thread: Any, size: Any) -> None:
+    """The end of a call: the first thread waits until the others are done. What OpenMP does there would keep the processor busy for much
+    longer, and they could not become done if they wait for that one."""
+    if thread == 0:
+        if size > 1:
+            us_wait(end, 0)
+    elif atomic_add(end, 0, 1) == size - 2:
+        us_open(end)
 
 
 @compiled  # type: ignore[untyped-decorator]

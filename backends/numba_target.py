@@ -68,7 +68,8 @@ class NumbaKernel:
         place = (scratch.data_ptr() + 63) // 64 * 64
         if meeting:
             ctypes.memset(place, 0, meeting)
-        call = (ctypes.c_int64 * len(CALL))(batch, teams, team_size, *self._arguments.at, place, problem, thread)
+        call = (ctypes.c_int64 * (len(CALL) + MEETING // 8))(batch, teams, team_size, *self._arguments.at, place, problem, thread)
+        call[13] = ctypes.addressof(call) + 8 * len(CALL)
         if pool is None:
             self._alone(ctypes.addressof(call))
         else:

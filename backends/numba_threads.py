@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from llvmlite import ir
@@ -25,7 +26,7 @@ def _atomic_add(_context: Any, pointer: Any, index: Any, value: Any) -> Any:
     """Add to an int32; its value before."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.atomic_rmw("add", builder.gep(args[0], [args[1]]), args[2], "acq_rel")
+        return builder.atomic_rmw("add", builder.gep(args[0], [args[1]]), args[2], "seq_cst")
 
     return types.int32(types.CPointer(types.int32), types.int64, types.int32), code
 
@@ -34,7 +35,7 @@ def _atomic_load(_context: Any, pointer: Any, index: Any) -> Any:
     """An int32 that another thread may have stored, and all that it stored before."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load_atomic(builder.gep(args[0], [args[1]]), "acquire", 4)
+        return builder.load_atomic(builder.gep(args[0], [args[1]]), "seq_cst", 4)
 
     return types.int32(types.CPointer(types.int32), types.int64), code
 
@@ -61,14 +62,69 @@ def _pause(_context: Any) -> Any:
     return types.void(), code
 
 
-def _give_way(_context: Any) -> Any:
-    """Let another thread run."""
+def _patience(_context: Any) -> Any:
+    """For how many of :func:`ticks` a thread watches before it sleeps: about as long as waking one takes, some 12 us; 0 where none are known."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(_I32, []), "sched_yield"), [])
+        machine = builder.module.triple.split("-")[0]
+        if machine not in ("aarch64", "arm64"):
+            return _I64(32768 if machine == "x86_64" else 0)
+        frequency = builder.call(ir.InlineAsm(ir.FunctionType(_I64, []), "mrs $0, cntfrq_el0", "=r", side_effect=True), [])
+        return builder.udiv(frequency, _I64(80000))
+
+    return types.int64(), code
+
+
+def _ticks(_context: Any) -> Any:
+    """A clock of small steps."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        machine = builder.module.triple.split("-")[0]
+        if machine == "x86_64":
+            name = "llvm.readcyclecounter"
+            return builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(_I64, []), name), [])
+        if machine in ("aarch64", "arm64"):
+            return builder.call(ir.InlineAsm(ir.FunctionType(_I64, []), "mrs $0, cntvct_el0", "=r", side_effect=True), [])
+        return _I64(0)
+
+    return types.int64(), code
+
+
+#: Linux: number of the system call `futex`, by processor; to wait, and to wake, within one process.
+_FUTEX = {"x86_64": 202, "aarch64": 98}
+_WAIT, _WAKE = 128, 129
+
+
+def _futex(builder: Any, pointer: Any, what: int, value: Any) -> bool:
+    """Call `futex`; False where there is none."""
+    number = _FUTEX.get(builder.module.triple.split("-")[0])
+    if number is None or not sys.platform.startswith("linux"):
+        return False
+    byte, zero = ir.IntType(8).as_pointer(), _I64(0)
+    call = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_I64, [_I64], var_arg=True), "syscall")
+    builder.call(call, [_I64(number), builder.bitcast(pointer, byte), _I64(what), builder.sext(value, _I64), zero, zero, zero])
+    return True
+
+
+def _sleep(_context: Any, pointer: Any, index: Any, value: Any) -> Any:
+    """Sleep until :func:`wake`, unless the int32 has another value; without sleep, let another thread run."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if not _futex(builder, builder.gep(args[0], [args[1]]), _WAIT, args[2]):
+            builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(_I32, []), "sched_yield"), [])
         return context.get_dummy_value()
 
-    return types.void(), code
+    return types.void(types.CPointer(types.int32), types.int64, types.int32), code
+
+
+def _wake(_context: Any, pointer: Any, index: Any) -> Any:
+    """Wake all who sleep at an int32."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _futex(builder, builder.gep(args[0], [args[1]]), _WAKE, _I32(2**31 - 1))
+        return context.get_dummy_value()
+
+    return types.void(types.CPointer(types.int32), types.int64), code
 
 
 call_integer: Any = intrinsic(_call_integer)
@@ -76,4 +132,7 @@ atomic_add: Any = intrinsic(_atomic_add)
 atomic_load: Any = intrinsic(_atomic_load)
 atomic_store: Any = intrinsic(_atomic_store)
 pause: Any = intrinsic(_pause)
-give_way: Any = intrinsic(_give_way)
+patience: Any = intrinsic(_patience)
+ticks: Any = intrinsic(_ticks)
+sleep: Any = intrinsic(_sleep)
+wake: Any = intrinsic(_wake)

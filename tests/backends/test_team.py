@@ -1,0 +1,45 @@
+"""Threads of a team that have one processor: whoever waits sleeps, and is woken."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Two threads on one processor: one of them is always not there when the other one arrives.
+SCRIPT = """
+import os, sys, time
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import torch, unspool as us
+torch.set_num_threads(2)
+found = us.loads('''
+algorithm power(A: real[n, n], x: real[n]) -> real[n]:
+    iterations K = 30
+    for k in 0..K:
+        x = A.T @ (A @ x)
+        x = x / sqrt(sum(x * x))
+    return x
+''').power
+generator = torch.Generator().manual_seed(0)
+A, x = torch.randn(300, 300, generator=generator, dtype=torch.float64), torch.randn(300, generator=generator, dtype=torch.float64)
+kernel = found.compile({"n": 300}, dtype="f64", target=sys.argv[1])
+assert "parallel" in kernel.schedule
+want = found(A, x, target="interpreter")
+for _ in range(20):
+    torch.testing.assert_close(kernel(A, x), want)
+print("same")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to a processor")
+@pytest.mark.parametrize("target", ["c", "numba"])
+def test_two_threads_on_one_processor(target: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, target], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "2"}, capture_output=True, text=True,
+        timeout=300, check=False,
+    )  # fmt: skip
+    assert done.stdout == "same\n", done.stderr
