@@ -2,7 +2,7 @@
 
     t[i] = sum_j A[i, j] * x[j]                    parallel over blocks of rows:
     y[j] += A[i, j] * t[i]              -->            y_p[block] = 0
-                                                       a few rows at a time:  t, then y_p[block] += rows
+                                                       a few rows at a time:  t, what is done with it, y_p[block] += rows
                                                    y = y_p[0] + y_p[1] + ...
 
 The matrix comes from memory once, in the order in which it lies there, and all threads take part. It pays where the matrix is
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from math import ceil, prod
 
 from ..graph.types import BYTES, Size, is_floating
-from ..loops.nest import Access, Leaf, LoopOrder, Statement, leaves, loop_path, loops_of
+from ..loops.nest import Access, Leaf, LoopOrder, Order, Statement, leaves, loop_path, loops_of
 from ..loops.nest import Sequence as SequenceOrder
 from ..loops.scheduled import conflicts, extent, siblings
 from .draft import Draft
@@ -199,34 +199,49 @@ def _related(draft: Draft, found: Pass, head: str, other: str) -> bool:
 
 
 def _part(draft: Draft, name: str, copies: set[str]) -> None:
-    """Take a loop over a few rows apart, so that what reduces into copies has loops of its own: rows innermost, written out."""
-    table = draft.scheduled.nest.statement_table
+    """Take a loop over a few rows apart, so that what reduces into copies has loops of its own: rows innermost, written out. So has what
+    is done with the sum of each row, as vectors over rows. What only these rows need lives in their block."""
+    block = draft.scheduled.outer(name)[-1].name
     while True:
         body = draft.scheduled.loop(name).body
         parts = list(body.children) if isinstance(body, SequenceOrder) else [body]
-        sums = [any(table[s].write.array in copies for s in leaves(p)) for p in parts]
-        cut = next((n for n in range(1, len(parts)) if sums[n] or sums[n - 1]), 0)
+        kinds = _kinds(draft, parts, copies)
+        cut = next((n for n in range(1, len(parts)) if kinds[n] != kinds[n - 1] or kinds[n] == "sums"), 0)
         first = next(leaves(parts[cut]))
         if cut and not draft.can("distribute", name, first):
-            return
+            break
         if cut:
             draft.take("distribute", name, first)
         inner = draft.scheduled.loop(name).body
-        if sums[0] and isinstance(inner, LoopOrder) and isinstance(inner.body, Leaf):
+        if kinds[0] == "sums" and isinstance(inner, LoopOrder) and isinstance(inner.body, Leaf):
             draft.take("interchange", name, inner.name)
             draft.take("unroll", name)
-        elif not sums[0]:
+        elif kinds[0] != "sums":
             _contract(draft, name)
         if not cut:
-            return
+            break
         name = f"{name}_b"
+    _contract(draft, block)
+
+
+def _kinds(draft: Draft, parts: list[Order], copies: set[str]) -> list[str]:
+    """What the parts of a loop over rows do: "sums" into copies, "products" with a row, or something with what came of those, "rows"."""
+    table = draft.scheduled.nest.statement_table
+    found: list[str] = []
+    for part in parts:
+        after = any(isinstance(p, LoopOrder) for p in parts[: len(found)])
+        if any(table[s].write.array in copies for s in leaves(part)):
+            found.append("sums")
+        else:
+            found.append("rows" if after and isinstance(part, Leaf) else "products")
+    return found
 
 
 def _contract(draft: Draft, name: str) -> None:
-    """What only one row needs lives in its iteration."""
+    """What only one iteration needs lives in it."""
     nest = draft.scheduled.nest
     inside = set(leaves(draft.scheduled.loop(name)))
     for info in nest.arrays:
         users = {s.name for s in nest.statements if info.name in s.arrays()}
-        if info.temporary and users <= inside and draft.can("contract", info.name, name):
+        if info.temporary and not info.scope.startswith("local") and users <= inside and draft.can("contract", info.name, name):
             draft.take("contract", info.name, name)

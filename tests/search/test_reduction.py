@@ -41,6 +41,21 @@ ONE_PASS = {
         "        x = z / sqrt(sum(z * z))\n    return x\n",
         1,
     ),
+    "logistic": (
+        "algorithm f(X: real[m, n], t: real[m], w: real[n]) -> real[n]:\n    iterations K = 2\n    for k in 0..K:\n"
+        "        w = w - 0.1 * (X.T @ (sigmoid(X @ w) - t))\n    return w\n",
+        1,
+    ),
+    "weights": (
+        "algorithm fit(q: real[m], B: real[m, n], c: real[n]) -> real[n]:\n    iterations K = 2\n    for k in 0..K:\n"
+        "        e = [sum(B[i, j] * c[j] for j in 0..n) for i in 0..m]\n        c = 0.9 * c - (q * e / (1 + abs(e))) @ B\n    return c\n",
+        1,
+    ),
+    "two pairs": (
+        "algorithm f(A: real[m, n], x: real[n], z: real[n]) -> (real[n], real[n]):\n    iterations K = 2\n    for k in 0..K:\n"
+        "        u = A @ x\n        v = tanh(A @ z)\n        x = x - 0.1 * (A.T @ (u * v))\n        z = z - 0.1 * (A.T @ (u - v))\n    return x, z\n",
+        2,
+    ),
     "sums of columns": ("algorithm f(A: real[m, n]) -> real[n]:\n    return sum(A, axis=0)\n", 1),
     "largest of columns": ("algorithm f(A: real[m, n]) -> real[n]:\n    return max(A, axis=0)\n", 1),
 }
@@ -51,6 +66,15 @@ def test_it_is_found_in_every_text(name: str) -> None:
     text, copies = ONE_PASS[name]
     schedule = proposed(reduction, graph_of(text), SIZES)
     assert schedule.count("privatise") == copies, schedule
+
+
+def test_what_is_done_with_the_sums_of_rows_runs_as_vectors() -> None:
+    for name in ("logistic", "weights"):
+        schedule = proposed(reduction, graph_of(ONE_PASS[name][0]), SIZES, run=False).splitlines()
+        taken = [line.split()[1] for line in schedule if line.startswith("distribute")]
+        assert len(taken) == 2, schedule  # products, functions of them, sums
+        assert f"vector {taken[0]}_b" in schedule, schedule
+        assert sum(line.startswith("contract") and line.endswith("_o") for line in schedule) >= 2, schedule  # they live in a block of rows
 
 
 def test_all_readers_of_the_rows_are_in_one_loop() -> None:
@@ -136,6 +160,22 @@ def test_kernels_and_gradients(target: str) -> None:
         torch.autograd.grad(got @ weights, (a, x)), torch.autograd.grad(want @ weights, (a, x)), strict=True
     ):
         torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(("target", "dtype"), [("c", "f32"), ("c", "f64"), ("numba", "f32"), ("numba", "f64")])
+def test_iterations_on_both_targets(target: str, dtype: str) -> None:
+    """Sizes that no block divides, and of one; a batch of two, whose problems come one by one."""
+    real = {"f32": torch.float32, "f64": torch.float64}[dtype]
+    generator = torch.Generator().manual_seed(0)
+    found = next(iter(loads(ONE_PASS["logistic"][0])))
+    for m, n in ((613, 301), (1, 7), (5, 1)) if target == "c" else ((613, 301), (1, 1)):
+        X, t, w = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((m, n), (2, m), (2, n)))
+        X = X / 20
+        kernel = found.compile({"m": m, "n": n}, dtype=dtype, target=target)
+        assert ("privatise" in kernel.schedule) == (m > 600)
+        want = found(X, t, w, target="interpreter")
+        got = kernel(*(v.to(real) for v in (X, t, w)))
+        torch.testing.assert_close(got.double(), want, rtol=1e-4 if dtype == "f32" else 1e-10, atol=1e-5 if dtype == "f32" else 1e-12)
 
 
 def test_results_do_not_depend_on_the_number_of_threads() -> None:
