@@ -11,11 +11,12 @@ larger than what the cores keep for themselves. A sum over one long vector is th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, prod
 
 from ..graph.types import BYTES, Size, is_floating
-from ..loops.nest import Access, Leaf, LoopOrder, Order, Statement, leaves, loop_path, loops_of
+from ..loops.nest import Access, Leaf, LoopOrder, Order, Statement, children, leaves, loop_path, loops_of
 from ..loops.nest import Sequence as SequenceOrder
 from ..loops.scheduled import conflicts, extent, siblings
 from .draft import Draft
@@ -204,7 +205,7 @@ def _part(draft: Draft, name: str, copies: set[str]) -> None:
     block = draft.scheduled.outer(name)[-1].name
     while True:
         body = draft.scheduled.loop(name).body
-        parts = list(body.children) if isinstance(body, SequenceOrder) else [body]
+        parts = children(body)
         kinds = _kinds(draft, parts, copies)
         cut = next((n for n in range(1, len(parts)) if kinds[n] != kinds[n - 1] or kinds[n] == "sums"), 0)
         first = next(leaves(parts[cut]))
@@ -224,7 +225,7 @@ def _part(draft: Draft, name: str, copies: set[str]) -> None:
     _contract(draft, block)
 
 
-def _kinds(draft: Draft, parts: list[Order], copies: set[str]) -> list[str]:
+def _kinds(draft: Draft, parts: Sequence[Order], copies: set[str]) -> list[str]:
     """What the parts of a loop over rows do: "sums" into copies, "products" with a row, or something with what came of those, "rows"."""
     table = draft.scheduled.nest.statement_table
     found: list[str] = []
