@@ -83,3 +83,11 @@ class PythonText(Text):
     def call(self, text: str) -> None:
         """A call for its effect."""
         self.line(text)
+
+    def leave(self) -> None:
+        """End the loop around."""
+        self.line("break")
+
+    def pass_over(self) -> None:
+        """Go on with the next iteration."""
+        self.line("continue")

@@ -222,6 +222,9 @@ class _Plain:
             self.lines.open(
                 f"for ({self.index} {v} = {self.printer.int(tree.lower)}; {v} < {self.printer.int(tree.upper)}; {step})"
             )
+            for test, leave in ((tree.until, True), (tree.unless, False)):
+                if test is not None:
+                    self.lines.line(f"if ({strip(self.printer.value(test))}) {'break' if leave else 'continue'};")
             self.block(tree.body)
             self.lines.close()
         elif isinstance(tree, If):

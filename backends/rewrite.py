@@ -64,7 +64,9 @@ def map_ints(block: Block, change: Callable[[Int], Int], access: Callable[[Load]
 
     def visit(tree: Tree) -> Tree:
         if isinstance(tree, Loop):
-            return replace(tree, lower=change(tree.lower), upper=change(tree.upper), body=inner(tree.body))
+            until, unless = (None if e is None else _expr(e, change, access) for e in (tree.until, tree.unless))
+            bounds = change(tree.lower), change(tree.upper)
+            return replace(tree, lower=bounds[0], upper=bounds[1], body=inner(tree.body), until=until, unless=unless)
         if isinstance(tree, If):
             return If(change(tree.condition), inner(tree.then), inner(tree.orelse) if tree.orelse else None)
         if isinstance(tree, Single):

@@ -76,5 +76,13 @@ class Text:
         """A call for its effect."""
         self.line(f"{text};")
 
+    def leave(self) -> None:
+        """End the loop around."""
+        self.line("break;")
+
+    def pass_over(self) -> None:
+        """Go on with the next iteration."""
+        self.line("continue;")
+
     def __str__(self) -> str:
         return "".join(line + "\n" for line in self.lines)

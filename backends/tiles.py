@@ -67,6 +67,8 @@ def match(tree: Tree, arrays: Arrays) -> Contraction | None:
     chain: list[Loop] = []
     node = tree
     while isinstance(node, Loop):
+        if node.tests:
+            return None
         chain.append(node)
         if len(node.body.children) != 1 or "vector" in node.kind:
             break

@@ -192,6 +192,9 @@ class Writer(ABC):
 
     def loop(self, loop: Loop) -> None:
         """Print a loop in the best way it allows."""
+        if loop.tests:
+            self.tested(loop)
+            return
         found = match(loop, self.printer.arrays)
         if found is not None:
             self.tile(found)
@@ -216,6 +219,20 @@ class Writer(ABC):
             self.text.close()
         else:
             self.simd(loop, lower, upper, made)
+
+    def tested(self, loop: Loop) -> None:
+        """Print a loop that looks at data before each iteration."""
+        self.head(loop, *self.range(loop, 1))
+        for test, leave in ((loop.until, True), (loop.unless, False)):
+            if test is not None:
+                lines, text = self.printer.statement_value(test, "e")
+                for line in lines:
+                    self.text.let(*line)
+                self.text.if_(text)
+                self.text.leave() if leave else self.text.pass_over()
+                self.text.close()
+        self.block(loop.body)
+        self.text.close()
 
     def head(self, loop: Loop, lower: Int, upper: Int) -> None:
         """Open a ``for``."""

@@ -11,7 +11,7 @@
 Where problems of a batch gain from running side by side, schedule and scan are done a second time for a tile of them
 (``batch_tile``), and the source has both.
 
-A graph with library calls, modules or `until` loops is cut first: its affine parts become kernels and the rest is a
+A graph with library calls or modules is cut first: its affine parts become kernels and the rest is a
 host program for the interpreter.
 """
 
@@ -235,8 +235,6 @@ def expands(node: Node) -> bool:
 
 def why_host(node: Node) -> str | None:
     """Why a node itself, whatever is inside it, cannot be part of a kernel, or None."""
-    if node.attr("until"):
-        return "its end depends on data (`until`)"
     if node.op == "module":
         return "a learned operator is a torch module"
     if rule_for(node.op) is None:

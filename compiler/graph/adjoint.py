@@ -4,7 +4,8 @@
         x = f(x, theta[k])         -->         for k in K-1..-1 by -1 carry dx, dtheta:
                                                    dx, dtheta[k] += (adjoint of f at the k-th row)(dx)
 
-What the loop records for it is chosen in ``tape.py``. Only what lies between the wanted inputs and the results is differentiated.
+What the loop records for it is chosen in ``tape.py``. A loop with ``until`` also counts its iterations, and the reverse loop does
+nothing for those that did not run (:mod:`.adjoint_until`). Only what lies between the wanted inputs and the results is differentiated.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ..diagnostics import CompileError
+from .adjoint_until import counted, has_run, when
 from .graph import Builder, Graph, LoopBody, Node, Region, Value, free_names, make_attrs, region_captures
 from .live import live
 from .ops.table import lookup
@@ -29,7 +30,7 @@ def backward(graph: Graph, wrt: Sequence[int], given: Sequence[bool] | None = No
     """From inputs and one cotangent ``d_RESULT`` per differentiable result to the cotangents of inputs ``wrt``.
 
     ``given`` says which results have a cotangent, if not all; those of the others are zero. Values ``kept``, which the graph makes
-    outside of its loops, are inputs behind those of the graph. Raises CompileError for loops with ``until``.
+    outside of its loops, are inputs behind those of the graph.
     """
     b = Builder(f"{graph.name}_backward", graph.inputs)
     known = {name: b.input(f"kept_{name}", graph.types[name]) for name in kept}
@@ -163,6 +164,7 @@ class _Plan:
     stacked: tuple[tuple[str, str], ...]  # body value -> output that stacks it
     recompute: tuple[Node, ...]  # what is computed again from them
     captured: tuple[Value, ...]  # outer values that get cotangents
+    ran: str = ""  # output that counts the iterations, of a loop with `until`
 
 
 @dataclass
@@ -178,20 +180,19 @@ class _Taper:
 
     def augment(self, nodes: Sequence[Node], around: tuple[Node, ...]) -> tuple[Node, ...]:
         """The nodes with recording loops; ``around`` are the loops they stand in, outermost first."""
-        out = []
+        out: list[Node] = []
         for node in nodes:
             reached = self.active & {v.name for v in node.outputs}
             if node.op == "for" and reached:
-                out.append(self._loop(node, around))
+                out += self._loop(node, around)
                 continue
             if node.op == "if" and reached:
                 self.branches[node.outputs[0].name] = tuple(self.augment(r.nodes, around) for r in node.regions)
             out.append(node)
         return tuple(out)
 
-    def _loop(self, node: Node, around: tuple[Node, ...]) -> Node:
-        if node.attr("until"):
-            raise CompileError("the adjoint of a loop with `until` is not generated: it is differentiated on the host")
+    def _loop(self, node: Node, around: tuple[Node, ...]) -> tuple[Node, ...]:
+        first = node.outputs[0].name
         region = node.regions[0]
         body = self.augment(region.nodes, (*around, node))
         sweep = self.probe()
@@ -211,13 +212,24 @@ class _Taper:
             self.types[stack.name] = stack.type
             outputs.append(stack)
             stacked.append((name, stack.name))
-        self.plans[node.outputs[0].name] = _Plan(tuple(stacked), tape.recompute, captured)
+        self.plans[first] = _Plan(tuple(stacked), tape.recompute, captured)
         count = len(region.args) + node.attr("stacked", 0)
         attrs = dict(node.attrs) | {"stacked": node.attr("stacked", 0) + len(stacked)}
         if attrs["stacked"]:
             attrs["stack_size"] = trip
         whole = Region(region.args, body, (*region.results[:count], *tape.record, *region.results[count:]))
-        return replace(node, outputs=tuple(outputs), attrs=make_attrs(attrs), regions=(whole,))
+        if not node.attr("until"):
+            return (replace(node, outputs=tuple(outputs), attrs=make_attrs(attrs), regions=(whole,)),)
+        attrs["loose"] = node.attr("loose", 0) + len(stacked)  # nobody reads rows of iterations that did not run
+        start, node, ran = counted(replace(node, outputs=tuple(outputs), attrs=make_attrs(attrs), regions=(whole,)), self.new)
+        self.plans[first] = replace(self.plans[first], ran=ran)
+        return start, node
+
+    def new(self, hint: str, type: Type) -> Value:
+        """A value with a name of its own."""
+        made = Value(self._name(hint), type)
+        self.types[made.name] = type
+        return made
 
     def probe(self) -> _Sweep:
         """A sweep for what it would emit: every primal value is at hand."""
@@ -310,13 +322,31 @@ class _Sweep:
         region, step, lower, index = node.regions[0], node.attr("step"), node.attr("lower"), node.attr("index")
         count = len(region.args)
         carried = [n for n, a in enumerate(region.args) if a.name in self.taper.active]
-        stacks = [(r, self.cotangents.pop(v.name)) for r, v in zip(region.results[count:], node.outputs[count:], strict=True)
-                  if v.name in self.cotangents]  # fmt: skip
+        total = len(node.outputs)
+        stacks = [(r, self.cotangents.pop(v.name))
+                  for r, v in zip(region.results[count:total], node.outputs[count:], strict=True) if v.name in self.cotangents]  # fmt: skip
         start = [self._taken(node.outputs[n].name, region.args[n].type) for n in carried]
         start += [self._taken(c.name, c.type) for c in plan.captured]
         row = (Size.of(index) - lower) // step if step > 0 else (lower - Size.of(index)) // -step
+        kept = len(start)  # the rest: cotangents of rows after the last iteration, which are as that of the last one
+        start += [self.zeros(self.taper.types[r]) for r, _ in stacks] if plan.ran else []
 
         def body(*values: Value) -> LoopBody:
+            if not plan.ran:
+                return LoopBody(tuple(reverse_iteration(values[:kept], [self._given(c, row) for _, c in stacks])))
+            ran = self.env.value(plan.ran)
+            rows = [self.b.op("add", w, self._given(c, row)) for w, (_, c) in zip(values[kept:], stacks, strict=True)]
+            return LoopBody(
+                when(
+                    self.b,
+                    has_run(self.b, row, ran),
+                    [v.type for v in values],
+                    lambda: [*reverse_iteration(values[:kept], rows), *(self.zeros(r.type) for r in rows)],
+                    lambda: [*values[:kept], *rows],
+                )
+            )
+
+        def reverse_iteration(values: Sequence[Value], rows: Sequence[Value]) -> list[Value]:
             child = _Sweep(self.b, self.taper, _Env(self.taper.types, {}, self.env))
             for name, stack in plan.stacked:
                 child.env.own[name] = self._row(self.env.value(stack), row, self.taper.types[name])
@@ -324,17 +354,17 @@ class _Sweep:
             child.cotangents = {c.name: v for c, v in zip(plan.captured, values[len(carried) :], strict=True)}
             for n, value in zip(carried, values, strict=False):
                 child.add(region.results[n], value)
-            for result, cotangent in stacks:
-                child.add(result, self.b.op("slice", cotangent, items=row_items(cotangent.type, row)))
+            for (result, _), cotangent in zip(stacks, rows, strict=True):
+                child.add(result, cotangent)
             child.reverse(region.nodes)
             ends = [child.cotangent(region.args[n]) for n in carried] + [child.cotangent(c) for c in plan.captured]
             self.b.keep(live, ends)
-            return LoopBody(tuple(ends))
+            return ends
 
         last = lower + (trip_count(node) - 1) * step
         end = lower - 1 if step > 0 else lower + 1
         finals = self.b.loop(index, last, end, start, body, step=-step)
-        for c, value in zip(plan.captured, finals[len(carried) :], strict=True):
+        for c, value in zip(plan.captured, finals[len(carried) : kept], strict=True):
             self.cotangents[c.name] = value
         for n, value in zip(carried, finals, strict=False):
             if node.inputs[n] in self.taper.active:
@@ -342,6 +372,11 @@ class _Sweep:
 
     def _taken(self, name: str, type: Type) -> Value:
         return self.cotangents.pop(name) if name in self.cotangents else self.zeros(type)
+
+    def _given(self, cotangent: Value, row: Size) -> Value:
+        """The cotangent of one row of a stack."""
+        out: Value = self.b.op("slice", cotangent, items=row_items(cotangent.type, row))
+        return out
 
     def _row(self, stack: Value, row: Size, type: Type) -> Value:
         items = (At(row), *(Range(Size.of(0), s) for s in type.shape))

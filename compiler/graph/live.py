@@ -62,7 +62,8 @@ def _trim(node: Node, wanted: set[str]) -> Node:
     carried = [n for n in range(count) if n in keep]
     names = node.attr("names")
     stacked = sum(n >= count for n in keep)
-    changes = {"stacked": stacked, "names": tuple(names[n] for n in carried if n < len(names)) if names else None}
+    loose = sum(n >= total - node.attr("loose", 0) for n in keep)
+    changes = {"stacked": stacked, "loose": loose or None, "names": tuple(names[n] for n in carried if n < len(names)) if names else None}
     slim = Region(tuple(region.args[n] for n in carried), tuple(nodes), tuple(results))
     attrs = tuple((k, v) for k, v in node.with_attrs(**changes).attrs if k != "stack_size" or stacked)
     return replace(node, inputs=tuple(node.inputs[n] for n in carried), outputs=tuple(node.outputs[n] for n in sorted(keep)),

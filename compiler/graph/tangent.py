@@ -14,10 +14,7 @@ from .graph import Builder, Graph, Value
 
 
 def tangent(graph: Graph, wrt: Sequence[int]) -> Graph:
-    """From inputs and one tangent ``t_INPUT`` for each of inputs ``wrt`` to the tangents of the differentiable results.
-
-    Raises CompileError for loops with ``until``.
-    """
+    """From inputs and one tangent ``t_INPUT`` for each of inputs ``wrt`` to the tangents of the differentiable results."""
     adjoint = backward(graph, wrt)
     count = len(graph.inputs)
     b = Builder(f"{graph.name}_tangent", graph.inputs)

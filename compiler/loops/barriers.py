@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .tree import Barrier, Block, Declare, If, Int, Loop, Single, Tree
-from .tree_walk import reads, walk, writes
+from .tree_walk import loads, reads, walk, writes
 
 
 def synchronise(children: tuple[Tree, ...], local: frozenset[str]) -> tuple[Tree, ...]:
@@ -61,7 +61,8 @@ class _Team:
     def loop(self, loop: Loop, read: frozenset[str], quiet: bool) -> tuple[list[Tree], frozenset[str]]:
         """A serial loop around parallel ones. What its last part reads, its first may write in the next iteration."""
         inner_quiet = quiet or (loop.kind == "quiet" and same_shares(loop))
-        body, end = self.block(loop.body.children, read, quiet=inner_quiet)
+        tested = frozenset(x.array for e in loop.tests for x in loads(e)) - self.local
+        body, end = self.block(loop.body.children, read | tested, quiet=inner_quiet)
         if writes(loop) & end:
             body, end = (*body, Barrier()), frozenset()
         made = replace(loop, body=Block(body), kind="serial" if loop.kind == "quiet" else loop.kind)

@@ -26,6 +26,7 @@ from .nest import (
     Nest,
     Order,
     Statement,
+    exits,
     leaves,
     map_expr,
     sequence,
@@ -55,6 +56,8 @@ def can_tile_batch(nest: Nest, per_problem: Sequence[bool], own: Sequence[bool])
     problem has one; an output that is shared must be accumulated."""
     wide = _wide(nest, per_problem, own)
     outputs = {a.name for a in nest.arrays if a.scope == "output"}
+    if exits(nest.order):
+        return f"data tells which iterations of {min(exits(nest.order))} run, for each problem"
     for s in nest.statements:
         touched = {a.array for a in s.reads()} & wide
         if outputs & {a.array for a in s.reads()}:

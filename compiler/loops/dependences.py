@@ -13,7 +13,7 @@ from typing import Any
 from ..diagnostics import UnspoolError
 from ..graph.types import Size
 from . import isl
-from .nest import Access, Leaf, LoopOrder, Nest, Order, Statement
+from .nest import Access, Leaf, LoopOrder, Nest, Order, Statement, accesses, exits
 from .nest import Sequence as SequenceOrder
 
 Level = tuple[str, Any]  # ("at", position) or ("loop", value)
@@ -156,6 +156,11 @@ def _touches(nest: Nest) -> dict[str, list[_Touch]]:
             found.setdefault(w.array, []).append(_Touch(s, w.index, True, s.reduce))
         for r in reads:
             found.setdefault(r.array, []).append(_Touch(s, r.index, False, ""))
+    for loop in exits(nest.order).values():  # each statement runs or not by what the test reads
+        for name, value in loop.values:
+            for a in accesses(loop.exit.test) if loop.exit else ():
+                index = tuple(i.substitute({loop.name: value}) for i in a.index)
+                found.setdefault(a.array, []).append(_Touch(nest.statement_table[name], index, False, ""))
     return found
 
 

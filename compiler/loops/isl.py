@@ -313,13 +313,13 @@ def _atom_bounds(atom: SizeFn, dims: Mapping[str, tuple[int, int]]) -> tuple[int
 
 def ast_of(
     order: Order, statements: Mapping[str, Statement], params: Sequence[str], separate: frozenset[str], unrolled: frozenset[str],
-    full: Mapping[str, tuple[int, int]], jammed: Mapping[str, tuple[LoopOrder, int, int]],
+    whole: frozenset[str], full: Mapping[str, tuple[int, int]], jammed: Mapping[str, tuple[LoopOrder, int, int]],
 ) -> islpy.AstNode:  # fmt: skip
     """isl's AST for an order. Loops carry marks ``name``; those in ``separate`` are split so that bodies have no guards, those in
-    ``unrolled`` are written out, and those in ``full`` split so that the iterations from the first to the last named are by themselves.
-    ``jammed`` maps a loop around a short one to that, the place of the loop over its blocks, and their size: full blocks get a copy
-    of the loop to themselves."""
-    schedule = _schedule(order, statements, params, {"separate": separate, "unroll": unrolled})
+    ``unrolled`` are written out, those in ``whole`` kept in one piece, and those in ``full`` split so that the iterations from the first to
+    the last named are by themselves. ``jammed`` maps a loop around a short one to that, the place of the loop over its blocks, and their
+    size: full blocks get a copy of the loop to themselves."""
+    schedule = _schedule(order, statements, params, {"separate": separate, "unroll": unrolled, "atomic": whole})
     if full:
         schedule = schedule.map_schedule_node_bottom_up(lambda node: _isolate(node, full, params))
     if jammed:

@@ -23,6 +23,7 @@ from .nest import (
     Apply,
     ArrayInfo,
     Dim,
+    Exit,
     Expr,
     Guard,
     Leaf,
@@ -32,15 +33,22 @@ from .nest import (
     Statement,
     Whole,
     accesses,
+    exits,
     leaves,
     sequence,
 )
+from .passed_over import passed_over
 from .storing import note_uses, worth_storing
 from .tree import Literal
 
 
 class CannotExpand(CompileError):
     """An op has no expansion into affine statements; it runs on the host."""
+
+
+def filled(node: Node) -> int:
+    """How many of the stacks of a loop with ``until`` have rows after the last iteration that somebody reads."""
+    return int(node.attr("stacked", 0)) - int(node.attr("loose", 0))
 
 
 @dataclass
@@ -245,14 +253,26 @@ class Lowering:
 
     def loop(self, node: Node) -> None:
         """Lower a ``for`` node; its index becomes ``lower + step * t``."""
-        if node.attr("until"):
-            raise CannotExpand("a loop with `until` stops by data")
-        region, step = node.regions[0], node.attr("step")
+        step = node.attr("step")
         lower, upper = self.size(node.attr("lower")), self.size(node.attr("upper"))
         trip = range_length(lower, upper, step)
+        skipping = passed_over(node)
+        if skipping is not None and not self._dims_of({*skipping.sizes(), *node.attr("lower").names()} - {node.attr("index")}):
+            node = skipping.loop
+        else:
+            skipping = None
+        region = node.regions[0]
         buffers = self._carry_buffers(node, region)
         t = Dim(self.fresh("t"), trip)
-        count = len(region.args)
+        count, total = len(region.args), len(node.outputs)
+        until = region.results[total] if node.attr("until") else None
+        exit = None
+        ended = self._ended(trip, filled(node)) if until else ""
+        if skipping is not None:
+            env = {**self.env, node.attr("index"): lower + step * Size.of(t.name)}
+            exit = Exit(Apply("not", (skipping.condition(self._scalar, env),), "bool"), False)
+        if until:
+            exit = Exit(Access(ended, (Size.of(t.name),), "bool"), True)
         stacks = []
         for out in node.outputs[count:]:
             stacks.append(self._new_stack(out.name, self.type(out.type), trip))
@@ -264,14 +284,18 @@ class Lowering:
             self.scope[arg.name] = stored(buffer, self.type(arg.type))
         made = {v.name for n in region.nodes for v in n.outputs} | {a.name for a in region.args}
         late = []
-        for name, stack in zip(region.results[count:], stacks, strict=True):
+        for name, stack in zip(region.results[count:total], stacks, strict=True):
             if name in made:
                 self.stacks.setdefault(name, []).append((stack, Size.of(t.name)))
             else:
                 late.append((name, stack))
         for arg in region.args:
             self._record(arg.name)
-        self.run_nodes(region.nodes, region.results[:count], [a.name for a in region.args], True)
+        results = [*region.results[:count], *([until] if until else [])]
+        self.run_nodes(region.nodes, results, [a.name for a in region.args], True)
+        if until:
+            test = self.scope[until].element(())
+            self.emit([], lambda i: (Access(ended, (Size.of(t.name) + 1,), "bool"), test))
         for name, stack in late:
             self.stacks[name] = [(stack, Size.of(t.name))]
             self._record(name)
@@ -281,9 +305,40 @@ class Lowering:
         self.items, self.env, self.targets = saved_items, saved_env, saved_targets
         self.dims = self.dims[:-1]
         if body is not None:
-            self.items.append(LoopOrder(t.name, tuple((s, Size.of(t.name)) for s in leaves(body)), body))
+            values = tuple((s, Size.of(t.name)) for s in leaves(body))
+            self.items.append(LoopOrder(t.name, values, body, "serial", exit))
+        for out, array in list(zip(node.outputs[count:], stacks, strict=True))[: filled(node) if until else 0]:
+            self._fill(array, self.type(out.type), trip, ended)
         for out, array in zip(node.outputs, [*buffers, *stacks], strict=True):
             self.scope[out.name] = stored(array, self.type(out.type))
+
+    def _dims_of(self, names: Iterable[str]) -> set[str]:
+        """The dims around that indices and sizes of the graph follow."""
+        return set().union(*(self.env[n].names() for n in names if n in self.env)) & {d.name for d in self.dims}
+
+    def _scalar(self, name: str) -> Expr:
+        """A scalar from outside of a loop, where the loop cannot change it."""
+        value = self.scope[name]
+        if value.reads:
+            value = self.scope[name] = self.in_array(value, name)
+        return value.element(())
+
+    def _ended(self, trip: Size, stacks: int) -> str:
+        """An array that tells before each iteration whether the loop has ended; after that of the last one, if rows of ``stacks`` go on."""
+        array = self.new_array("ended", Type("bool", (size_fn("max", trip, 0) + 1,)), "kept")
+        self.emit([], lambda i: (Access(array, (Size.of(0),), "bool"), Literal(False, "bool")))
+        if stacks:
+            self.emit([trip], lambda i: (Access(array, (i[0] + 1,), "bool"), Literal(True, "bool")))
+        return array
+
+    def _fill(self, array: str, type: Type, trip: Size, ended: str) -> None:
+        """Rows of a stack after the last iteration that ran are as the last one."""
+
+        def row(i: Index) -> tuple[Access, Expr]:
+            here, before = (Access(array, (at, *i[1:]), type.dtype) for at in (i[0] + 1, i[0]))
+            return here, Apply("where", (Access(ended, (i[0] + 1,), "bool"), before, here), type.dtype)
+
+        self.emit([trip - 1, *type.shape[1:]], row)
 
     def _new_stack(self, hint: str, type: Type, trip: Size) -> str:
         """An array for what a loop stacks. Rows beyond the last iteration are zeros, as in the interpreter."""
@@ -356,9 +411,11 @@ class Lowering:
         self.end_region()
         shapes = {n for a in self.arrays.values() for s in a.shape for n in s.names()}
         params = sorted(shapes.union(*(s.params() for s in self.statements)))
+        order = sequence(self.items)
         used = set().union(*(s.arrays() for s in self.statements))
+        used |= {a.array for loop in exits(order).values() if loop.exit for a in accesses(loop.exit.test)}
         arrays = tuple(a for a in self.arrays.values() if a.name in used or not a.temporary)
-        return Nest(safe(graph.name), tuple(params), arrays, tuple(self.statements), sequence(self.items))
+        return Nest(safe(graph.name), tuple(params), arrays, tuple(self.statements), order)
 
 
 #: Ops that are accumulations, and what is accumulated in their place.
@@ -394,6 +451,6 @@ def lower(graph: Graph, *, accumulate: bool = False, strict: bool = False) -> Ne
     """The nest of a graph with concrete dtypes and core sizes (iteration counts may stay names).
 
     With ``accumulate`` every output is added to what its array holds. Raises CannotExpand for ops that are
-    library calls, data-dependent indices and ``until`` loops.
+    library calls and data-dependent indices.
     """
     return Lowering(graph, accumulate, strict).whole()

@@ -129,8 +129,8 @@ class ArrayInfo:
 
     @property
     def temporary(self) -> bool:
-        """True of scratch that only the nest sees."""
-        return self.scope not in ("input", "output")
+        """True of scratch that only the nest sees. That of scope ``kept`` no step may change."""
+        return self.scope not in ("input", "output", "kept")
 
 
 @dataclass(frozen=True)
@@ -148,16 +148,27 @@ class Sequence:
 
 
 @dataclass(frozen=True)
+class Exit:
+    """Which iterations of a loop do not run, by data: those before which ``test``, over the loop's name, holds; with ``leaves``
+    all from the first such one on."""
+
+    test: Expr
+    leaves: bool
+
+
+@dataclass(frozen=True)
 class LoopOrder:
     """One loop: each statement below is at the iteration that its expression gives.
 
-    ``kind`` is ``serial``, ``unroll`` (few iterations, written out), ``parallel`` or ``vector``.
+    ``kind`` is ``serial``, ``unroll`` (few iterations, written out), ``parallel`` or ``vector``. A loop with an ``exit`` keeps its
+    statements: none may enter or leave it.
     """
 
     name: str
     values: tuple[tuple[str, Size], ...]
     body: Order
     kind: str = "serial"
+    exit: Exit | None = None
 
     def value(self, statement: str) -> Size:
         """The loop's value for a statement below it."""
@@ -267,6 +278,11 @@ def loops_of(order: Order) -> Iterator[LoopOrder]:
     elif isinstance(order, LoopOrder):
         yield order
         yield from loops_of(order.body)
+
+
+def exits(order: Order) -> dict[str, LoopOrder]:
+    """The loops whose iterations depend on data, by name."""
+    return {loop.name: loop for loop in loops_of(order) if loop.exit is not None}
 
 
 def children(order: Order) -> tuple[Order, ...]:

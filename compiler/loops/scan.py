@@ -14,12 +14,28 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
+from ..diagnostics import CompileError
 from ..graph.types import Atom, Size, SizeFn
 from . import isl
 from .assigned import unassigned
 from .barriers import synchronise
 from .dependences import primed
-from .nest import Access, Apply, ArrayInfo, Expr, Leaf, LoopOrder, Nest, Order, SizeValue, Statement, Whole, leaves, loops_of
+from .nest import (
+    Access,
+    Apply,
+    ArrayInfo,
+    Expr,
+    Leaf,
+    LoopOrder,
+    Nest,
+    Order,
+    SizeValue,
+    Statement,
+    Whole,
+    exits,
+    leaves,
+    loops_of,
+)
 from .nest import Sequence as SequenceOrder
 from .scheduled import Scheduled, block_of, extent
 from .scopes import apart, by_one, settle
@@ -102,12 +118,14 @@ class _Scan:
     around: list[tuple[str, Int]] = field(default_factory=list)  # loops entered, with their variables
     scopes: list[Scope] = field(default_factory=list)  # entered
     torn: set[str] = field(default_factory=set)  # arrays of several elements that have a scope without all of their statements
+    single: tuple[str, ...] = ()  # loops with an exit of which a single iteration is written out here
 
     def tree(self, node: Any, mark: str = "") -> list[Tree]:
         """The code of an AST node; ``mark`` is the loop that the next ``for`` belongs to."""
         kind = isl.ast_kind(node)
         if mark and not _has_for(node):
-            return self.once(partial(self.tree, node), mark)
+            with self.alone(mark):
+                return self.once(partial(self.tree, node), mark)
         if kind == "mark":
             name_of = node.mark_get_id().get_name()
             if name_of not in self.shared:
@@ -127,9 +145,20 @@ class _Scan:
             return self.loop(node, mark)
         return [self.instance(node.user_get_expr())]
 
+    @contextmanager
+    def alone(self, mark: str) -> Iterator[None]:
+        """Single iterations of a loop whose iterations depend on data: every assignment looks whether it is to be."""
+        before = self.single
+        if self.scheduled.loop(mark).exit is not None:
+            self.single = (*before, mark)
+        yield
+        self.single = before
+
     def pieces(self, nodes: list[Any], mark: str) -> list[Tree]:
         """A block: runs of code that isl peeled off the loop ``mark`` share one scope."""
         out: list[Tree] = []
+        if len(nodes) > 1 and self.scheduled.loop(mark).exit is not None:
+            raise CompileError(f"the loop {mark} ends by data, and cannot be taken apart")
         for peeled, run in groupby(nodes, lambda n: not _has_for(n)):
             parts = list(run)
             out += self.once(partial(self.sequence, parts), mark) if peeled else [t for n in parts for t in self.tree(n, mark)]
@@ -166,7 +195,16 @@ class _Scan:
         assert test.args[0] == name(iterator), f"unexpected loop condition {test}"
         upper = test.args[1] if test.op == "<" else plus_one(test.args[1])
         kind = self.scheduled.loop(mark).kind.replace("unroll", "serial") if mark else "serial"
-        return [Loop(iterator, lower, upper, node.for_get_inc().get_val().to_python(), Block(tuple(body)), kind)]
+        tests = self.tests(mark, {mark: name(iterator)})
+        return [Loop(iterator, lower, upper, node.for_get_inc().get_val().to_python(), Block(tuple(body)), kind, *tests)]
+
+    def tests(self, mark: str, env: Mapping[Atom, Int]) -> tuple[TreeExpr | None, TreeExpr | None]:
+        """What ends a loop, and what passes over an iteration of it."""
+        exit = self.scheduled.loop(mark).exit if mark else None
+        if exit is None:
+            return None, None
+        test = tree_expr(exit.test, env)
+        return (test, None) if exit.leaves else (None, test)
 
     @contextmanager
     def scope(self, mark: str) -> Iterator[list[Tree]]:
@@ -194,9 +232,18 @@ class _Scan:
                 env[value[0][0][0]] = variable
         if statement.routine:
             outputs, inputs = (tuple(_block(w, env) for w in part) for part in (statement.outputs, statement.inputs))
-            return LibraryCall(statement.routine, outputs, inputs, tuple(int_of(i, env) for i in statement.integers))
+            integers = tuple(int_of(i, env) for i in statement.integers)
+            return self.tested(statement, env, LibraryCall(statement.routine, outputs, inputs, integers))
         index = tuple(int_of(i, env) for i in statement.write.index)
-        return Store(statement.write.array, index, tree_expr(statement.value, env), statement.reduce)
+        return self.tested(statement, env, Store(statement.write.array, index, tree_expr(statement.value, env), statement.reduce))
+
+    def tested(self, statement: Statement, env: Mapping[Atom, Int], tree: Tree) -> Tree:
+        """An assignment, if the iterations that it is written out of are to be: each test is a loop of one iteration."""
+        for mark in self.single:
+            here = int_of(self.scheduled.loop(mark).value(statement.name), env)
+            until, unless = self.tests(mark, {mark: here})
+            tree = Loop(f"{mark}_{statement.name}", const(0), const(1), 1, Block((tree,)), unless=until or unless)
+        return tree
 
 
 def _parts(node: Any) -> list[Any]:
@@ -255,7 +302,8 @@ def tree_expr(value: Expr, env: Mapping[Atom, Int]) -> TreeExpr:
 
 
 def _array(info: ArrayInfo) -> Array:
-    return Array(info.name, info.dtype, tuple(int_of(s, {}) for s in info.shape), info.scope.split()[0])
+    scope = "problem" if info.scope == "kept" else info.scope.split()[0]
+    return Array(info.name, info.dtype, tuple(int_of(s, {}) for s in info.shape), scope)
 
 
 # -- synchronisation -------------------------------------------------------------------------------------------------
@@ -270,7 +318,7 @@ def _quiet_loops(scheduled: Scheduled) -> set[str]:
             continue
         if any("unroll" in o.kind for o in loops_of(loop.body)):
             continue  # isl writes iterations out beside the parallel loop: others than before may get them
-        if not _crosses(scheduled, loop, inside[0]):
+        if not (loop.exit and loop.exit.leaves) and not _crosses(scheduled, loop, inside[0]):
             found.add(loop.name)
     return found
 
@@ -342,11 +390,12 @@ def _scan(scheduled: Scheduled, function_name: str, scattered: frozenset[str], a
     children: list[Tree] = []
     if nest.statements:
         unrolled, full = _written_out(scheduled)
-        ast = isl.ast_of(nest.order, nest.statement_table, nest.params, vectors, unrolled, full, _jammed(scheduled))
+        whole = frozenset(exits(nest.order))
+        ast = isl.ast_of(nest.order, nest.statement_table, nest.params, vectors, unrolled, whole, full, _jammed(scheduled))
         children = maker.tree(ast)
     names = frozenset(a.name for a in arrays if a.scope.startswith("local"))
     body = Block(synchronise(tuple(children), names))
-    kept = [_array(a) for scope in ("input", "output", "problem", "thread") for a in arrays if a.scope == scope]
+    kept = [_array(a) for scope in ("input", "output", "problem", "kept", "thread") for a in arrays if a.scope == scope]
     return Function(function_name, nest.params, tuple(kept), body), maker.torn
 
 

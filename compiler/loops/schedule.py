@@ -14,9 +14,9 @@ from difflib import get_close_matches
 
 from .arguments import role, unknown_name, wrong_arguments
 from .dependences import IllegalSchedule, Reason, check_order
-from .nest import Nest
+from .nest import Nest, exits
 from .schedule_parts import step_lines
-from .scheduled import Scheduled
+from .scheduled import Scheduled, ends_by_data
 from .steps.accumulate import accumulate, can_accumulate
 from .steps.contract import can_contract, contract, not_private
 from .steps.drop import can_drop, drop
@@ -143,7 +143,29 @@ def why_not(scheduled: Scheduled, step: Step) -> str | None:
     if wrong:
         return wrong
     reason = can(scheduled, *step.args)
-    return None if reason is None else unknown_name(scheduled.nest, can, step.args, reason) or reason
+    if reason is None:
+        return _entered(scheduled, step)
+    return unknown_name(scheduled.nest, can, step.args, reason) or reason
+
+
+def _entered(scheduled: Scheduled, step: Step) -> str | None:
+    """Why a step that applies to other loops would change one whose iterations depend on data: its statements stay in it, each at its
+    own iteration."""
+    before = exits(scheduled.nest.order)
+    if not before or step.name in _INSIDE:
+        return None
+    made = STEPS[step.name][0](scheduled, *step.args)
+    after, old = exits(made.nest.order), {s.name for s in scheduled.nest.statements}
+    for name, loop in before.items():
+        kept = after.get(name)
+        known = () if kept is None else [(s, v) for s, v in kept.values if s in old]
+        if kept is None or kept.exit != loop.exit or sorted(known, key=lambda v: v[0]) != sorted(loop.values, key=lambda v: v[0]):
+            return ends_by_data(scheduled, name)
+    return None
+
+
+#: Steps that move no statement.
+_INSIDE = frozenset({"parallel", "vector", "contract"})
 
 
 def apply_step(scheduled: Scheduled, step: Step) -> Scheduled:

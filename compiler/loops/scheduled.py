@@ -160,6 +160,11 @@ def siblings(order: Order, name: str) -> tuple[Order, ...]:
     return ()
 
 
+def ends_by_data(scheduled: Scheduled, name: str) -> str | None:
+    """The reason that a loop stays as it is because data tells which of its iterations run, or None."""
+    return f"data tells which iterations of {name} run" if scheduled.loop(name).exit is not None else None
+
+
 def extent(scheduled: Scheduled, loop: LoopOrder) -> tuple[int, int] | None:
     """Least and greatest value of a loop, or None if a run-time argument bounds it."""
     low, high = None, None

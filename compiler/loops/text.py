@@ -21,6 +21,7 @@ from .nest import (
     Apply,
     ArrayInfo,
     Dim,
+    Exit,
     Expr,
     Guard,
     Leaf,
@@ -80,7 +81,8 @@ def _order_lines(order: Order, depth: int) -> list[str]:
     if isinstance(order, Sequence):
         return [line for c in order.children for line in _order_lines(c, depth)]
     values = ", ".join(f"{s}: {v}" for s, v in order.values)
-    return [f"{pad}for {order.name} {order.kind} ({values})", *_order_lines(order.body, depth + 1)]
+    last = f" {'until' if order.exit.leaves else 'unless'} {print_expr(order.exit.test)}" if order.exit else ""
+    return [f"{pad}for {order.name} {order.kind} ({values}){last}", *_order_lines(order.body, depth + 1)]
 
 
 def print_order(order: Order) -> str:
@@ -218,7 +220,7 @@ def _blocks(found: tuple[Access, ...]) -> tuple[Whole, ...]:
     return tuple(Whole(a.array, a.index, a.dtype) for a in found)
 
 
-def _parse_loop(r: _Reader) -> tuple[str, str, tuple[tuple[str, Size], ...]]:
+def _parse_loop(r: _Reader) -> tuple[str, str, tuple[tuple[str, Size], ...], Exit | None]:
     def value() -> tuple[str, Size]:
         statement = r.take()
         r.take(":")
@@ -226,7 +228,11 @@ def _parse_loop(r: _Reader) -> tuple[str, str, tuple[tuple[str, Size], ...]]:
 
     r.take("for")
     name, kind = r.take(), r.until("(")
-    return name, kind, r.list(value, "(", ")")
+    values = r.list(value, "(", ")")
+    if not r.peek():
+        return name, kind, values, None
+    leaves = r.take() == "until"
+    return name, kind, values, Exit(r.expr(), leaves)
 
 
 def _parse_order(lines: list[str], depth: int) -> tuple[Order, list[str]]:
@@ -236,9 +242,9 @@ def _parse_order(lines: list[str], depth: int) -> tuple[Order, list[str]]:
         if not line.startswith("for "):
             children.append(Leaf(line))
             continue
-        name, kind, values = _parse_loop(_Reader(line))
+        name, kind, values, exit = _parse_loop(_Reader(line))
         body, lines = _parse_order(lines, depth + 1)
-        children.append(LoopOrder(name, values, body, kind))
+        children.append(LoopOrder(name, values, body, kind, exit))
     return sequence(children), lines
 
 

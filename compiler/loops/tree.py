@@ -89,7 +89,8 @@ class Loop:
     """``for name in lower..upper by step`` (step > 0, upper exclusive).
 
     ``kind``: ``serial``; ``parallel`` (iterations split over the team of threads that works on the
-    problem: independent); ``vector`` (iterations independent but for reductions into fixed elements);
+    problem: independent); ``vector`` (iterations independent but for reductions into fixed elements).
+    The loop ends before the first iteration for which ``until`` holds; iterations for which ``unless`` holds do not run.
     """
 
     name: str
@@ -98,6 +99,13 @@ class Loop:
     step: int
     body: Block
     kind: str = "serial"
+    until: Expr | None = None
+    unless: Expr | None = None
+
+    @property
+    def tests(self) -> tuple[Expr, ...]:
+        """What it reads data for, to know which iterations run."""
+        return tuple(e for e in (self.until, self.unless) if e is not None)
 
 
 @dataclass(frozen=True)

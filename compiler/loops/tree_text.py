@@ -70,7 +70,8 @@ def _tree(tree: Tree, depth: int) -> Iterator[str]:
     """Lines of one node; the first is not indented yet."""
     if isinstance(tree, Loop):
         step = f" by {tree.step}" if tree.step != 1 else ""
-        yield f"for {tree.name} in {print_int(tree.lower)} .. {print_int(tree.upper)}{step} {tree.kind}:"
+        tests = "".join(f" {word} {print_expr(e)}" for word, e in (("until", tree.until), ("unless", tree.unless)) if e is not None)
+        yield f"for {tree.name} in {print_int(tree.lower)} .. {print_int(tree.upper)}{step} {tree.kind}{tests}:"
         yield from _block(tree.body, depth + 1)
     elif isinstance(tree, If):
         yield f"if {print_int(tree.condition)}:"
@@ -196,10 +197,13 @@ def _headed(line: str, body: Block) -> Tree:
         return Single(body)
     if line.startswith("if "):
         return If(parse_int(line[3:-1]), body)
-    name, lower, upper, step, kind = _match(
-        r"for (\w+) in (.*) \.\. (.*?)(?: by (\d+))? ((?:serial|parallel|vector|quiet| )+):", line
+    name, lower, upper, step, kind, until, unless = _match(
+        r"for (\w+) in (.*) \.\. (.*?)(?: by (\d+))? ((?:serial|parallel|vector|quiet| )*(?:serial|parallel|vector|quiet))"
+        r"(?: until (.*?))?(?: unless (.*))?:",
+        line,
     )
-    return Loop(name, parse_int(lower), parse_int(upper), int(step or 1), body, kind)
+    tests = tuple(_expr(ast.parse(e, mode="eval").body) if e else None for e in (until, unless))
+    return Loop(name, parse_int(lower), parse_int(upper), int(step or 1), body, kind, *tests)
 
 
 def _single_line(line: str) -> Tree:

@@ -37,7 +37,7 @@ def loads(e: Expr) -> Iterator[Load]:
 
 def expressions(tree: Tree) -> tuple[Expr, ...]:
     """The expressions of one node itself."""
-    return (tree.value,) if isinstance(tree, Store) else ()
+    return (tree.value,) if isinstance(tree, Store) else tree.tests if isinstance(tree, Loop) else ()
 
 
 def reads(tree: Tree | Block) -> set[str]:

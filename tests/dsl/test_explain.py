@@ -57,7 +57,7 @@ def test_explain_of_a_host_program(golden: Callable[[str], None]) -> None:
     golden(kernel.explain().split("kernel host_0")[0])
     outside = {o["operation"]: (o["line"], o["reason"]) for o in kernel.report()["host"]["operations"]}
     assert outside == {
-        "for": (5, "its end depends on data (`until`)"),
+        "for": (5, "it holds inv"),
         "inv": (6, "a library routine of torch"),
         "module": (6, "a learned operator is a torch module"),
         "slice": (7, "an index comes from data"),

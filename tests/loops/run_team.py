@@ -38,7 +38,10 @@ class _Thread(Runner):
             assert not (split and inside), f"the team is split again at {t.name}"
             for v in self.part(values) if split else values:
                 self.env[t.name] = v
-                yield from self.steps(t.body, inside=inside or split)
+                if t.until is not None and self.value(t.until):
+                    break
+                if t.unless is None or not self.value(t.unless):
+                    yield from self.steps(t.body, inside=inside or split)
         elif isinstance(t, If):
             taken = t.then if evaluate(t.condition, self.env) else t.orelse
             if taken:

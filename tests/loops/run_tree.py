@@ -138,7 +138,10 @@ class Runner:
                 self.split = True
             for v in values:
                 self.env[t.name] = v
-                self.block(t.body)
+                if t.until is not None and self.value(t.until):
+                    break
+                if t.unless is None or not self.value(t.unless):
+                    self.block(t.body)
             self.split = around
         elif isinstance(t, If):
             if evaluate(t.condition, self.env):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ...graph.types import Size
 from ..dependences import Dependence, Reason
 from ..lifetimes import TRIED, Lifetimes, Touch
-from ..nest import Access, Statement, map_accesses
+from ..nest import Access, Statement, exits, map_accesses
 from ..scheduled import Scheduled, once
 from .contract import sites
 
@@ -36,6 +36,9 @@ def can_fold(scheduled: Scheduled, array: str, axis: int, places: int = 0) -> st
         return f"nothing uses {array}"
     if any(scheduled.nest.statement_table[s].routine for s, _, _ in found):
         return f"a routine takes {array}"
+    ended = exits(scheduled.nest.order)
+    if any(s in dict(loop.values) for loop in ended.values() for s, _, _ in found):
+        return f"data tells which iterations of {min(ended)} run, and so what is written last"
     fault = scheduled.unproved()
     if fault:
         return fault

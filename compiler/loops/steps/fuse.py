@@ -9,7 +9,7 @@ import networkx as nx
 from ..dependences import Reason, carried, goes_back, joins
 from ..nest import LoopOrder, Order, leaves, sequence
 from ..nest import Sequence as SequenceOrder
-from ..scheduled import Scheduled, change_loop, once, replace_siblings, sibling_graph, siblings
+from ..scheduled import Scheduled, change_loop, ends_by_data, once, replace_siblings, sibling_graph, siblings
 
 
 @once
@@ -21,6 +21,8 @@ def can_fuse(scheduled: Scheduled, first: str, second: str) -> str | None:
     names = [c.name if isinstance(c, LoopOrder) else "" for c in children]
     if second not in names or names.index(second) <= names.index(first):
         return f"{second} is not a later sibling of {first}"
+    if by_data := ends_by_data(scheduled, first) or ends_by_data(scheduled, second):
+        return by_data
     a, b = scheduled.loop(first), scheduled.loop(second)
     inside_a, inside_b = set(leaves(a)), set(leaves(b))
     outer = scheduled.outer(first)

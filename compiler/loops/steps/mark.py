@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..nest import LoopOrder, Order, leaves, loops_of
-from ..scheduled import Scheduled, change_loop, conflict, once
+from ..scheduled import Scheduled, change_loop, conflict, ends_by_data, once
 
 
 @once
@@ -13,7 +13,7 @@ def can_parallel(scheduled: Scheduled, name: str) -> str | None:
     """Why iterations of a loop are not independent, or None."""
     if name not in scheduled.loops:
         return "no such loop"
-    return conflict(scheduled, name, reductions=False)
+    return ends_by_data(scheduled, name) or conflict(scheduled, name, reductions=False)
 
 
 def parallel(scheduled: Scheduled, name: str) -> Scheduled:
@@ -36,7 +36,7 @@ def can_vector(scheduled: Scheduled, name: str) -> str | None:
         return "there are loops inside"
     if any(scheduled.nest.statement_table[s].routine for s in leaves(scheduled.loop(name))):
         return "it calls a routine"
-    return conflict(scheduled, name, reductions=True)
+    return ends_by_data(scheduled, name) or conflict(scheduled, name, reductions=True)
 
 
 def vector(scheduled: Scheduled, name: str) -> Scheduled:

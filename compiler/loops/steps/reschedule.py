@@ -7,9 +7,9 @@ from dataclasses import replace
 from ..dependences import dependences
 from ..isl import NotAffine
 from ..isl_scheduler import FUSIONS, Wishes, rescheduled
-from ..nest import LoopOrder, Order
+from ..nest import LoopOrder, Order, exits
 from ..nest import Sequence as SequenceOrder
-from ..scheduled import Scheduled, once
+from ..scheduled import Scheduled, ends_by_data, once
 from ..symbolic import Symbolic
 
 
@@ -22,6 +22,8 @@ def can_isl(scheduled: Scheduled, fusion: str = "smart") -> str | None:
         return f"{array} lives in one iteration of {loop}, which would go away: contract afterwards"
     if not scheduled.nest.statements:
         return "there is nothing to order"
+    if by_data := exits(scheduled.nest.order):
+        return ends_by_data(scheduled, min(by_data))
     found = _order(scheduled, fusion)
     return found if isinstance(found, str) else None
 
