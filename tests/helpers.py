@@ -1,5 +1,5 @@
 """Random graphs for property tests: elementwise with broadcasting, views, updates, reductions, contractions, scans,
-branches and loops with indices, descending and triangular ones too.
+branches and loops with indices, descending and triangular ones too, some with ``until``.
 
 Values stay bounded, so that float32 and reordering show only rounding. ``USED`` counts the ops drawn, ``STEPS`` programs compiled
 and the transformations applied to them, ``RUNS`` other random inputs, by kind; conftest.py prints all at the end of a run.
@@ -150,6 +150,7 @@ class _Maker:
         descending = self.draw(st.integers(0, 3)) == 0
         stack = self.draw(st.integers(0, 3)) == 0
         triangular = depth == 1 and self.draw(st.booleans())
+        until = self.draw(st.integers(0, 3)) == 0
         thetas = [v for v in self.values if v.type.shape == (Size.of("K"),)]
 
         def body(*carried: Value) -> LoopBody:
@@ -163,7 +164,8 @@ class _Maker:
             for old in carried:
                 same = [v for v in inner.values if v.type == old.type]
                 after.append(self.bounded(self.draw(st.sampled_from(same))))
-            return LoopBody(tuple(after), tuple(after[:1]) if stack else ())
+            test = inner.op("lt", inner.pick(0), inner.op("const", value=0.1, dtype="f64")) if until else None
+            return LoopBody(tuple(after), tuple(after[:1]) if stack else (), test)
 
         bounds: dict[str, object] = {"lower": 0, "upper": "k" if triangular else "K"}
         if descending:
@@ -185,7 +187,7 @@ def random_graphs(draw: st.DrawFn, *, smooth: bool = False, results: int = 2) ->
         maker.step(0)
     made = maker.values[len(inputs) :]
     graph = b.finish([made[-1], *(draw(st.sampled_from(made)) for _ in range(results - 1))])
-    USED.update(node.op for node in walk(graph.nodes))
+    USED.update("until" if node.attr("until") else node.op for node in walk(graph.nodes))
     return graph
 
 

@@ -36,8 +36,9 @@ from .nest import (
     exits,
     leaves,
     sequence,
+    size_values,
 )
-from .passed_over import passed_over
+from .passed_over import PassedOver, passed_over
 from .storing import note_uses, worth_storing
 from .tree import Literal
 
@@ -257,7 +258,7 @@ class Lowering:
         lower, upper = self.size(node.attr("lower")), self.size(node.attr("upper"))
         trip = range_length(lower, upper, step)
         skipping = passed_over(node)
-        if skipping is not None and not self._dims_of({*skipping.sizes(), *node.attr("lower").names()} - {node.attr("index")}):
+        if skipping is not None and self._known_outside(skipping):
             node = skipping.loop
         else:
             skipping = None
@@ -312,9 +313,15 @@ class Lowering:
         for out, array in zip(node.outputs, [*buffers, *stacks], strict=True):
             self.scope[out.name] = stored(array, self.type(out.type))
 
-    def _dims_of(self, names: Iterable[str]) -> set[str]:
-        """The dims around that indices and sizes of the graph follow."""
-        return set().union(*(self.env[n].names() for n in names if n in self.env)) & {d.name for d in self.dims}
+    def _known_outside(self, skipping: PassedOver) -> bool:
+        """Whether the condition of a loop's iterations looks at data, and of indices at that of the loop only."""
+        index, lower = skipping.loop.attr("index"), skipping.loop.attr("lower")
+        sizes = [self.size(Size.of(n)) for n in (skipping.sizes() | lower.names()) - {index}]
+        values = [self.scope[n] for n in skipping.outer()]
+        for value in (v.element(()) for v in values):
+            sizes += size_values(value) + [i for a in accesses(value) for i in a.index]
+        dims = {d.name for d in self.dims}
+        return any(v.reads for v in values) and not any(s.names() & dims for s in sizes)
 
     def _scalar(self, name: str) -> Expr:
         """A scalar from outside of a loop, where the loop cannot change it."""

@@ -45,12 +45,17 @@ class PassedOver:
 
     def sizes(self) -> frozenset[str]:
         """The sizes and indices that the condition names."""
-        nodes = self._made_by(self.name)
+        nodes = self.made_by(self.name)
         return frozenset[str]().union(*(n.attr("value").names() for n in nodes if n.op == "size_value"))
 
-    def _made_by(self, name: str) -> list[Node]:
+    def outer(self) -> frozenset[str]:
+        """The values from outside of the loop that the condition reads."""
+        return frozenset({self.name, *(i for n in self.made_by(self.name) for i in n.inputs)}) - self.producers.keys()
+
+    def made_by(self, name: str) -> list[Node]:
+        """The nodes in the loop that give a value."""
         node = self.producers.get(name)
-        return [] if node is None else [node, *(m for i in node.inputs for m in self._made_by(i))]
+        return [] if node is None else [node, *(m for i in node.inputs for m in self.made_by(i))]
 
 
 def passed_over(node: Node) -> PassedOver | None:
@@ -74,7 +79,7 @@ def passed_over(node: Node) -> PassedOver | None:
         replace(node, regions=(Region(region.args, (*before, *then.nodes), tuple(results)),)), producers, branch.inputs[0]
     )
     args = {a.name for a in region.args}
-    nodes = made._made_by(made.name)
+    nodes = made.made_by(made.name)
     simple = all(n.op in (*_OPS, "size_value", "const") and not n.output.type.rank for n in nodes)
     reads = {i for n in nodes for i in n.inputs} | {made.name}
     return made if simple and not reads & args else None

@@ -129,7 +129,7 @@ def test_the_random_graphs_cover_the_table() -> None:
         verify(graph)
 
     verified()
-    assert {"for", "if", "einsum", "update", "slice", "cumsum", "where", "sum", "max", "concat"} <= (USED - before).keys()
+    assert {"for", "until", "if", "einsum", "update", "slice", "cumsum", "where", "sum", "max", "concat"} <= (USED - before).keys()
 
 
 def counter() -> Graph:
