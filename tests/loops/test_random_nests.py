@@ -173,7 +173,7 @@ class Walk:
                     found = program.joined(
                         tried.nest.order,
                         loop,
-                        reductions=kind == "vector",
+                        reductions=kind == "vector" and not self.strict,
                         private=lambda a, loop=loop: tried.is_private(a, loop),
                     )
         return found
@@ -184,7 +184,7 @@ class Walk:
         if step.name not in ("parallel", "vector", "reverse") or "joins different iterations" not in reason:
             return
         loop = tried.loop(str(step.args[0]))
-        reductions = step.name != "parallel"
+        reductions = step.name == "reverse" or (step.name == "vector" and not self.strict)
 
         def joined(program: Conflicts) -> str:
             return program.joined(tried.nest.order, loop, reductions=reductions, private=lambda a: tried.is_private(a, loop))

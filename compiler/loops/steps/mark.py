@@ -29,14 +29,14 @@ def parallel(scheduled: Scheduled, name: str) -> Scheduled:
 
 @once
 def can_vector(scheduled: Scheduled, name: str) -> str | None:
-    """Why iterations of an innermost loop cannot run side by side, or None. Reductions may be re-associated."""
+    """Why iterations of an innermost loop cannot run side by side, or None. Reductions are re-associated, unless numerics are strict."""
     if name not in scheduled.loops:
         return "no such loop"
     if any("unroll" not in inner.kind for inner in loops_of(scheduled.loop(name).body)):
         return "there are loops inside"
     if any(scheduled.nest.statement_table[s].routine for s in leaves(scheduled.loop(name))):
         return "it calls a routine"
-    return ends_by_data(scheduled, name) or conflict(scheduled, name, reductions=True)
+    return ends_by_data(scheduled, name) or conflict(scheduled, name, reductions=not scheduled.strict)
 
 
 def vector(scheduled: Scheduled, name: str) -> Scheduled:
