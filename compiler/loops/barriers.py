@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .tree import Barrier, Block, Declare, If, Int, Loop, Single, Tree
+from .tree_walk import children as inside
 from .tree_walk import loads, reads, walk, writes
 
 
@@ -86,24 +87,24 @@ def has_parallel(tree: Tree) -> bool:
 
 def same_shares(loop: Loop) -> bool:
     """Whether each thread has the same iterations of one parallel loop in all iterations of a loop around it: shares are blocks of
-    the range, so that must be the same one each time."""
+    the range, so that must be the same one each time, and isl must have left none of its iterations beside it."""
     found: list[Loop] = []
     bound: set[str] = set()
+    beside = False
 
     def visit(tree: Tree) -> None:
+        nonlocal beside
         if isinstance(tree, Loop) and "parallel" in tree.kind:
             found.append(tree)
-        elif isinstance(tree, (Loop, Single)):
+        elif isinstance(tree, (Loop, If, Single, Declare)):
             bound.update([tree.name] if isinstance(tree, Loop) else [])
-            for child in tree.body.children:
+            for child in inside(tree):
                 visit(child)
-        elif isinstance(tree, If):
-            for block in (tree.then, tree.orelse):
-                for child in block.children if block else ():
-                    visit(child)
+        else:
+            beside = True
 
     visit(loop)
-    return len(found) == 1 and not bound & (_names(found[0].lower) | _names(found[0].upper))
+    return len(found) == 1 and not beside and not bound & (_names(found[0].lower) | _names(found[0].upper))
 
 
 def _names(value: Int) -> set[str]:

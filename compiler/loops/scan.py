@@ -38,7 +38,7 @@ from .nest import (
 )
 from .nest import Sequence as SequenceOrder
 from .scheduled import Scheduled, block_of, extent
-from .scopes import apart, by_one, settle
+from .scopes import apart, beside, by_one, settle
 from .steps.unroll import MOST, can_unroll
 from .tree import (
     Array,
@@ -364,7 +364,7 @@ def scan(scheduled: Scheduled, function_name: str) -> Function:
             alone |= missed
             continue
         variables = {n.array.name for n in walk(made.body) if isinstance(n, Declare) and not n.array.shape}
-        torn |= unassigned(made.body, variables)
+        torn |= unassigned(made.body, variables) | beside(made.body, {a.name for a in made.arrays if a.scope == "thread"})
         if not torn:
             return made
         around = {a.scope.split()[1] for a in scheduled.nest.arrays if a.name in torn and a.scope.startswith("local")}

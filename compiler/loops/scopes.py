@@ -6,15 +6,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from ..graph.types import Size
 from .nest import ArrayInfo, Leaf, LoopOrder, Order, Statement, leaves, loops_of
 from .nest import Sequence as SequenceOrder
 from .scheduled import Scheduled
-from .tree import Block, Declare, Single
-from .tree_walk import walk, writes
+from .tree import Block, Declare, Loop, Single, Tree
+from .tree_walk import children, reads, walk, writes
 
 
 def settle(scheduled: Scheduled, scattered: frozenset[str]) -> tuple[ArrayInfo, ...]:
@@ -77,6 +77,22 @@ def by_one(tree: Block) -> set[str]:
     declared = {node.array.name for node in walk(tree) if isinstance(node, Declare)}
     filled = [writes(s) - {d.array.name for d in walk(s) if isinstance(d, Declare)} for s in walk(tree) if isinstance(s, Single)]
     return declared & set[str]().union(*filled)
+
+
+def beside(tree: Block, arrays: Collection[str]) -> set[str]:
+    """Of arrays that every thread has for itself those that are used in a parallel loop and, where isl has put a part of it, beside it."""
+    used: tuple[set[str], set[str]] = (set(), set())  # beside parallel loops, inside
+
+    def visit(node: Tree | Block) -> None:
+        if (isinstance(node, Loop) and "parallel" in node.kind) or not children(node):
+            inside = isinstance(node, Loop)
+            used[inside].update((reads(node) | writes(node)) & set(arrays))
+        else:
+            for child in children(node):
+                visit(child)
+
+    visit(tree)
+    return used[0] & used[1]
 
 
 def apart(scheduled: Scheduled, array: str, path: Sequence[LoopOrder]) -> bool:

@@ -7,11 +7,16 @@ from dataclasses import replace
 from random import Random
 
 import numpy as np
+import pytest
 
 from tests.loops.run_team import run_team
 from tests.loops.run_tree import Runner
 from unspool.compiler.loops.barriers import synchronise
+from unspool.compiler.loops.scan import scan
+from unspool.compiler.loops.schedule import apply, parse_schedule
+from unspool.compiler.loops.scheduled import Scheduled
 from unspool.compiler.loops.scopes import by_one
+from unspool.compiler.loops.text import parse_nest
 from unspool.compiler.loops.tree import (
     Array,
     Barrier,
@@ -99,6 +104,32 @@ def met(children: tuple[Tree, ...]) -> Function:
 
 def values() -> list[np.ndarray]:
     return [np.random.default_rng(n).normal(size=4) for n in range(len(SHARED))]
+
+
+SWEEP = """nest sweep [K]
+array A: f64[8, 8] output
+S0 { t0: 0..K, i0: 0..8, i1: 0..6 } A[i0, i1 + 1]:f64 = add:f64(mul:f64(0.5:f64, A[i0, i1]:f64), A[i0, i1 + 2]:f64)
+order
+  for t0 serial (S0: t0)
+    for i0 serial (S0: i0)
+      for i1 serial (S0: i1)
+        S0
+"""
+
+
+@pytest.mark.parametrize("local", ["", "contract A_t0 t0_tile\n"])
+@pytest.mark.parametrize("steps", ["split A_t0_out1 us_t0_tile>1", "split A_t0_out us_t0_tile<1", "split S0 us_t0_tile==1"])
+def test_what_isl_puts_beside_a_parallel_loop(local: str, steps: str) -> None:
+    """One iteration may end behind the rest: its thread is another one then, with other copies of what lives in an iteration."""
+    nest = parse_nest(SWEEP)
+    scheduled = apply(nest, parse_schedule(f"overlap t0 1 3 i0\n{local}parallel t0_tile\n{steps}"))
+    for count in range(4):
+        expected = np.random.default_rng(1).normal(size=(8, 8))
+        Runner(scan(Scheduled.start(nest), "plain"), [expected], {"K": count})
+        for seed in range(3):
+            found = np.random.default_rng(1).normal(size=(8, 8))
+            run_team(scan(scheduled, "k"), [found], {"K": count}, seed=seed)
+            np.testing.assert_allclose(found, expected, rtol=1e-14)
 
 
 def test_a_team_computes_what_one_thread_does() -> None:

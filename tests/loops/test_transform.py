@@ -240,7 +240,7 @@ def test_contraction_makes_a_scalar_and_refuses_what_outlives_the_iteration() ->
         apply(chain(0), parse_schedule("contract T i0"))
 
 
-@pytest.mark.parametrize("text", ["fuse i0", "fuse i0 nothing", "melt i0", "tile i0 1", "parallel"])
+@pytest.mark.parametrize("text", ["fuse i0", "fuse i0 nothing", "melt i0", "tile i0 1", "parallel", "unroll_jam t0 0"])
 def test_steps_that_do_not_apply_say_why(text: str) -> None:
     with pytest.raises(IllegalSchedule, match="step"):
         apply(chain(0), parse_schedule(text))

@@ -49,6 +49,8 @@ def unroll(scheduled: Scheduled, name: str, by: int = 0) -> Scheduled:
 @once
 def can_unroll_jam(scheduled: Scheduled, name: str, by: int) -> str | None:
     """Why blocks of a loop cannot be written out inside the loops in it, or None (the final check proves legality)."""
+    if not by:
+        return f"say how many iterations a block has, as in `unroll_jam {name} 4`"
     reason = can_unroll(scheduled, name, by)
     if reason:
         return reason
