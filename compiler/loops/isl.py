@@ -16,7 +16,7 @@ import islpy
 
 from ..diagnostics import UnspoolError
 from ..graph.types import Size, SizeFn, size_fn
-from .nest import Access, Dim, Leaf, LoopOrder, Order, Statement
+from .nest import Access, Dim, Guard, Leaf, LoopOrder, Order, Statement
 from .nest import Sequence as SequenceOrder
 from .tree import Int
 
@@ -129,7 +129,8 @@ def renamed_domain(statement: Statement, order: Sequence[str], env: Mapping[str,
 
 
 def bounds(found: islpy.Set, names: Sequence[str]) -> tuple[Dim, ...]:
-    """Bounds of each index of a set over those before it. Raises NotAffine where these are not all that makes a point part of the set."""
+    """Bounds of each index of a set over those before it. Raises NotAffine where these, and conditions on the counts alone, are not all that
+    makes a point part of the set."""
     kind, rank = islpy.dim_type, len(names)
     found = found.reset_tuple_id().coalesce().remove_redundancies()
     parts = found.get_basic_sets()
@@ -166,6 +167,20 @@ def bounds(found: islpy.Set, names: Sequence[str]) -> tuple[Dim, ...]:
             raise NotAffine(f"{name} has no bounds")
         dims.append(Dim(name, size_fn("min", *upper), size_fn("max", *lower)))
     return tuple(dims)
+
+
+def counts(found: islpy.Set, given: islpy.Set) -> tuple[Guard, ...]:
+    """What a non-empty set says of the counts alone, beyond what another one does. Raises NotAffine where that is no conjunction."""
+    parts = found.params().gist(given.params()).remove_redundancies().get_basic_sets()
+    if len(parts) != 1 or parts[0].dim(islpy.dim_type.div):
+        raise NotAffine("its instances depend on the counts of iterations in more ways than one")
+    kind, guards = islpy.dim_type.param, []
+    for c in parts[0].get_constraints():
+        size = Size.of(c.get_constant_val().to_python())
+        for n in range(parts[0].dim(kind)):
+            size = size + Size.of(str(parts[0].get_dim_name(kind, n))) * c.get_coefficient_val(kind, n).to_python()
+        guards.append(Guard(size, "==" if c.is_equality() else ">="))
+    return tuple(guards)
 
 
 def relation_text(source: Statement, sink: Statement, condition: str, params: Sequence[str]) -> str:

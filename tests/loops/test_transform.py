@@ -255,3 +255,17 @@ def test_copies_of_loops_whose_range_follows_one_inside_are_refused() -> None:
     apply(nest, parse_schedule("permute i4 i3 i2; privatise C i2"))
     with pytest.raises(IllegalSchedule, match="the range of i4 around i2 follows i3, which is inside"):
         apply(nest, parse_schedule("permute i4 i2 i3; privatise C i2"))
+
+
+def test_a_condition_on_the_counts_alone_is_kept_by_other_indices() -> None:
+    """One row of a history, where there is one."""
+    nest = parse_nest(
+        "nest f [K]\narray A: f64[K] output\nS0 { t0: 0..K, t0 - 2 == 0 } A[t0]:f64 = 1.0:f64\norder\n  for t0 serial (S0: t0)\n    S0\n"
+    )
+    scheduled = apply(nest, parse_schedule("shift t0 3; reindex S0 t0"))
+    (s,) = scheduled.nest.statements
+    assert (str(s.dims), str(s.write.index), str(s.guards)) == ("(Dim(name='t0', upper=6, lower=5),)", "(t0 - 3,)", "(Guard(size=K - 3, op='>='),)")
+    for count in range(5):
+        found = np.zeros(count)
+        Runner(scan(scheduled, "k"), [found], {"K": count})
+        np.testing.assert_array_equal(found, [float(n == 2) for n in range(count)])

@@ -58,12 +58,16 @@ def _reindexed(scheduled: Scheduled, s: Statement, names: tuple[str, ...]) -> tu
     if solved is None:
         return f"the indices of {s.name} do not follow from the values of {', '.join(names)}"
     order, env = solved
+    params = scheduled.nest.params
+    made = map_accesses(s, lambda a: replace(a, index=tuple(i.substitute(env) for i in a.index)))
     try:
-        bounds = isl.bounds(isl.renamed_domain(s, order, env, scheduled.nest.params), order)
+        instances = isl.renamed_domain(s, order, env, params)
+        made = replace(made, value=substitute(s.value, env), dims=isl.bounds(instances, order), guards=())
+        made = replace(made, guards=isl.counts(instances, isl.domain(made, params)))
     except NotAffine as error:
         return str(error)
-    made = map_accesses(s, lambda a: replace(a, index=tuple(i.substitute(env) for i in a.index)))
-    made = replace(made, value=substitute(s.value, env), dims=bounds, guards=())
+    if not isl.domain(made, params).is_equal(instances):
+        return f"the instances of {s.name} are not those of ranges of {', '.join(names)}"
     return made, env
 
 
