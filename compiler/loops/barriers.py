@@ -68,7 +68,7 @@ class _Team:
             body, end = (*body, Barrier()), frozenset()
         made = replace(loop, body=Block(body), kind="serial" if loop.kind == "quiet" else loop.kind)
         ends = inner_quiet and not quiet
-        return ([made, Barrier()], frozenset()) if ends else ([made], read | end)
+        return ([made, Barrier()], frozenset()) if ends else ([made], read | end | tested)
 
     def branch(self, branch: Tree, read: frozenset[str], quiet: bool) -> tuple[list[Tree], frozenset[str]]:
         """A guard around parallel loops: every thread goes the same way."""

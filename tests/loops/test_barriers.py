@@ -44,8 +44,12 @@ def name(of: str) -> Int:
     return Int("name", name=of)
 
 
-def loop(at: str, children: list[Tree], kind: str = "serial", times: int = 4) -> Loop:
-    return Loop(at, Int("const", value=0), Int("const", value=times), 1, Block(tuple(children)), kind)
+def loop(at: str, children: list[Tree], kind: str = "serial", times: int = 4, tests: tuple[Expr | None, ...] = ()) -> Loop:
+    return Loop(at, Int("const", value=0), Int("const", value=times), 1, Block(tuple(children)), kind, *tests)
+
+
+def positive(array: str, at: int) -> Expr:
+    return Call("gt", (Load(array, (Int("const", value=at),), "f64"), Literal(0.0, "f64")), "bool")
 
 
 def summed(to: str, at: Int, operand: Expr) -> Store:
@@ -75,7 +79,8 @@ def drawn(dice: Random, depth: int = 0) -> list[Tree]:
         if what == "fill":
             made.append(fill(source, at))
         elif what == "around":
-            made.append(loop(at, drawn(dice, depth + 1), times=2))
+            tests = [positive(dice.choice([*SHARED, LOCAL]), dice.randrange(4)) if dice.random() < 0.4 else None for _ in range(2)]
+            made.append(loop(at, drawn(dice, depth + 1), times=3, tests=tuple(tests)))
         elif what == "branch":
             orelse = Block(tuple(drawn(dice, depth + 1))) if dice.random() < 0.5 else None
             condition = Int("==", (name("K"), Int("const", value=dice.randint(1, 2))))
