@@ -23,11 +23,13 @@ from ..compiler.diagnostics import CompileError
 from ..compiler.driver import TILE, Batching, Compiled, compile_graph
 from ..compiler.graph.adjoint import backward, differentiable
 from ..compiler.graph.batch import batch as batch_graph
+from ..compiler.graph.counts import counts, with_counts
 from ..compiler.graph.graph import Graph
 from ..compiler.graph.half import wide_results
 from ..compiler.graph.interp import interpret
 from ..compiler.graph.keep import keeping, products, wanted
 from ..compiler.graph.ops.common import torch_dtype
+from ..compiler.graph.ops.select import FEW
 from ..compiler.graph.simplify import simplify
 from ..compiler.graph.tangent import tangent
 from ..compiler.loops.account import instances_of_nest
@@ -35,6 +37,8 @@ from ..compiler.target import Target
 
 #: Below this many instances of statements, starting threads costs more than they save.
 SMALL = 200_000
+#: Kernels for known counts that are made for a graph (see :class:`Runner`).
+KNOWN = 8
 
 
 class FallbackWarning(UserWarning):
@@ -71,18 +75,44 @@ if hasattr(os, "register_at_fork"):
 
 
 class Runner:
-    """A compiled kernel as a function of flat tensors; with ``accumulate`` it adds to its outputs (see ``compile_graph``)."""
+    """A compiled kernel as a function of flat tensors; with ``accumulate`` it adds to its outputs (see ``compile_graph``).
 
-    def __init__(self, compiled: Compiled, source: Graph, *, accumulate: bool = False) -> None:
+    Where an input says how many elements a selection takes, ``compile`` makes a kernel for each small count that comes, up to ``KNOWN``
+    of them.
+    """
+
+    def __init__(
+        self, compiled: Compiled, source: Graph, *, accumulate: bool = False, compile: Callable[[Graph], Compiled] | None = None
+    ) -> None:
         self.compiled = compiled
+        self.source, self.compile = source, compile
+        self.counts = {} if compile is None else counts(source, FEW)
+        self.known: dict[tuple[tuple[int, int], ...], Runner] = {}
         self.inputs = [v.type for v in source.inputs]
         self.results = source.result_types
         self.dtypes = [torch_dtype(torch, t.dtype) for t in self.results]
         self.accumulate = accumulate
-        self.kernel = compiled.kernel
         names = {n for t in (*self.inputs, *self.results) for s in t.shape for n in s.names()}
         self.names = (*compiled.integers, *sorted(names - set(compiled.integers)))
         self._layouts: dict[Any, _Layout] = {}
+        if not self.counts:
+            _ = self.kernel
+
+    @property
+    def kernel(self) -> Any:
+        """The built kernel."""
+        return self.compiled.kernel
+
+    def for_counts(self, inputs: Sequence[Tensor], batched: Sequence[bool]) -> Runner:
+        """The runner of a call: that of its counts, if there is one."""
+        values = {n: int(inputs[n]) for n in self.counts if not batched[n]}
+        key = tuple([(n, value) for n, value in values.items() if 1 <= value <= self.counts[n]])
+        if not key or self.compile is None or (key not in self.known and len(self.known) == KNOWN):
+            return self
+        if key not in self.known:
+            graph = with_counts(self.source, dict(key))
+            self.known[key] = Runner(self.compile(graph), graph, accumulate=self.accumulate)
+        return self.known[key]
 
     def layout(self, batched: Sequence[bool], own: Sequence[bool], sizes: Mapping[str, int]) -> _Layout:
         """The layout for operands with (``batched``) and results with (``own``) a batch axis."""
@@ -103,6 +133,10 @@ class Runner:
         self, inputs: Sequence[Tensor], batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], own: Sequence[bool]
     ) -> list[Tensor]:
         """Outputs: per problem where ``own`` (a batch axis in front, if ``batch`` is not None), else summed over problems."""
+        if self.counts:
+            chosen = self.for_counts(inputs, batched)
+            if chosen is not self:
+                return chosen.run(inputs, batched, batch, sizes, own)
         layout = self.layout(batched, own, sizes)
         count = 1 if batch is None else batch
         strides = layout.batch_strides.copy()
@@ -156,7 +190,8 @@ class KernelPlan:
 
     Without a kernel (``compiled`` is None) the interpreter runs the graph. ``accumulate`` says that results may be summed
     over problems (see :meth:`run`), as those of a backward graph are. ``per_problem`` tells which inputs problems of a
-    batch usually have for themselves (see :class:`~..compiler.driver.Batching`).
+    batch usually have for themselves (see :class:`~..compiler.driver.Batching`). ``compile`` makes kernels for known counts (see
+    :class:`Runner`).
     """
 
     def __init__(
@@ -168,10 +203,11 @@ class KernelPlan:
         target: Target | None = None,
         accumulate: bool = False,
         per_problem: tuple[bool, ...] | None = None,
+        compile: Callable[[Graph], Compiled] | None = None,
     ) -> None:
         self.graph = graph
         self.per_problem = per_problem
-        self.forward = None if compiled is None else Runner(compiled, graph, accumulate=accumulate)
+        self.forward = None if compiled is None else Runner(compiled, graph, accumulate=accumulate, compile=compile)
         self.strict = strict
         self.target = compiled.target if compiled is not None else target
         self.dtypes = [torch_dtype(torch, t.dtype) for t in graph.result_types]
@@ -250,10 +286,15 @@ class KernelPlan:
                 more = [True] * (len(graph.inputs) - len(mine)) if extra is None else [mine[i] for i in extra]
                 results = [True] * len(graph.results) if own is None else [mine[i] for i in own]
                 batching = Batching((*mine, *more), tuple(results))
-            compiled = None
+            compiled, target = None, self.target
+
+            def compile(graph: Graph) -> Compiled:
+                assert target is not None
+                return compile_graph(graph, target, accumulate=accumulate, strict=self.strict, batching=batching)
+
             try:
-                if self.target is not None:
-                    compiled = compile_graph(graph, self.target, accumulate=accumulate, strict=self.strict, batching=batching)
+                if target is not None:
+                    compiled = compile(graph)
             except CompileError as error:
                 fall_back(f"the {key[0]} of {self.graph.name}", error)
             found = KernelPlan(
@@ -263,6 +304,7 @@ class KernelPlan:
                 target=self.target,
                 accumulate=accumulate,
                 per_problem=None if batching is None else batching.per_problem,
+                compile=compile,
             )
             self._derived[key] = found
         return found

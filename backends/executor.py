@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -206,7 +207,8 @@ def make_plan(graph: Graph, settings: Settings, per_problem: tuple[bool, ...]) -
             batching = Batching(per_problem, (True,) * len(graph.results))
             chosen = None if settings.schedule is None else split_kernels(settings.schedule, [graph.name])[graph.name]
             compiled = compile_graph(graph, target, strict=strict, schedule=chosen, batching=batching)
-            return KernelPlan(graph, compiled, strict=strict, per_problem=per_problem)
+            again = partial(compile_graph, target=target, strict=strict, batching=batching) if chosen is None else None
+            return KernelPlan(graph, compiled, strict=strict, per_problem=per_problem, compile=again)
         except CompileError as error:
             if settings.schedule is not None:
                 raise

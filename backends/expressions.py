@@ -28,7 +28,7 @@ _LIBRARY = {
     "tanh": "tanh", "erf": "erf", "floor": "floor", "ceil": "ceil", "round": "rint", "abs": "fabs", "pow": "pow",
 }  # fmt: skip
 _HELPERS = {
-    "fma", "sign", "relu", "maximum", "minimum", "sigmoid", "softplus", "angle", "floordiv", "mod", "lgamma", "digamma", "polygamma1",
+    "fma", "sign", "relu", "maximum", "minimum", "sigmoid", "softplus", "angle", "floordiv", "mod", "lgamma", "digamma", "polygamma1", "key",
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from .printer import COMPLEXES, REALS, mask_of, strip
 #: Real ops that are functions of the run-time library, and those with another name there.
 _REAL = {
     "sqrt", "root", "exp", "log", "log1p", "expm1", "sin", "cos", "tan", "tanh", "erf", "floor", "ceil", "round", "abs", "pow", "fma",
-    "sign", "relu", "maximum", "minimum", "sigmoid", "softplus", "angle", "floordiv", "mod", "lgamma", "digamma", "polygamma1", "isfinite",
+    "sign", "relu", "maximum", "minimum", "sigmoid", "softplus", "angle", "floordiv", "mod", "lgamma", "digamma", "polygamma1", "isfinite", "key",
 }  # fmt: skip
 _NAMES = {"root": "sqrt", "round": "rint"}
 

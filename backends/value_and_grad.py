@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -238,11 +239,12 @@ def fuse(
     mine = tuple([v.name not in shared for v in made.inputs])
     try:
         batching = Batching(mine, (True, *[mine[i] for i in wrt]))
-        compiled = compile_graph(made, target, accumulate=True, strict=settings.strict, batching=batching)
+        make = partial(compile_graph, target=target, accumulate=True, strict=settings.strict, batching=batching)
+        compiled = make(made)
     except CompileError as error:
         fall_back(f"the value and gradient of {graph.name}", error)
         return None
-    return KernelPlan(made, compiled, strict=settings.strict, accumulate=True, per_problem=mine)
+    return KernelPlan(made, compiled, strict=settings.strict, accumulate=True, per_problem=mine, compile=make)
 
 
 def joined(graph: Graph, loss: Graph) -> Graph:

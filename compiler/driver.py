@@ -26,12 +26,13 @@ from typing import Any
 from . import options
 from .graph.compare import compare
 from .graph.graph import Graph, Node, walk
+from .graph.ops.select import FEW
 from .graph.ops.table import lookup
 from .graph.partition import kernel_graph, kernels, partition
 from .graph.simplify import simplify
 from .graph.specialize import size_names
 from .graph.text import parse_graph, print_graph
-from .graph.types import Pick
+from .graph.types import Pick, Size
 from .graph.verify import verify
 from .loops.batch_tile import BatchTile, can_tile_batch, pays, tile_batch
 from .loops.check import check_nest
@@ -134,7 +135,10 @@ def compile_graph(
     scheduled, steps = _order(stages, "schedule", nest, alone, machine, strict)
     tree = stages.run("scan", TREE, lambda: scan(scheduled, f"us_{nest.name}"))
     text, tiled = steps, None
-    made = _batch_tile(stages, nest, batching, size, forced=schedule is not None)
+    wide = nest
+    if batching is not None and size and any(s.routine for s in nest.statements):
+        wide = lower(simple, accumulate=accumulate, strict=strict, beside=True)
+    made = _batch_tile(stages, wide, batching, size, forced=schedule is not None)
     if made is not None:
         tiled, tile_steps = _order(stages, "tile-schedule", made.nest, together, machine, strict, tile=True)
         function = stages.run("tile-scan", TREE, lambda: scan(tiled, f"us_{nest.name}_tile"))
@@ -241,6 +245,6 @@ def why_host(node: Node) -> str | None:
         return "a library routine of torch" if lookup(node.op).library else "it has no expansion into loops"
     if any(isinstance(i, Pick) for i in node.attr("items", ())):
         return "an index comes from data"
-    if node.op == "topk_mask" and node.attr("axis") != -1:
-        return "it selects along an axis that is not the last"
+    if node.op == "topk" and not 1 <= (Size.of(node.attr("count")).constant or 0) <= FEW:
+        return f"it selects more than {FEW} elements, or a number known only when it runs"
     return None

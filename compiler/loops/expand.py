@@ -1,4 +1,4 @@
-"""Elementwise ops, constants, views, random numbers and routines as expressions and statements."""
+"""Elementwise ops, constants, views and random numbers as expressions and statements."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 from ..graph.graph import Node
 from ..graph.ops.table import lookup
 from ..graph.types import At, Pick, Range, Size, Type
-from . import expand_control, expand_reduce
+from . import expand_control, expand_reduce, expand_select
 from . import lazy as lz
 from .expansion import EXPANSIONS, Rule, expansion
 from .isl import NotAffine
 from .lazy import ZERO, Index, Lazy, stored
-from .nest import Access, Apply, Expr, SizeValue, Whole
+from .nest import Access, Apply, Expr, SizeValue
 
 if TYPE_CHECKING:
     from .lower import Lowering
 
 _LARGE = {"random_normal", "random_uniform", "random_rademacher", "random_randint"}
-__all__ = ["expand_control", "expand_reduce", "rule_for"]  # the other two fill the table
+__all__ = ["expand_control", "expand_reduce", "expand_select", "rule_for"]  # the others fill the table
 
 
 def rule_for(op: str) -> Rule | None:
@@ -158,26 +158,3 @@ def _random(low: Lowering, node: Node) -> None:
 
     reads = frozenset().union(*(o.reads for o in operands))
     low.define(node.output, Lazy(out, element, reads, lz.COSTS[node.op]))
-
-
-# -- routines --------------------------------------------------------------------------------------------------------
-
-
-@expansion("topk_mask")
-def _topk_mask(low: Lowering, node: Node) -> None:
-    values, count = (low.in_array(low.scope[n], n) for n in node.inputs)
-    if node.attr("axis") != -1 or count.type.rank:
-        raise NotAffine("topk along an axis other than the last")
-    out = low.type(node.output.type)
-    mask = low.new_array(node.output.name, out)
-    rows = Size.of(1)
-    for s in out.shape[:-1]:
-        rows = rows * s
-    blocks = [Whole(_name(v), (), v.type.dtype) for v in (values, count)]
-    low.emit_call("topk_mask", [Whole(mask, (), "bool")], blocks, [rows, out.shape[-1]])
-    low.scope[node.output.name] = stored(mask, out)
-
-
-def _name(value: Lazy) -> str:
-    assert value.array is not None
-    return value.array

@@ -75,6 +75,7 @@ class Lowering:
     graph: Graph
     accumulate: bool
     strict: bool = False
+    beside: bool = False  # whether problems will lie side by side
     scope: dict[str, Lazy] = field(default_factory=dict)
     arrays: dict[str, ArrayInfo] = field(default_factory=dict)
     statements: list[Statement] = field(default_factory=list)
@@ -454,10 +455,11 @@ def _aligned(index: Index, name: str) -> Size:
     return Size.of(name)
 
 
-def lower(graph: Graph, *, accumulate: bool = False, strict: bool = False) -> Nest:
+def lower(graph: Graph, *, accumulate: bool = False, strict: bool = False, beside: bool = False) -> Nest:
     """The nest of a graph with concrete dtypes and core sizes (iteration counts may stay names).
 
-    With ``accumulate`` every output is added to what its array holds. Raises CannotExpand for ops that are
+    With ``accumulate`` every output is added to what its array holds. With ``beside`` it will be that of several problems side by side:
+    selections of few elements are statements even in a single row. Raises CannotExpand for ops that are
     library calls and data-dependent indices.
     """
-    return Lowering(graph, accumulate, strict).whole()
+    return Lowering(graph, accumulate, strict, beside).whole()

@@ -11,9 +11,10 @@ A recurrence waits for itself; vectors of independent ones do not wait for each 
 
 from __future__ import annotations
 
+from ..graph.types import BYTES
 from ..loops.account import array_bytes
 from ..loops.dependences import IllegalSchedule
-from ..loops.nest import Leaf, LoopOrder, children, leaves
+from ..loops.nest import Leaf, LoopOrder, children, leaves, loop_path
 from ..loops.nest import Sequence as SequenceOrder
 from ..loops.scheduled import conflicts, extent
 from ..loops.steps.contract import Site, sites
@@ -22,7 +23,7 @@ from .draft import Draft
 
 #: Vectors side by side, as long as what a block keeps for itself fits this part of a core's own cache.
 VECTORS, SHARE = (4, 2, 1), 0.6
-_DTYPES = ("f64", "f32")
+_DTYPES = ("f64", "f32", "i64", "i32", "i16", "i8", "bool")
 
 
 def lanes(draft: Draft) -> bool:
@@ -61,8 +62,10 @@ def _fits(draft: Draft, name: str) -> bool:
             own, dims = loop.value(s).names(), [d for d in table[s].dims if d.name in value.names()]
             if table[s].guards or any(own & (d.lower.names() | d.upper.names()) for d in dims) or table[s].routine:
                 return False
-            if table[s].value.dtype not in _DTYPES or extent(scheduled, c) is None:
+            if extent(scheduled, c) is None:
                 return False
+    if not all(table[s].write.dtype in _DTYPES for s, _ in loop.values):
+        return False
     return any(can_vector(scheduled, c.name) for c in inner) and not any(
         not draft.can("contract", d.array, name) for d in conflicts(scheduled, name, reductions=False)
     )
@@ -72,7 +75,7 @@ def _transform(draft: Draft, name: str, count: int) -> bool:
     """Blocks of iterations side by side, ``count`` vectors each; False if what a block keeps is too large."""
     scheduled, machine = draft.scheduled, draft.task.machine
     loop, table = scheduled.loop(name), scheduled.nest.statement_table
-    block = count * machine.lanes(table[loop.values[0][0]].value.dtype)
+    block = count * machine.vector_bytes // max(BYTES[t] for s, _ in loop.values if (t := table[s].write.dtype) != "bool")
     below = set(leaves(loop))
     span = extent(scheduled, loop)
     assert span is not None
@@ -87,6 +90,8 @@ def _transform(draft: Draft, name: str, count: int) -> bool:
         if info.temporary and found and all(s in below for s, _, _ in found):
             if not any(_follows(draft, found, n, name) for n in range(len(info.shape))):
                 draft.attempt("expand", info.name, name)
+    _turn(draft, below, name)
+    _gather(draft, below, name, block)
     draft.take("tile", name, block)
     size = 0
     for info in list(draft.scheduled.nest.arrays):
@@ -104,6 +109,49 @@ def _transform(draft: Draft, name: str, count: int) -> bool:
     draft.take("parallel", f"{name}_o")
     draft.closed.add(f"{name}_o")
     return True
+
+
+def _turn(draft: Draft, below: set[str], name: str) -> None:
+    """What other loops use, too, lies in memory so that lanes are beside each other, if it is along them that the others go."""
+    for info in list(draft.scheduled.nest.arrays):
+        found = sites(draft.scheduled, info.name)
+        mine = [site for site in found if site[0] in below]
+        if not info.temporary or not mine or len(mine) == len(found):
+            continue
+        axes = [n for n in range(len(info.shape)) if _follows(draft, mine, n, name)]
+        if len(axes) == 1 and axes != [len(info.shape) - 1]:
+            order = (*(n for n in range(len(info.shape)) if n not in axes), *axes)
+            draft.trying(_turned, info.name, order, sorted({s for s, _, _ in found} - below))
+
+
+def _turned(draft: Draft, array: str, order: tuple[int, ...], others: list[str]) -> bool:
+    draft.take("layout", array, *order)
+    return all(_along(draft, s, array) for s in others)
+
+
+def _along(draft: Draft, name: str, array: str) -> bool:
+    """Whether the innermost loop of a statement goes along an array, or now does."""
+    scheduled = draft.scheduled
+    path, s = loop_path(scheduled.nest.order, name), scheduled.nest.statement_table[name]
+    last = {a.index[-1] for a in (s.write, *s.reads()) if a.array == array}
+    if path and path[-1].value(name) in last:
+        return True
+    if len(path) < 2 or path[-2].body != path[-1] or not isinstance(path[-1].body, Leaf) or path[-2].value(name) not in last:
+        return False
+    return draft.attempt("interchange", path[-2].name, path[-1].name)
+
+
+def _gather(draft: Draft, below: set[str], name: str, block: int) -> None:
+    """What a loop around reads again and again with lanes far apart is copied once, blocks of lanes side by side."""
+    scheduled = draft.scheduled
+    loop, table = scheduled.loop(name), scheduled.nest.statement_table
+    if not scheduled.outer(name):
+        return
+    for s in sorted(below):
+        for read in table[s].reads():
+            lanes = [n for n, i in enumerate(read.index) if (i - loop.value(s)).constant is not None]
+            if len(lanes) == 1 and lanes != [len(read.index) - 1] and not scheduled.nest.array(read.array).temporary:
+                draft.attempt("pack", read.array, s, str(loop.value(s)), block)
 
 
 def _follows(draft: Draft, found: list[Site], axis: int, name: str) -> bool:

@@ -120,7 +120,7 @@ CASES = [
     ),
 ]
 
-#: Inside the loop over k of these there is no library call; `alf_lb` has one (topk).
+#: Inside the loop over k of these there is no library call; `alf_lb` has one (topk) until its count is known.
 ONE_KERNEL = ["ista", "fista", "lista", "iht", "tv", "sinkhorn", "unrolled_em", "gmm", "hyperclean", "lion", "eggroll"]
 
 

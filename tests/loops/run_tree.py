@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import struct
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -27,7 +28,18 @@ from unspool.compiler.loops.tree import (
 )
 
 NUMPY = {"f32": np.float32, "f64": np.float64, "i64": np.int64, "i32": np.int32, "bool": np.bool_, "key": np.int64}
+
+
+def key(x: float) -> int:
+    """An integer in the order of the values: NaN is the largest, -0 equals 0."""
+    width = "q" if isinstance(x, np.float64) else "i"
+    (word,) = struct.unpack(width, struct.pack("d" if width == "q" else "f", x + 0))
+    most = (1 << (8 * struct.calcsize(width) - 1)) - 1
+    return most if x != x else word if word >= 0 else word ^ most
+
+
 OPS: dict[str, Callable[..., float]] = {
+    "key": key,
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b,

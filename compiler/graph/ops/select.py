@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...diagnostics import DataError
 from ..types import Size, Type
-from .common import batch_same, check_axis, is_differentiable, need, need_count, need_equal, zeros
+from .common import batch_same, check_axis, constant, is_differentiable, need, need_count, need_equal, zeros
 from .index import check_bounds
 from .table import Attrs, Op, OpTypeError, register
 
@@ -40,11 +40,24 @@ def _topk(torch: Any, attrs: Attrs, x: Any) -> Any:
     return torch.gather(x, axis, indices), indices, mask
 
 
+#: The adjoint of a selection of more elements adds by position instead of comparing all positions with all taken.
+FEW = 16
+
+
 def _topk_adjoint(b: Builder, node: Node, cotangents: Any, operand: Any, result: Any) -> list[Value | None]:
-    g = cotangents[0]
+    g, x, count = cotangents[0], operand(0), Size.of(node.attr("count"))
     if g is None or not is_differentiable(g.type.dtype):
         return [None]
-    return [b.op("scatter_add", zeros(b, operand(0).type), result(1), g, axis=node.attr("axis"))]
+    if count.constant is None or count.constant > FEW:
+        return [b.op("scatter_add", zeros(b, x.type), result(1), g, axis=node.attr("axis"))]
+    rank, taken = x.type.rank, result(1)
+    at = node.attr("axis") % rank
+    apart = (*taken.type.shape[:at], Size.of(1), *taken.type.shape[at:])
+    places = b.op("iota", size=x.type.shape[at], dtype="i64")
+    places = b.op("reshape", places, shape=(x.type.shape[at], *[Size.of(1)] * (rank - at)))
+    here = b.op("eq", b.op("reshape", taken, shape=apart), places)
+    found = b.op("where", here, b.op("reshape", g, shape=apart), constant(b, 0, g.type.dtype))
+    return [b.op("sum", found, axes=(at - rank,))]
 
 
 register(Op("topk", "selection", _infer_topk, _topk, _topk_adjoint, batch_same, library=True,
