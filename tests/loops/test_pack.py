@@ -217,6 +217,12 @@ def test_padding_must_not_reach_what_is_read() -> None:
         apply(product(hole=True), parse_schedule(steps))
 
 
+def test_padding_to_the_size_that_there_is_changes_nothing() -> None:
+    scheduled = apply(product(), parse_schedule("pack A S1 i1 5; pad S1 i1 5"))
+    assert scheduled.padded == ()
+    assert apply(product(), parse_schedule("pack A S1 i1 2; pad S1 i1 2")).padded != ()
+
+
 def test_packing_what_is_written_meanwhile_is_refused() -> None:
     """``A[i] = A[i] + A[i + 1]`` K times: a copy from before all iterations is stale in the second."""
     i = Size.of("i0")

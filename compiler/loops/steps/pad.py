@@ -58,7 +58,9 @@ def pad(scheduled: Scheduled, statement: str, *dims: str | int) -> Scheduled:
     arrays = _arrays(scheduled, wide)
     statements = tuple(wide if s.name == statement else s for s in nest.statements)
     first = scheduled.asked(statement).dims
-    asked = (*((s, d) for s, d in scheduled.padded if s != statement), (statement, first))
+    asked = tuple((s, d) for s, d in scheduled.padded if s != statement)
+    if wide.dims != first:
+        asked = (*asked, (statement, first))
     return replace(scheduled, padded=asked).rewrite(replace(nest, statements=statements, arrays=arrays), {statement})
 
 
