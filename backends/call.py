@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -72,7 +73,8 @@ class Routine:
         if self._objective is None:
             if self.algorithm.objective is None:
                 raise DataError(f"{self.algorithm.name} declares no objective")
-            self._objective = Executor(self.algorithm.objective, tuple(self.iterations), self.settings, self.shared)
+            settings = replace(self.settings, backward="unrolled")  # no iterations
+            self._objective = Executor(self.algorithm.objective, tuple(self.iterations), settings, self.shared)
         return self._objective
 
     def base(self, iterations: Mapping[str, int], sizes: Mapping[str, int]) -> Binding:

@@ -13,7 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from ..compiler.diagnostics import CompileError, DataError
-from ..compiler.driver import Batching, HostProgram, compile_graph, compile_host, is_one_kernel
+from ..compiler.driver import Batching, HostProgram, compile_graph, compile_host, is_one_kernel, why_host
+from ..compiler.graph.adjoint_until import stops_by_data, with_backward
 from ..compiler.graph.batch import batch as batch_graph
 from ..compiler.graph.graph import Graph, Node, walk
 from ..compiler.graph.interp import interpret
@@ -44,11 +45,13 @@ def runtime_names(graph: Graph, iterations: Sequence[str]) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run: canonical target name, whether reductions keep their order, and a schedule in place of our choice."""
+    """How to run: canonical target name, whether reductions keep their order, and a schedule in place of our choice; how gradients go
+    through loops with ``until`` (see :func:`~..compiler.graph.adjoint_until.with_backward`)."""
 
     target: str
     strict: bool = False
     schedule: str | None = None
+    backward: str = "unrolled"
 
 
 class HostPlan:
@@ -190,8 +193,23 @@ class Prepared:
                 raise DataError(f"{v.name} is on device {x.device}, and the kernel of {self.executor.graph.name} runs on the cpu")
 
 
+def _with_backward(graph: Graph, settings: Settings) -> Graph:
+    what = f'backward="{settings.backward}"'
+    if not stops_by_data(graph):
+        raise DataError(f"{what} is about loops with `until`, and {graph.name} has none")
+    if settings.target == "interpreter":
+        raise DataError(f"the interpreter records every operation for the gradient: {what} takes a target that compiles")
+    reason = next((why for n in walk(graph.nodes) if (why := why_host(n))), None)
+    if reason is not None:
+        raise DataError(f"{what} takes a program that is one kernel, and a part of {graph.name} runs on the host: {reason}")
+    return with_backward(graph, settings.backward)
+
+
 def make_plan(graph: Graph, settings: Settings, per_problem: tuple[bool, ...]) -> Plan:
-    """Compile a specialised graph for the target; what that cannot take, the interpreter runs."""
+    """Compile a specialised graph for the target; what that cannot take, the interpreter runs. Raises DataError for a backward pass that
+    such a program cannot have."""
+    if settings.backward != "unrolled":
+        graph = _with_backward(graph, settings)
     target = registry.target(settings.target, strict=settings.strict)
     strict = settings.strict
     if target is None:

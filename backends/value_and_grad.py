@@ -9,7 +9,7 @@ A program with library calls or learned operators runs its forward pass as alway
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..compiler.diagnostics import CompileError, DataError
 from ..compiler.driver import Batching, compile_graph, is_one_kernel
 from ..compiler.graph.adjoint import value_and_gradient
+from ..compiler.graph.adjoint_until import with_backward
 from ..compiler.graph.algorithm import Algorithm
 from ..compiler.graph.graph import Builder, Graph
 from ..compiler.graph.specialize import specialize
@@ -171,7 +172,7 @@ class ValueAndGrad:
         plan = routine.fused[key]
         shapes = [*checked.shapes, *[tuple(x.shape) for x in extra]]
         call = None if plan is None else Call(plan, checked.sizes, shapes, checked.lead, (None, *wrt))
-        return _Step(checked, call, Executor(lowered, (), routine.settings)), [*tensors, *extra]
+        return _Step(checked, call, Executor(lowered, (), replace(routine.settings, backward="unrolled"))), [*tensors, *extra]
 
     def _rest(self, positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
         """The further arguments of the loss, in order."""
@@ -229,7 +230,7 @@ def fuse(
     target = registry.target(settings.target, strict=settings.strict)
     if real in HALF:  # the kernel would add up over problems in half precision
         return None
-    whole = joined(specialize(graph, real, sizes), specialize(loss, real, {}))
+    whole = joined(with_backward(specialize(graph, real, sizes), settings.backward), specialize(loss, real, {}))
     if target is None or not is_one_kernel(whole) or not all(target.supports(t.dtype) for t in whole.types.values()):
         return None
     b = Builder(f"{graph.name}_value_and_grad", whole.inputs)

@@ -5,6 +5,7 @@ A field of :class:`CompileOptions` carries what Python checks and what ``dsl`` p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,14 @@ def _numerics(value: Any) -> Any:
     return value
 
 
+def _backward(value: Any) -> Any:
+    if value is None:
+        return "unrolled"
+    if not isinstance(value, str) or not re.fullmatch(r"unrolled|implicit|truncated:[1-9][0-9]{0,8}", value):
+        raise DataError(f'backward is "unrolled", "implicit" or "truncated:N" with N from 1 on, not {_shown(value)}')
+    return value
+
+
 def _later(name: str, what: str, now: Any = None) -> Callable[[Any], Any]:
     """The check of an option that has only the value ``now`` until a later version."""
 
@@ -71,7 +80,9 @@ class CompileOptions:
     ``dtype``: what ``real`` is (``"f16"``, ``"bf16"``, ``"f32"``, ``"f64"`` or a floating ``torch.dtype``); None is f32 in
     ``build`` and ``compile``, and in a plain call the dtype of the arrays. ``target``: a name that ``dsl targets`` lists.
     ``numerics``: ``"strict"`` keeps the order of reductions. ``schedule``: the text of steps in place of our choice.
-    ``memory``, ``backward`` and ``tune`` are refused, but for the values they have by default: later versions bring them.
+    ``backward``: how gradients go through loops with ``until``: ``"unrolled"``, all iterations that ran; ``"truncated:5"``, the last five;
+    ``"implicit"``, those of the fixed point at which the loop stops. ``memory`` and ``tune`` are refused, but for the values they have by
+    default: later versions bring them.
     """
 
     dtype: Any = _option(None, dtype_name, "What `real` is: f16, bf16, f32 or f64.")  # noqa: RUF009
@@ -82,8 +93,8 @@ class CompileOptions:
     )
     backward: Any = _option(  # noqa: RUF009
         "unrolled",
-        _later("backward", 'a backward pass that is not "unrolled"', "unrolled"),
-        "How the backward pass is made; in this version always unrolled.",
+        _backward,
+        "Gradients of loops with until: unrolled, truncated:N (the last N iterations) or implicit (of the fixed point).",
     )
     tune: Any = _option(  # noqa: RUF009
         False, _later("tune", "a schedule chosen by measuring", False), "Choose the schedule by measuring. Not in this version."
@@ -104,7 +115,7 @@ class CompileOptions:
         from ..backends.executor import Settings
         from ..backends.registry import canonical
 
-        return Settings(canonical(self.target), self.numerics == "strict", self.schedule)
+        return Settings(canonical(self.target), self.numerics == "strict", self.schedule, backward=self.backward)
 
 
 #: The names of the options, in order.

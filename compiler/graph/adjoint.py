@@ -13,11 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from .adjoint_until import counted, has_run, when
+from ..diagnostics import CompileError
+from .adjoint_until import counted, has_run, in_turns, is_implicit, number, row_of, settled, when, window
 from .graph import Builder, Graph, LoopBody, Node, Region, Value, free_names, make_attrs, region_captures
 from .live import live
 from .ops.table import lookup
-from .tape import choose, stack_length, trip_count
+from .tape import choose, from_state, stack_length, trip_count
 from .types import At, Range, Size, Type, is_complex, is_floating
 
 
@@ -165,6 +166,8 @@ class _Plan:
     recompute: tuple[Node, ...]  # what is computed again from them
     captured: tuple[Value, ...]  # outer values that get cotangents
     ran: str = ""  # output that counts the iterations, of a loop with `until`
+    last: int | None = None  # of these, only so many are gone through: their rows take turns in as many places
+    implicit: bool = False  # the gradient is that of the fixed point: `recompute` makes an iteration from the final state
 
 
 @dataclass
@@ -203,7 +206,8 @@ class _Taper:
         defined = {a.name for a in region.args} | {v.name for n in body for v in n.outputs}
         captured = tuple(Value(c, self.types[c]) for c in sorted(sweep.cotangents) if c not in defined and c in self.active)
         needed = sweep.reads([a.name for a in region.args] + [c.name for c in captured])
-        tape = choose([a.name for a in region.args], body, needed, self.types, node.attr("index"))
+        own = [a.name for a in region.args]
+        tape = from_state(own, body, needed) if is_implicit(node) else choose(own, body, needed, self.types, node.attr("index"))
         trip = stack_length(node, around)
         outputs, stacked = list(node.outputs), []
         for name in tape.record:
@@ -221,9 +225,13 @@ class _Taper:
         if not node.attr("until"):
             return (replace(node, outputs=tuple(outputs), attrs=make_attrs(attrs), regions=(whole,)),)
         attrs["loose"] = node.attr("loose", 0) + len(stacked)  # nobody reads rows of iterations that did not run
-        start, node, ran = counted(replace(node, outputs=tuple(outputs), attrs=make_attrs(attrs), regions=(whole,)), self.new)
-        self.plans[first] = replace(self.plans[first], ran=ran)
-        return start, node
+        starts, node, ran = counted(replace(node, outputs=tuple(outputs), attrs=make_attrs(attrs), regions=(whole,)), self.new)
+        if (last := window(node)) is not None:
+            more, node = in_turns(node, len(stacked), last, self.new)
+            starts += more
+            self.types.update((v.name, v.type) for v in node.outputs)
+        self.plans[first] = replace(self.plans[first], ran=ran, last=last, implicit=is_implicit(node))
+        return *starts, node
 
     def new(self, hint: str, type: Type) -> Value:
         """A value with a name of its own."""
@@ -319,6 +327,9 @@ class _Sweep:
         plan = self.taper.plans.get(node.outputs[0].name)
         if plan is None:
             return
+        if plan.implicit:
+            self._fixed_point(node, plan)
+            return
         region, step, lower, index = node.regions[0], node.attr("step"), node.attr("lower"), node.attr("index")
         count = len(region.args)
         carried = [n for n, a in enumerate(region.args) if a.name in self.taper.active]
@@ -327,7 +338,7 @@ class _Sweep:
                   for r, v in zip(region.results[count:total], node.outputs[count:], strict=True) if v.name in self.cotangents]  # fmt: skip
         start = [self._taken(node.outputs[n].name, region.args[n].type) for n in carried]
         start += [self._taken(c.name, c.type) for c in plan.captured]
-        row = (Size.of(index) - lower) // step if step > 0 else (lower - Size.of(index)) // -step
+        row = row_of(node)
         kept = len(start)  # the rest: cotangents of rows after the last iteration, which are as that of the last one
         start += [self.zeros(self.taper.types[r]) for r, _ in stacks] if plan.ran else []
 
@@ -339,7 +350,7 @@ class _Sweep:
             return LoopBody(
                 when(
                     self.b,
-                    has_run(self.b, row, ran),
+                    has_run(self.b, row, ran, plan.last),
                     [v.type for v in values],
                     lambda: [*reverse_iteration(values[:kept], rows), *(self.zeros(r.type) for r in rows)],
                     lambda: [*values[:kept], *rows],
@@ -349,7 +360,8 @@ class _Sweep:
         def reverse_iteration(values: Sequence[Value], rows: Sequence[Value]) -> list[Value]:
             child = _Sweep(self.b, self.taper, _Env(self.taper.types, {}, self.env))
             for name, stack in plan.stacked:
-                child.env.own[name] = self._row(self.env.value(stack), row, self.taper.types[name])
+                place = row if plan.last is None else row % plan.last
+                child.env.own[name] = self._row(self.env.value(stack), place, self.taper.types[name])
             child.emit(plan.recompute)
             child.cotangents = {c.name: v for c, v in zip(plan.captured, values[len(carried) :], strict=True)}
             for n, value in zip(carried, values, strict=False):
@@ -368,7 +380,64 @@ class _Sweep:
             self.cotangents[c.name] = value
         for n, value in zip(carried, finals, strict=False):
             if node.inputs[n] in self.taper.active:
-                self.add(node.inputs[n], value)
+                self.add(node.inputs[n], value if plan.last is None else self._if_few(plan.ran, plan.last, value))
+
+    def _if_few(self, ran: str, most: int, value: Value) -> Value:
+        """A cotangent where a loop ran at most so often, else zeros."""
+        test: Value = self.b.op("le", self.env.value(ran), number(self.b, most))
+        return when(self.b, test, [value.type], lambda: [value], lambda: [self.zeros(value.type)])[0]
+
+    def _fixed_point(self, node: Node, plan: _Plan) -> None:
+        """The adjoint of a loop that has stopped at a fixed point z = f(z, theta), of a cotangent w of z:
+
+            u = w + (df/dz)^T u, by iteration;      dtheta += (df/dtheta)^T u
+
+        f is the last iteration that ran. Source: Bai, Kolter, Koltun, NeurIPS 2019; Christianson, Optim. Methods Softw. 3, 1994.
+        """
+        region, index = node.regions[0], node.attr("index")
+        carried = [n for n, a in enumerate(region.args) if a.name in self.taper.active]
+        if any(v.name in self.cotangents for v in node.outputs[len(region.args) :]):
+            raise CompileError('backward="implicit" gives no gradient of the states on the way: of the trace of a loop with `until`')
+        given = [self._taken(node.outputs[n].name, region.args[n].type) for n in carried]
+        start = [self._taken(c.name, c.type) for c in plan.captured]
+        ran = self.env.value(plan.ran)
+
+        def at_the_end() -> list[Value]:
+            here = _Sweep(self.b, self.taper, _Env(self.taper.types, {}, self.env))
+            here.env.own = {a.name: self.env.value(v.name) for a, v in zip(region.args, node.outputs, strict=False)}
+            here.emit(plan.recompute)
+
+            def pulled(values: Sequence[Value], outer: Sequence[Value]) -> _Sweep:
+                child = _Sweep(self.b, self.taper, _Env(self.taper.types, {}, here.env))
+                child.cotangents = {c.name: v for c, v in zip(plan.captured, outer, strict=False)}
+                for n, value in zip(carried, values, strict=True):
+                    child.add(region.results[n], value)
+                child.reverse(region.nodes)
+                return child
+
+            def body(*values: Value) -> LoopBody:
+                child = pulled(values, ())
+                ends = [self.b.op("add", w, child.cotangent(region.args[n])) for n, w in zip(carried, given, strict=True)]
+                self.b.keep(live, ends)
+                return LoopBody(tuple(ends), until=settled(self.b, ends, values))
+
+            found = self.b.loop(f"{index}_fixed", 0, trip_count(node), given, body)
+            child = pulled(found, start)
+            ends = [child.cotangent(c) for c in plan.captured]
+            self.b.keep(live, ends)
+            return ends
+
+        def body(*values: Value) -> LoopBody:
+            here: Value = self.b.op("size_value", value=row_of(node), dtype="i64")
+            last = self.b.op("eq", here, self.b.op("sub", ran, number(self.b, 1)))
+            return LoopBody(when(self.b, last, [v.type for v in values], at_the_end, lambda: list(values)))
+
+        finals = self.b.loop(index, node.attr("lower"), node.attr("upper"), start, body, step=node.attr("step")) if start else ()
+        for c, value in zip(plan.captured, finals, strict=True):
+            self.cotangents[c.name] = value
+        for n, value in zip(carried, given, strict=True):
+            if node.inputs[n] in self.taper.active:
+                self.add(node.inputs[n], self._if_few(plan.ran, 0, value))
 
     def _taken(self, name: str, type: Type) -> Value:
         return self.cotangents.pop(name) if name in self.cotangents else self.zeros(type)

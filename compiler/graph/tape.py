@@ -50,6 +50,13 @@ def choose(args: Iterable[str], body: Sequence[Node], needed: Iterable[str], typ
     return Tape(tuple(sorted(residuals)), nodes)
 
 
+def from_state(args: Iterable[str], body: Sequence[Node], needed: Iterable[str]) -> Tape:
+    """The tape that records nothing: all that an adjoint needs is computed from carried ``args``."""
+    producer = {v.name: n for n in body for v in n.outputs}
+    again = _reached([n for n in needed if n in producer], producer, set(args))
+    return Tape((), tuple(n for n in body if any(v.name in again for v in n.outputs)))
+
+
 def _reached(names: Iterable[str], producer: Mapping[str, Node], stop: set[str]) -> set[str]:
     """``names`` and what they are computed from, back to the names in ``stop``."""
     found: set[str] = set()

@@ -26,7 +26,7 @@ DOORS = {
 }
 REFUSED = [
     ({"memory": 2**20}, "memory= (a budget for the backward pass) is not available in this version"),
-    ({"backward": "implicit"}, 'backward= (a backward pass that is not "unrolled") is not available in this version'),
+    ({"backward": "truncated:0"}, 'backward is "unrolled", "implicit" or "truncated:N" with N from 1 on, not \'truncated:0\''),
     ({"tune": True}, "tune= (a schedule chosen by measuring) is not available in this version"),
     ({"numerics": "fast"}, 'numerics is "default" or "strict", not \'fast\''),
     ({"dtype": "i32"}, "dtype is one of f16, bf16, f32, f64 or a floating torch.dtype, not 'i32'"),
