@@ -39,6 +39,8 @@ from ..compiler.target import Target
 SMALL = 200_000
 #: Kernels for known counts that are made for a graph (see :class:`Runner`).
 KNOWN = 8
+#: From so many on, a problem gets all threads without asking the cost model whether they save :data:`START` seconds, which starting them takes.
+LARGE, START = 50_000_000, 3e-6
 
 
 class FallbackWarning(UserWarning):
@@ -168,7 +170,9 @@ class Runner:
         if available == 1 or instances < SMALL:
             return 1, 1
         units = -(-count // TILE) if self.compiled.tile and count > TILE // 2 else count
-        return (available, 1) if units >= available else (1, available)
+        if units >= available:
+            return available, 1
+        return (1, available) if instances >= LARGE or instances * self.compiled.team_saves > START else (1, 1)
 
 
 def _readable(x: Tensor, batched: bool) -> tuple[Tensor, int]:

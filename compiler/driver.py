@@ -34,6 +34,7 @@ from .graph.specialize import size_names
 from .graph.text import parse_graph, print_graph
 from .graph.types import Pick, Size
 from .graph.verify import verify
+from .loops.account import instances_of_nest
 from .loops.batch_tile import BatchTile, can_tile_batch, pays, tile_batch
 from .loops.check import check_nest
 from .loops.dependences import IllegalSchedule
@@ -45,10 +46,12 @@ from .loops.scan import scan
 from .loops.schedule import Schedule, apply, parse_schedule, prove
 from .loops.schedule_parts import split_batch, split_kernels
 from .loops.scheduled import Scheduled
+from .loops.storing import nominal
 from .loops.text import parse_nest, print_nest
 from .loops.tree import Function, Tile
 from .loops.tree_text import parse_tree, print_tree
 from .search.choose import choose
+from .search.cost import team_saves
 from .search.draft import Task
 from .stages import Form, StageError, Stages
 from .target import Machine, Target
@@ -93,6 +96,13 @@ class Compiled:
         made = stages.last("build", lambda: self.target.build(self.tree, self.source))
         self.times = tuple(stages.times)
         return made
+
+
+    @cached_property
+    def team_saves(self) -> float:
+        """Seconds per instance of a statement that a team of threads saves on one problem, by the estimate of the cost model."""
+        counts = {name: nominal(Size.of(name)) for name in self.nest.params}
+        return team_saves(self.nest, self.target.capabilities.machine) / max(1, instances_of_nest(self.nest, counts))
 
 
 @dataclass

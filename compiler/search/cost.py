@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from ..graph.types import BYTES, Size
 from ..loops.lazy import COSTS
-from ..loops.nest import Access, Apply, ArrayInfo, Expr, Leaf, LoopOrder, Nest, Order, Statement, children
+from ..loops.nest import Access, Apply, ArrayInfo, Expr, Leaf, LoopOrder, Nest, Order, Statement, children, loops_of
 from ..loops.nest import Sequence as SequenceOrder
 from ..loops.scheduled import Scheduled, once
 from ..loops.storing import nominal
@@ -71,6 +71,16 @@ def estimate(scheduled: Scheduled, machine: Machine) -> Estimate:
     if machine.cores < 2 or not any("parallel" in loop.kind for loop in scheduled.loops.values()):
         return alone
     return min(alone, _total(_Model(scheduled.nest, machine, machine.cores).whole()), key=lambda e: e.seconds)
+
+
+def team_saves(nest: Nest, machine: Machine) -> float:
+    """Seconds that a team of all cores saves on one problem, compared with one thread, at nominal counts; negative where it loses time.
+    What starting a team takes is not in it."""
+    nest = replace(nest, order=_vectors_inside(nest.order))
+    if machine.cores < 2 or not any("parallel" in loop.kind for loop in loops_of(nest.order)):
+        return 0.0
+    alone, together = (_total(_Model(nest, machine, team).whole()).seconds for team in (1, machine.cores))
+    return alone - together
 
 
 def by_part(scheduled: Scheduled, machine: Machine, team: int) -> list[float]:
