@@ -21,7 +21,7 @@ from ..target import Machine
 from .space import LINE, Lines, Space, lines, stride, together
 
 #: Seconds of a cycle, of a barrier, and bytes per second that reach a core from l2, l3 and memory.
-CYCLE, BARRIER = 0.3e-9, 1.5e-6
+CYCLE, BARRIER = 0.3e-9, 0.5e-6
 BANDWIDTH = (90e9, 45e9, 20e9)
 #: Memory serves two cores 1.6 times as fast as one.
 MEMORY_SHARE = 0.8

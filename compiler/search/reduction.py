@@ -28,7 +28,7 @@ MOST = 32
 #: Clearing and joining copies may cost this share of the pass.
 SHARE = 1 / 12
 #: The matrix must be larger than this part of a core's own cache.
-LEAST = 0.25
+LEAST = 1 / 16
 #: Rows that share the loads and stores of a row of sums.
 ROWS = 8
 
