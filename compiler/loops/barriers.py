@@ -7,6 +7,8 @@ fills locals, else done by one. What every thread reads there must not be writte
     single: x[i] = 0    -->     barrier
                                 single: x[i] = 0
                                 barrier
+
+Last, barriers go away between parts that do not need each other's arrays.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from .tree_walk import loads, reads, walk, writes
 
 def synchronise(children: tuple[Tree, ...], local: frozenset[str]) -> tuple[Tree, ...]:
     """Put barriers after parallel loops, wrap what only one thread may do, and let nothing be written that others have yet to read."""
-    return _Team(local).block(children, frozenset(), quiet=False)[0]
+    return _needed(_Team(local).block(children, frozenset(), quiet=False)[0], local)
 
 
 class _Team:
@@ -78,6 +80,41 @@ class _Team:
             return [If(branch.condition, Block(then))], read | end
         orelse, other = self.block(branch.orelse.children, read, quiet=quiet)
         return [If(branch.condition, Block(then), Block(orelse))], end | other
+
+
+def _needed(children: tuple[Tree, ...], local: frozenset[str]) -> tuple[Tree, ...]:
+    """Without the barriers between two others of a block where nothing after them touches what one thread may still be at before them. Those
+    two keep apart what is around."""
+    children = tuple(_inside(child, local) for child in children)
+    places = [n for n, child in enumerate(children) if isinstance(child, Barrier)]
+    gone: set[int] = set()
+    for before, here, after in zip(places, places[1:], places[2:]):
+        start = max(n for n in places if n <= before and n not in gone)
+        if not _conflict(children[start + 1 : here], children[here + 1 : after], local):
+            gone.add(here)
+    return tuple(child for n, child in enumerate(children) if n not in gone)
+
+
+def _inside(tree: Tree, local: frozenset[str]) -> Tree:
+    """A tree whose blocks have what barriers they need."""
+    if isinstance(tree, Loop) and "parallel" not in tree.kind:
+        return replace(tree, body=Block(_needed(tree.body.children, local)))
+    if isinstance(tree, If):
+        orelse = None if tree.orelse is None else Block(_needed(tree.orelse.children, local))
+        return If(tree.condition, Block(_needed(tree.then.children, local)), orelse)
+    return tree
+
+
+def _conflict(first: tuple[Tree, ...], second: tuple[Tree, ...], local: frozenset[str]) -> bool:
+    """Whether threads that are at different parts could touch an array at the same time and change it. What one thread does alone is always
+    done by the same one."""
+    for a in first:
+        for b in second:
+            written, changed = writes(a) - local, writes(b) - local
+            alone = isinstance(a, Single) and isinstance(b, Single)
+            if not alone and (written & (reads(b) | changed) or reads(a) & changed):
+                return True
+    return False
 
 
 def has_parallel(tree: Tree) -> bool:

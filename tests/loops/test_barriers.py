@@ -158,3 +158,17 @@ def test_what_all_read_beside_work_for_one_is_not_written_before_they_meet() -> 
     made = met((work("B", "C", "c0", "serial"), work("A", LOCAL, "c1", "serial"), work("C", "A", "c2", "serial")))
     kinds = [type(child) for child in made.body.children]
     assert kinds == [Declare, Loop, Single, Barrier, Single, Barrier], "the second and the third are one"
+
+
+def test_they_do_not_meet_between_parts_that_have_nothing_in_common() -> None:
+    """What one thread does with ``C`` goes on beside the sweep over ``A`` and ``B``, but not beside one that reads ``C``."""
+    first, alone = work("A", "B", "c0", "parallel"), loop("c1", [summed("C", name("c1"), Literal(1.0, "f64"))])
+
+    def kinds(last: Tree) -> list[type]:
+        body = loop("t", [first, alone, last])
+        (made,) = (child for child in met((body,)).body.children if isinstance(child, Loop) and child.name == "t")
+        return [type(child) for child in made.body.children]
+
+    assert kinds(work("B", "A", "c2", "parallel")) == [Loop, Barrier, Single, Loop, Barrier]
+    assert kinds(work("B", "C", "c2", "parallel")) == [Loop, Barrier, Single, Barrier, Loop, Barrier]
+    assert kinds(work("C", "A", "c2", "parallel")) == [Loop, Barrier, Single, Barrier, Loop, Barrier]
