@@ -1,4 +1,4 @@
-"""Threads of a team that have one processor: whoever waits sleeps, and is woken."""
+"""Who gets a team of threads, and threads of a team that have one processor: whoever waits sleeps, and is woken."""
 
 from __future__ import annotations
 
@@ -8,7 +8,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+import unspool as us
+from unspool.backends.execute import SMALL, Runner
+from unspool.compiler.loops.account import instances_of_nest
+
+DESCENT = """algorithm descent(given A: real[m, n], y: real[m]) -> real[n]:
+    iterations K = 16
+    x = zeros(n)
+    for k in 0..K:
+        x = x - 0.01 * (A.T @ (A @ x - y))
+    return x
+"""
 ROOT = Path(__file__).resolve().parents[2]
 #: Two threads on one processor: one of them is always not there when the other one arrives.
 SCRIPT = """
@@ -43,3 +55,21 @@ def test_two_threads_on_one_processor(target: str) -> None:
         timeout=300, check=False,
     )  # fmt: skip
     assert done.stdout == "same\n", done.stderr
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one processor")
+def test_small_problems_run_on_one_thread() -> None:
+    program = us.loads(DESCENT).descent
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for (m, n), threads in {(64, 128): (1, 1), (700, 900): (1, 2)}.items():
+            compiled = program.compile({"m": m, "n": n}).compiled[0][1]
+            runner = Runner(compiled, compiled.graph)
+            instances = instances_of_nest(compiled.nest, {"K": 16})
+            assert instances > SMALL
+            assert runner.threads(instances, 1) == threads
+            assert runner.threads(64 * instances, 64) == (2, 1)  # each thread has its own problems
+        assert runner.threads(SMALL - 1, 1) == (1, 1)
+    finally:
+        torch.set_num_threads(before)
