@@ -4,17 +4,24 @@ declarations, ``#pragma omp simd`` before vector loops, and the functions around
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ..compiler.diagnostics import CompileError
 from ..compiler.graph.types import HALF
-from ..compiler.loops.tree import Array, Function, Load
+from ..compiler.loops.tree import Array, Function, Int, Load, Loop, Store
 from ..compiler.target import Machine
 from .c_runtime import prelude
 from .expressions import Printer
 from .kernel_text import Body, kernel_text
+from .printer import REALS
+from .simd import SimdPlan
 from .text import Text
+from .tiles import trip
 from .writer import Source, Writer, describe
+
+#: What reductions of real numbers start from.
+NEUTRAL = {"add": "0", "mul": "1", "max": "-INFINITY", "min": "INFINITY"}
 
 
 def emit(function: Function, machine: Machine, *, strict: bool = False) -> Source:
@@ -69,6 +76,61 @@ class _CWriter(Writer):
     def positive(self, count: str) -> str:
         """A number, or 0 where it is negative."""
         return f"us_imax({count}, 0)"
+
+    def simd(self, loop: Loop, lower: Int, upper: Int, made: SimdPlan) -> None:
+        """Print a vector loop. Where it has maxima or minima of real numbers, which compilers join one lane after the other, it reduces
+        into an array of lanes, whose halves are joined in turn."""
+        places = {(s.array, s.index, s.reduce): s for s in made.reductions}
+        dtypes = {self.printer.arrays[s.array].dtype for s in made.reductions}
+        dtype = min(dtypes, default="")
+        size, trips = self.machine.lanes(dtype), trip(replace(loop, lower=lower, upper=upper))
+        real = len(dtypes) == 1 and dtype in REALS and loop.step == 1
+        if not real or size < 4 or not any(r in ("max", "min") for _, _, r in places) or (trips is not None and trips < 2 * size):
+            super().simd(loop, lower, upper, made)
+            return
+        c_type = self.printer.storage_type(dtype)
+        lanes = {key: self.names.fresh("lanes") for key in places}
+        base, lane = self.names.fresh("base"), self.names.fresh("lane")
+        v, end = self.names.get("variable", loop.name), self.printer.int(upper)
+        self.text.if_(f"{self.printer.int(lower)} < {end}")
+        for key, text in lanes.items():
+            self.text.line(f"{c_type} {text}[{size}] __attribute__((aligned(64)));")
+            self.text.line("#pragma omp simd")
+            self.text.line(f"for (int64_t {lane} = 0; {lane} < {size}; {lane}++) {text}[{lane}] = {NEUTRAL[key[2]]};")
+        self.text.variable("int64_t", base, self.printer.int(lower))
+        self.text.advance(base, end, size)
+        self.text.line("#pragma omp simd")
+        self.text.count(lane, "0", str(size))
+        self.text.let("int64_t", v, f"{base} + {lane}")
+        self._reducing(loop, lanes, lane)
+        self.text.close()
+        self.text.close()
+        if trips is None or trips % size:
+            self.text.line("#pragma omp simd")
+            self.text.count(v, base, end)
+            self._reducing(loop, lanes, f"{v} - {base}")
+            self.text.close()
+        for key, store in places.items():
+            text, width = lanes[key], size // 2
+            while width:
+                self.text.line("#pragma omp simd")
+                joined = combine(key[2], f"{text}[{lane}]", f"{text}[{lane} + {width}]", dtype)
+                self.text.line(f"for (int64_t {lane} = 0; {lane} < {width}; {lane}++) {text}[{lane}] = {joined};")
+                width //= 2
+            self.text.assign(
+                self.printer.element(store.array, store.index),
+                combine(key[2], self.printer.read(store.array, store.index), f"{text}[0]", dtype),
+            )
+        self.text.close()
+
+    def _reducing(self, loop: Loop, lanes: Mapping[tuple[str, tuple[Int, ...], str], str], lane: str) -> None:
+        """The body of a vector loop that reduces into arrays of lanes."""
+        for child in loop.body.children:
+            text = lanes.get((child.array, child.index, child.reduce)) if isinstance(child, Store) else None
+            if isinstance(child, Store) and text is not None:
+                self.store(child, f"{text}[{lane}]", fused=False)
+            else:
+                self.tree(child)
 
     def vector_hint(self, reductions: Sequence[tuple[str, str, str]]) -> None:
         """Print what tells the compiler that a loop is a vector loop, with its (reduction, dtype, variable) triples."""

@@ -261,6 +261,25 @@ def test_reductions(dtype: str, count: int) -> None:
 
 
 @pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_maxima_and_sums_of_one_loop_over_a_part_known_at_run_time(dtype: str) -> None:
+    """Lanes that are not full, no element at all, and a variable that every iteration has for itself."""
+    square = Call("mul", (load("t", dtype=dtype), load("t", dtype=dtype)), dtype)
+    stores = [store("high", [], square, "max"), store("low", [], load("t", dtype=dtype), "min"), store("total", [], square, "add")]
+    body = loop("i", "a", "b", Declare(array("t", dtype, scope="local")), store("t", [], load("x", "i", dtype=dtype)), *stores, kind="vector")
+    names = ("high", "low", "total")
+    arrays = [array("x", dtype, 200), *(array(n, dtype, scope="output") for n in names)]
+    f, x = function("both", arrays, body, integers=["a", "b"]), random(dtype, 200)
+    for a, b in [(0, 200), (3, 3), (5, 6), (7, 70), (1, 33), (9, 4)]:
+        found = [torch.full((), v, dtype=TORCH[dtype]) for v in (0.5, -0.5, 2.0)]
+        run(f, [x], found, integers=[a, b])
+        part = x[a:b]
+        wanted = [torch.cat([part**2, found[0].new_full((1,), 0.5)]).max(), torch.cat([part, found[0].new_full((1,), -0.5)]).min()]
+        for got, want in zip(found, [*wanted, 2 + (part**2).sum()], strict=True):
+            close(got, want)
+
+
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_special_values_survive_reductions(value: float) -> None:
     """NaN wins maximum and minimum wherever it stands; infinities add up as IEEE says; tiles multiply them too."""
