@@ -44,6 +44,7 @@ from .simd import SimdPlan, plan
 from .text import Text
 from .tile_text import Tile, factors
 from .tiles import Contraction, can_jam, match, moves, rows, shared_tile, trip
+from .whole_vectors import parts
 
 #: Larger local arrays live in the scratch memory of a thread.
 STACK_BYTES = 16384
@@ -374,14 +375,16 @@ class Writer(ABC):
         for acc, store in sorted(begun.items()):
             dtype = self.printer.arrays[store.array].dtype
             self.text.variable(self.printer.storage_type(dtype), acc, self.printer.read(store.array, store.index))
-        self.vector_hint([(s.reduce, self.printer.arrays[s.array].dtype, acc) for acc, s in begun.items()])
-        self.head(loop, lower, upper)
-        for child in substitute_loads(loop.body, {load: Load(array.name, (), load.dtype) for load, array in held.items()}).children:
-            if isinstance(child, Store) and child in accumulators:
-                self.store(child, accumulators[child], fused=False)
-            else:
-                self.tree(child)
-        self.text.close()
+        body = substitute_loads(loop.body, {load: Load(array.name, (), load.dtype) for load, array in held.items()})
+        for first, end in [(lower, upper)] if begun else parts(loop, lower, upper, self.printer.arrays, self.machine):
+            self.vector_hint([(s.reduce, self.printer.arrays[s.array].dtype, acc) for acc, s in begun.items()])
+            self.head(loop, first, end)
+            for child in body.children:
+                if isinstance(child, Store) and child in accumulators:
+                    self.store(child, accumulators[child], fused=False)
+                else:
+                    self.tree(child)
+            self.text.close()
         for acc, store in sorted(begun.items()):
             self.text.assign(self.printer.element(store.array, store.index), self.printer.stored(store.array, acc))
         if begun or held:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from ...graph.types import Size, SizeFn
 from .. import isl
@@ -120,10 +122,8 @@ def not_private(scheduled: Scheduled, array: str, name: str) -> str | None:
 
 def _aliased(scheduled: Scheduled, axis: tuple[tuple[str, Size], ...], path: tuple[LoopOrder, ...]) -> bool:
     """Whether elements that differ along an axis that is gone meet in one iteration of a path of loops."""
-    for loop in path:
-        shifts = {(index - loop.value(s)).constant for s, index in axis}
-        if len(shifts) == 1 and None not in shifts:
-            return False
+    if _told(axis, path):
+        return False
     table = scheduled.nest.statement_table
     for s, x in axis:
         for t, y in axis:
@@ -189,15 +189,31 @@ def _division(size: Size) -> tuple[Size, int] | None:
 
 
 def _follows(found: list[Site], axis: int, path: tuple[LoopOrder, ...]) -> bool:
-    """Whether an axis is, at every access, one loop's value plus one constant."""
-    if any(axis >= len(index) for _, index, _ in found):
-        return False
+    """Whether the loops of a path tell at which place along an axis an access is, the same for every access."""
+    return all(axis < len(index) for _, index, _ in found) and _told([(s, index[axis]) for s, index, _ in found], path)
+
+
+def _told(axis: Sequence[tuple[str, Size]], path: Sequence[LoopOrder]) -> bool:
+    """Whether one affine function of the values of loops is the index at every access: ``i - t`` where a loop runs over ``i + t``."""
     for loop in path:
-        shifts = {(index[axis] - loop.value(s)).constant for s, index, _ in found}
+        shifts = {(index - loop.value(s)).constant for s, index in axis}
         if len(shifts) == 1 and None not in shifts:
             return True
-    fixed = {index[axis].constant for _, index, _ in found}
-    return len(fixed) == 1 and None not in fixed
+    rows: list[list[Fraction]] = []  # an equation for each term at each access: coefficients of the loops, of 1, and of the index
+    for s, index in dict.fromkeys(axis):
+        sizes = [dict(size.terms) for size in (*(loop.value(s) for loop in path), Size.of(1), index)]
+        rows += [[Fraction(size.get(term, 0)) for size in sizes] for term in dict.fromkeys(t for size in sizes for t in size)]
+    return _soluble(rows)
+
+
+def _soluble(rows: list[list[Fraction]]) -> bool:
+    """Whether linear equations, right sides last, have a solution."""
+    for column in range(len(rows[0]) - 1 if rows else 0):
+        pivot = next((row for row in rows if row[column]), None)
+        if pivot is None:
+            continue
+        rows = [[x - p * row[column] / pivot[column] for x, p in zip(row, pivot)] for row in rows if row is not pivot]
+    return bool(rows) and not any(row[-1] for row in rows)
 
 
 def _reindex(nest: Nest, array: str, kept: list[int], local: dict[int, _Block]) -> Nest:
