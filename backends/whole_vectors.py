@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from ..compiler.loops.tree import Array, Declare, Int, Load, Loop, Store
 from ..compiler.loops.tree_walk import loads
@@ -37,7 +38,7 @@ def parts(loop: Loop, lower: Int, upper: Int, arrays: Mapping[str, Array], machi
     if end - start < _VECTORS * lanes:
         return [(lower, upper)]
     places = sorted({first, start, end, last})
-    return [(const(a), const(b)) for a, b in zip(places, places[1:])]
+    return [(const(a), const(b)) for a, b in pairwise(places)]
 
 
 def _beginning(

@@ -35,6 +35,21 @@ def test_time_blocks_are_found(form: Form) -> None:
         same_as_the_interpreter(graph, draft.scheduled, count, 5, low=0.2)
 
 
+@pytest.mark.parametrize("form", ["tv, slices", "tv, loops"])
+def test_temporaries_of_a_point_are_variables_in_fronts(form: str) -> None:
+    """The row of a front is ``i - t``: told by two loops together, by neither alone."""
+    program = FORMS[form]
+    graph = simplify(specialize(load_text(program.text).algorithms[program.name].graph, "f64", program.sizes))
+    draft = Draft.of(Task(lower(graph), replace(TINY, l2=program.l2)))
+    assert stencils(draft)
+    finish(draft)
+    assert "skew" in {s.name for s in draft.steps}
+    kept = [a for a in draft.scheduled.nest.arrays if a.scope.startswith("local")]
+    assert kept
+    assert not any(a.shape for a in kept)
+    assert all("vector" in loop.kind for loop in draft.scheduled.loops.values() if loop.innermost)
+
+
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_time_blocks_are_chosen_beyond_the_caches_only(form: Form) -> None:
     algorithm = load_text(form.text).algorithms[form.name]

@@ -83,7 +83,7 @@ def uncovered_read(scheduled: Scheduled, array: str, loop: LoopOrder, found: lis
 
 
 def contract(scheduled: Scheduled, array: str, name: str) -> Scheduled:
-    """A temporary array becomes local to one iteration of a loop. Axes that follow the loops go away; those that follow a loop over
+    """A temporary array becomes local to one iteration of a loop. Axes that the loops tell go away; those that follow a loop over
     blocks hold one block.
 
     t[n];  for i: t[i] = ..; .. t[i]                  -->      for i: t = ..; .. t
