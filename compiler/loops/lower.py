@@ -460,7 +460,7 @@ def lower(graph: Graph, *, accumulate: bool = False, strict: bool = False, besid
     """The nest of a graph with concrete dtypes and core sizes (iteration counts may stay names).
 
     With ``accumulate`` every output is added to what its array holds. With ``beside`` it will be that of several problems side by side:
-    selections of few elements are statements even in a single row. Unless ``strict``, divisions by one root share its reciprocal. Raises CannotExpand for ops that are
-    library calls and data-dependent indices.
+    selections of few elements are statements even in a single row. Unless ``strict``, divisions by one root share its
+    reciprocal. Raises CannotExpand for ops that are library calls and data-dependent indices.
     """
     return Lowering(graph if strict else shared_reciprocals(graph), accumulate, strict, beside).whole()
