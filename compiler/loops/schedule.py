@@ -25,6 +25,7 @@ from .steps.fold import can_fold, fold
 from .steps.fuse import can_distribute, can_fuse, distribute, fuse
 from .steps.layout import can_layout, can_rename, layout, rename
 from .steps.mark import can_parallel, can_vector, parallel, vector
+from .steps.omit import can_omit, omit
 from .steps.overlap import can_overlap, overlap
 from .steps.pack import can_pack, pack
 from .steps.pad import can_pad, pad
@@ -84,6 +85,7 @@ STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., str | None]]] = {
     "reindex": (reindex, can_reindex),
     "accumulate": (accumulate, can_accumulate),
     "drop": (drop, can_drop),
+    "omit": (omit, can_omit),
     "isl": (isl, can_isl),
     "fold": (fold, can_fold),
 }
@@ -182,7 +184,7 @@ def _keeps(step: Step) -> bool:
     return step.name in _KEEPING or (step.name == "tile" and sum(isinstance(a, str) for a in step.args) == 1)
 
 
-_KEEPING = frozenset({"fission", "distribute", "fuse", "parallel", "vector", "contract", "drop", "shift"})
+_KEEPING = frozenset({"fission", "distribute", "fuse", "parallel", "vector", "contract", "drop", "omit", "shift"})
 
 
 def _refused(nest: Nest, step: Step, reason: str) -> IllegalSchedule:

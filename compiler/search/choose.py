@@ -8,6 +8,7 @@ is asked where the best of them still leaves something to be wished for.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..loops.dependences import IllegalSchedule
 from ..loops.schedule import Schedule, prove
@@ -23,7 +24,7 @@ from .polyhedral import polyhedral
 from .reduction import reduction
 from .rows import by_rows
 from .stencil import stencils
-from .sweeps import finish
+from .sweeps import finish, omit_overwritten
 
 #: Each changes the parts of a draft that it knows how to make faster, and says whether there were any.
 PROPOSERS: tuple[Callable[[Draft], bool], ...] = (
@@ -44,21 +45,24 @@ TIE = 0.001
 def candidates(task: Task) -> list[Draft]:
     """Drafts from the plainest to the most transformed; all of them apply, none is proved yet."""
     start = Draft.of(task)
-    made = [start]
+    begun = start.copy()
+    omit_overwritten(begun)
+    begun.task = replace(task, nest=begun.scheduled.nest)
+    made = [begun]
     for proposer in PROPOSERS:
         for base in list(made):
             draft = base.copy()
             if proposer(draft):
-                draft.origin = proposer.__name__ if base is start else f"{base.origin} + {proposer.__name__}"
+                draft.origin = proposer.__name__ if base is begun else f"{base.origin} + {proposer.__name__}"
                 made.append(draft)
     done = []
     for base in made:
         draft = base.copy()
-        draft.origin = "sweeps" if base is start else base.origin
+        draft.origin = "sweeps" if base is begun else base.origin
         finish(draft)
         done.append(draft)
     best = min((start, *done), key=lambda one: _seconds(one, task))
-    draft = start.copy()
+    draft = begun.copy()
     if polyhedral(draft, best.scheduled):
         draft.origin = polyhedral.__name__
         finish(draft)

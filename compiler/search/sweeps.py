@@ -33,6 +33,17 @@ def finish(draft: Draft) -> None:
     spare(draft)
 
 
+def omit_overwritten(draft: Draft) -> None:
+    """Leave out what is written again before anything reads it: zeros in arrays that loops fill, mostly."""
+    for s in reversed(draft.task.nest.statements):  # what is left out needs no operands
+        if s.reduce or s.routine:
+            continue
+        others = [x for x in draft.scheduled.nest.statements if x.name != s.name and s.write.array in x.arrays()]
+        again = any(x.write.array == s.write.array and not x.reduce and not x.routine for x in others)
+        if again or (not others and draft.scheduled.nest.array(s.write.array).temporary):
+            draft.attempt("omit", s.name)
+
+
 def prepare(draft: Draft) -> None:
     """Fuse sweeps at equal positions, and contract."""
     fuse_sweeps(draft)

@@ -11,6 +11,7 @@ from unspool.compiler.loops.nest import Leaf, LoopOrder, Order, loops_of
 from unspool.compiler.loops.nest import Sequence as SequenceOrder
 from unspool.compiler.loops.schedule import Step
 from unspool.compiler.loops.scheduled import Scheduled
+from unspool.compiler.loops.steps.omit import can_omit
 from unspool.compiler.loops.steps.presum import can_presum
 
 T = TypeVar("T")
@@ -258,6 +259,13 @@ def accumulate(scheduled: Scheduled, dice: Random) -> Args | None:
     return one_of(dice, fitting if fitting and dice.random() < 0.9 else sums)
 
 
+def omit(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A statement, mostly one that is not needed if there is any."""
+    names = [(s.name,) for s in scheduled.nest.statements]
+    idle = [args for args in names if can_omit(scheduled, *args) is None] if dice.random() < 0.9 else []
+    return one_of(dice, idle or names)
+
+
 def drop(scheduled: Scheduled, dice: Random) -> Args | None:
     """A loop, one that counts as one around it does if there is any."""
     twice = [
@@ -362,6 +370,7 @@ ARGUMENTS: dict[str, Draw] = {
     "reindex": reindex,
     "accumulate": accumulate,
     "drop": drop,
+    "omit": omit,
     "isl": fusion,
     "fold": fold,
 }

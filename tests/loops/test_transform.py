@@ -157,6 +157,7 @@ DRAWN = {
     "reindex": (rows(), "skew i0 t0 1; reindex S0 t0 i0"),
     "accumulate": (total(), "accumulate S0 i0"),
     "drop": (rows(), "sink S1 i0 t0; fission i0 S0; drop i0_b"),
+    "omit": (reused(), "omit S1; omit S0"),
     "isl": (chain(1), "isl"),
     "fold": (history(2), "fold T 0"),
 }
@@ -269,3 +270,62 @@ def test_a_condition_on_the_counts_alone_is_kept_by_other_indices() -> None:
         found = np.zeros(count)
         Runner(scan(scheduled, "k"), [found], {"K": count})
         np.testing.assert_array_equal(found, [float(n == 2) for n in range(count)])
+
+
+FILLED = """nest filled [K]
+array A: f64[6] input
+array B: f64[6] output
+array T: f64[6] problem
+S0 { i0: 0..6 } T[i0]:f64 = 0.0:f64
+S1 { t1: 0..K, i1: 0..6 } T[i1]:f64 = A[i1]:f64
+S2 { i2: 0..5 } B[i2]:f64 = T[i2]:f64
+S3 { i3: 1..6 } T[i3]:f64 = 2.0:f64
+S4 { i4: 1..6 } B[i4]:f64 add= T[i4]:f64
+S5 { i5: 0..6 } B[i5]:f64 = add:f64(B[i5]:f64, T[i5]:f64)
+order
+  for i0 serial (S0: i0)
+    S0
+  for t1 serial (S1: t1)
+    for i1 serial (S1: i1)
+      S1
+  for i2 serial (S2: i2)
+    S2
+  for i3 serial (S3: i3)
+    S3
+  for i4 serial (S4: i4)
+    S4
+  for i5 serial (S5: i5)
+    S5
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "statement", "reason"),
+    [
+        ("", "", "S0", r"S2 reads of T what S0 writes, for instance S0\[i0=0\] -> S2\[i2=0\] \(K=0\)"),  # no iteration, no other value
+        ("t1: 0..K", "t1: 0..3", "S0", None),
+        ("t1: 0..K, i1: 0..6", "t1: 0..3, i1: 0..5", "S0", None),  # S3 writes the last one
+        ("t1: 0..K, i1: 0..6", "t1: 0..3, i1: 1..6", "S0", r"S0\[i0=0\] -> S2\[i2=0\]"),
+        ("", "", "S2", r"S4 reads of B what S2 writes, for instance S2\[i2=1\] -> S4\[i4=1\]"),  # a sum adds to it
+        ("", "", "S5", "S5 writes results that stay in B"),
+        ("i2: 0..5 } B[i2]:f64 = T[i2]", "i2: 0..5 } B[i2]:f64 = A[i2]", "S1", r"S5 reads of T what S1 writes, for instance .* \(K=1\)"),
+    ],
+)
+def test_what_is_written_again_unread_may_be_omitted(old: str, new: str, statement: str, reason: str | None) -> None:
+    nest = parse_nest(FILLED.replace(old, new) if old else FILLED)
+    if reason is not None:
+        with pytest.raises(IllegalSchedule, match=reason):
+            apply(nest, parse_schedule(f"omit {statement}"))
+        return
+    scheduled = apply(nest, parse_schedule(f"omit {statement}"))
+    assert statement not in scheduled.nest.statement_table
+    for count in (0, 1, 2):
+        found, expected = (np.zeros(6) for _ in range(2))
+        Runner(scan(scheduled, "k"), [np.arange(6.0), found], {"K": count})
+        Runner(scan(Scheduled.start(nest), "k"), [np.arange(6.0), expected], {"K": count})
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_program_of_one_statement_keeps_it() -> None:
+    with pytest.raises(IllegalSchedule, match="S0 is the whole program"):
+        apply(sweep(), parse_schedule("omit S0"))
