@@ -329,3 +329,16 @@ def test_what_is_written_again_unread_may_be_omitted(old: str, new: str, stateme
 def test_a_program_of_one_statement_keeps_it() -> None:
     with pytest.raises(IllegalSchedule, match="S0 is the whole program"):
         apply(sweep(), parse_schedule("omit S0"))
+
+
+def test_copies_of_a_reduction_are_as_large_as_the_array() -> None:
+    """``j0 - 3 i0`` is from 0 to 2, and by the ranges of ``i0`` and ``j0`` alone from -9 to 11."""
+    nest = parse_nest(
+        "nest f []\narray A: f64[4, 12] input\narray C: f64[3] output\n"
+        "S1 { i0: 0..4, j0: 3 * i0..3 * i0 + 3 } C[-3 * i0 + j0]:f64 add= A[i0, j0]:f64\norder\n"
+        "  for i0 serial (S1: i0)\n    for j0 serial (S1: j0)\n      S1\n"
+    )
+    scheduled = apply(nest, parse_schedule("privatise C i0; parallel i0"))
+    a, found = np.arange(48.0).reshape(4, 12), np.ones(3)
+    Runner(scan(scheduled, "k"), [a, found], {})
+    np.testing.assert_array_equal(found, 1 + sum(a[i, 3 * i : 3 * i + 3] for i in range(4)))

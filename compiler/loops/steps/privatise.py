@@ -179,7 +179,9 @@ def _axes(scheduled: Scheduled, array: str, users: list[Statement], name: str) -
         low, high = Size.of(0), size
         try:
             ranges = [_range(s, s.write.index[axis]) for s in users]
-            low, high = Size.of(min(r[0] for r in ranges)), Size.of(max(r[1] for r in ranges) + 1)
+            if size.constant is not None:  # what dims tell one by one may be beyond it
+                low = Size.of(max(0, min(r[0] for r in ranges)))
+                high = Size.of(min(size.constant, max(r[1] for r in ranges) + 1))
         except (NotAffine, KeyError):
             pass  # bounded by run-time arguments: the whole axis
         found.append(Dim(f"us_{array}_{axis}", high, low))
