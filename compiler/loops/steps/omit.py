@@ -80,8 +80,14 @@ def omit(scheduled: Scheduled, statement: str) -> Scheduled:
     used = set().union(*(s.arrays() for s in statements))
     arrays = tuple(a for a in nest.arrays if a.name in used or not a.temporary)
     new: Nest = replace(nest, statements=statements, arrays=arrays, order=order)
-    found = tuple(d for d in scheduled.found if statement not in (d.source, d.sink))
-    return replace(scheduled, nest=new, found=found).proved_as(None)
+    left = {a.name for a in arrays}
+    return replace(
+        scheduled,
+        nest=new,
+        found=tuple(d for d in scheduled.found if statement not in (d.source, d.sink)),
+        private=frozenset((a, owner) for a, owner in scheduled.private if a in left),
+        dropped=frozenset((a, tuple(p for p in axis if p[0] != statement)) for a, axis in scheduled.dropped if a in left),
+    ).proved_as(None)
 
 
 def _without(order: Order, statement: str) -> Order | None:
