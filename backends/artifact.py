@@ -21,6 +21,7 @@ from ..compiler.diagnostics import CompileError, DataError, UnspoolError
 from ..compiler.driver import Compiled, HostProgram
 from ..compiler.graph.graph import walk
 from ..compiler.graph.ops.common import torch_dtype
+from ..compiler.graph.segments import KEEP, Policy
 from ..compiler.graph.text import print_graph
 from ..compiler.loops.nest import Nest
 from ..compiler.loops.text import parse_nest, print_nest
@@ -30,6 +31,7 @@ from . import artifact_machine, artifact_native, constraints
 from .artifact_file import pack, read, unpack, write
 from .artifact_manifest import algorithm_json, read_algorithm, read_graph, read_type, read_value, type_json, value_json
 from .artifact_plan import StoredPlan, StoredRoutine, StoredTarget, interface
+from .autograd import gradient_call
 from .call import Routine
 from .convert import DTYPE_NAMES, argument
 from .cpu_target import operands
@@ -49,8 +51,9 @@ TENSORS = "tensors.safetensors"
 class _Writer:
     """Collects the entries of a file."""
 
-    def __init__(self, routine: Routine, *, backward: bool) -> None:
+    def __init__(self, routine: Routine, sizes: Mapping[str, int], *, backward: bool) -> None:
         self.routine = routine
+        self.sizes = sizes
         self.backward = backward
         self.entries: dict[str, bytes] = {}
         self.count = 0
@@ -90,9 +93,15 @@ class _Writer:
             sets = [[i for i in whole if names[i] in params], [i for i in whole if names[i] not in given], whole]
             wanted = dict.fromkeys(tuple(s) for s in sets if s)
             found["gradients"] = [
-                {"wrt": list(wrt), **self.single(plan.adjoint(wrt, tuple(plan.differentiable)))} for wrt in wanted
+                {"wrt": list(wrt), **self.single(plan.adjoint(wrt, tuple(plan.differentiable), policy=self.policy(plan, wrt)))}
+                for wrt in wanted
             ]
         return found
+
+    def policy(self, plan: KernelPlan, wrt: tuple[int, ...]) -> Policy:
+        """The tape policy that keeps the gradient of one problem within the budget of memory, if there is one."""
+        call = None if plan.memory is None else gradient_call(plan, self.routine.shared, self.sizes, (), wrt)
+        return KEEP if call is None or call.choice is None else call.choice.policy
 
     def single(self, plan: KernelPlan) -> dict[str, Any]:
         """One kernel. Raises CompileError if the interpreter runs it."""
@@ -111,6 +120,7 @@ class _Writer:
             "integers": list(compiled.integers),
             "checks": list(compiled.kernel.checks),
             "accumulate": plan.forward.accumulate,
+            "every": plan.policy.every,
             "inputs": [value_json(v) for v in plan.graph.inputs],
             "results": [type_json(t) for t in plan.graph.result_types],
             **more,
@@ -167,7 +177,7 @@ def save_kernel(
     backward: bool,
 ) -> None:
     """Write a compiled kernel (see :meth:`.kernel.Kernel.save`)."""
-    writer = _Writer(routine, backward=backward)
+    writer = _Writer(routine, sizes, backward=backward)
     parts = writer.plan(plan)
     tensors, kinds = {}, {}
     for param in routine.algorithm.params:
@@ -203,7 +213,7 @@ def save_layer(
     backward: bool,
 ) -> None:
     """Write a built layer: ``given`` inputs and the unconstrained tensors ``stored`` behind its parameters, by name."""
-    writer = _Writer(routine, backward=backward)
+    writer = _Writer(routine, sizes, backward=backward)
     parts = writer.plan(plan)
     tensors = {**{f"given.{n}": x for n, x in given.items()}, **{f"param.{n}": x for n, x in stored.items()}}
     manifest = {
@@ -316,7 +326,7 @@ class _File:
                 raise ValueError(f"a gradient of {found['name']} has {len(plan.graph.results)} results for {len(wrt)} inputs")
         strict = bool(self.manifest["strict"])
         graph = interface(found["name"], inputs, results)
-        return StoredPlan(graph, compiled, gradients, strict=strict, accumulate=bool(found["accumulate"]))
+        return StoredPlan(graph, compiled, gradients, strict=strict, accumulate=bool(found["accumulate"]), policy=Policy(int(found["every"])))
 
     def tensors(self, group: str) -> dict[str, Tensor]:
         """The tensors ``group.NAME``, by name, as the manifest describes them."""

@@ -23,7 +23,7 @@ from typing import Any
 from ..compiler.diagnostics import DataError
 
 #: Version of the container, of the manifest and of the interface of kernels; a file of another one is refused.
-FORMAT = 3
+FORMAT = 4
 MANIFEST = "manifest.json"
 _DIGEST = 64  # hexadecimal digits at the end of a file
 _MAX_FILE = 4 << 30

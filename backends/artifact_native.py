@@ -42,6 +42,9 @@ def check(target: str, name: str) -> None:
         )
 
 
+_ROOMS = ("problem_bytes", "thread_bytes")
+
+
 def code(target: str, compiled: Compiled) -> tuple[bytes, dict[str, Any]]:
     """The machine code of a kernel, and what :func:`kernel` asks for besides. Raises CompileError."""
     if target == "c":
@@ -49,8 +52,8 @@ def code(target: str, compiled: Compiled) -> tuple[bytes, dict[str, Any]]:
     from .numba_build import object_code
 
     source = compiled.kernel.source
-    rooms = {"problem_bytes": print_int(source.problem_bytes), "thread_bytes": print_int(source.thread_bytes)}
-    return object_code(source), {**rooms, "meets": source.meets}
+    rooms = {name: [*map(print_int, getattr(source, name))] for name in _ROOMS}
+    return object_code(source), {**rooms, "tile_from": source.tile_from, "meets": source.meets}
 
 
 def kernel(
@@ -69,6 +72,7 @@ def kernel(
     from .numba_emit import NumbaSource
     from .numba_target import NumbaKernel
 
-    problem, thread = parse_int(found["problem_bytes"]), parse_int(found["thread_bytes"])
-    source = NumbaSource(text, tuple(checks), function.name, tuple(integers), problem, thread, bool(found["meets"]), ())
+    problem, thread = ((parse_int(alone), parse_int(tiled)) for alone, tiled in (found[name] for name in _ROOMS))
+    start, meets = int(found["tile_from"]), bool(found["meets"])
+    source = NumbaSource(text, tuple(checks), function.name, tuple(integers), problem, thread, start, meets, ())
     return NumbaKernel(load_object(binary, function.name), source, operands(function))

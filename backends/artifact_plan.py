@@ -15,6 +15,7 @@ from ..compiler.driver import Compiled
 from ..compiler.graph.algorithm import Algorithm
 from ..compiler.graph.graph import Graph, Node, Value
 from ..compiler.graph.ops.common import torch_dtype
+from ..compiler.graph.segments import KEEP, Policy
 from ..compiler.graph.types import Type
 from ..compiler.target import Capabilities
 from .build import machine
@@ -69,9 +70,9 @@ class StoredPlan(KernelPlan):
 
     def __init__(
         self, graph: Graph, compiled: Compiled | None, gradients: Sequence[tuple[tuple[int, ...], StoredPlan]] = (), *,
-        strict: bool, accumulate: bool = False,
+        strict: bool, accumulate: bool = False, policy: Policy = KEEP,
     ) -> None:  # fmt: skip
-        super().__init__(graph, compiled, strict=strict, accumulate=accumulate)
+        super().__init__(graph, compiled, strict=strict, accumulate=accumulate, policy=policy)
         self.gradients = sorted(gradients, key=lambda g: len(g[0]))
         self._derived_one = accumulate  # itself a gradient
 
@@ -79,7 +80,9 @@ class StoredPlan(KernelPlan):
         """Nothing: stored gradients compute all that they need."""
         return ()
 
-    def adjoint(self, wrt: tuple[int, ...], given: tuple[bool, ...], kept: tuple[str, ...] = ()) -> KernelPlan:
+    def adjoint(
+        self, wrt: tuple[int, ...], given: tuple[bool, ...], kept: tuple[str, ...] = (), policy: Policy = KEEP
+    ) -> KernelPlan:
         """The smallest stored gradient that has inputs ``wrt``. Raises DataError if there is none."""
         found = self._derived.get((wrt, given))
         if found is None:
@@ -106,8 +109,9 @@ class _Part(StoredPlan):
         inputs = [v for v, use in zip(whole.graph.inputs, passed, strict=True) if use]
         types = whole.graph.result_types
         super().__init__(
-            interface(whole.graph.name, inputs, [types[i] for i in results]), None, strict=whole.strict, accumulate=True
-        )
+            interface(whole.graph.name, inputs, [types[i] for i in results]), None, strict=whole.strict, accumulate=True,
+            policy=whole.policy,
+        )  # fmt: skip
         self.names = whole.names
         self._whole, self._passed, self._results = whole, list(passed), list(results)
 
@@ -116,23 +120,34 @@ class _Part(StoredPlan):
         """See :class:`~.execute.KernelPlan`."""
         return self._whole.compiled
 
+    def scratch(self, batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], own: Sequence[bool]) -> int:
+        """See :class:`~.execute.KernelPlan`."""
+        flags, wanted = self._flags(batched, own)
+        return self._whole.scratch(flags, batch, sizes, wanted)
+
+    def _flags(self, batched: Sequence[bool], own: Sequence[bool]) -> tuple[list[bool], list[bool]]:
+        """What of the whole kernel has a batch axis: inputs, results."""
+        came = iter(batched)
+        flags = [use and next(came) for use in self._passed]
+        wanted = [False] * len(self._whole.dtypes)
+        for i, mine in zip(self._results, own, strict=True):
+            wanted[i] = mine
+        return flags, wanted
+
     def run(
         self, tensors: Sequence[Tensor], batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], own: Sequence[bool]
     ) -> list[Tensor]:
         """The chosen results; the others are summed over the problems, and dropped."""
         whole = self._whole
-        operands, flags = [], []
-        came = iter(zip(tensors, batched, strict=True))
+        flags, wanted = self._flags(batched, own)
+        operands = []
+        came = iter(tensors)
         for v, use in zip(whole.graph.inputs, self._passed, strict=True):
             if use:
-                x, flag = next(came)
+                x = next(came)
             else:
-                x, flag = torch.zeros([s.evaluate(sizes) for s in v.type.shape], dtype=torch_dtype(torch, v.type.dtype)), False
+                x = torch.zeros([s.evaluate(sizes) for s in v.type.shape], dtype=torch_dtype(torch, v.type.dtype))
             operands.append(x)
-            flags.append(flag)
-        wanted = [False] * len(whole.dtypes)
-        for i, mine in zip(self._results, own, strict=True):
-            wanted[i] = mine
         found = whole.run(operands, flags, batch, sizes, wanted)
         return [found[i] for i in self._results]
 

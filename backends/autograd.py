@@ -11,7 +11,7 @@ has what ``torch.func`` and forward mode need. Under ``torch.compile`` neither i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -20,7 +20,13 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from ..compiler.graph.algorithm import Constraint
+from . import memory
+from .constraints import pull_back
 from .execute import KernelPlan
+
+#: Places of operands that are values of stored tensors, with their constraints.
+Links = Sequence[tuple[int, Constraint]]
 
 _transforms_active = torch._C._are_functorch_transforms_active
 
@@ -75,6 +81,7 @@ class Call:
         one_axis = len(lead) == 1 and self.count is not None
         fits = [i is None or self.shapes[i][: -ranks[i] or None] == (lead if self.flags[i] else ()) for i in self.likes]
         self._plain = not lead or (one_axis and all(fits))
+        self.choice: memory.Choice | None = None  # of a gradient: how it keeps its memory within bounds
         self._derived: dict[Any, Call] = {}
         self._keeping: dict[tuple[bool, ...], Keeping | None] = {}
 
@@ -114,9 +121,27 @@ class Call:
         if found is None:
             kept = [] if keeping is None else keeping.call.result_shapes[len(self.likes) :]
             shapes = [*self.shapes, *kept, *[s for s, g in zip(self.result_shapes, given, strict=True) if g]]
-            found = Call(self.plan.adjoint(wrt, given, names), self.sizes, shapes, self.lead, wrt)
+            budget = memory.Budget.of(self.plan.memory, 0 if keeping is None else keeping.bytes)
+            found, choice = memory.choose(
+                budget,
+                lambda policy: Call(self.plan.adjoint(wrt, given, names, policy), self.sizes, shapes, self.lead, wrt),
+                lambda policy: self.plan.adjoint_graph(wrt, given, names, policy),
+                self.sizes,
+                self.teams,
+                self.plan.graph.name,
+            )
+            found.choice = replace(choice, policy=found.plan.policy)  # that of a kernel file is as it was stored
             self._derived[wrt, given, names] = found
         return found
+
+    @property
+    def teams(self) -> int:
+        """How many problems are at work at once."""
+        return min(1 if self.count is None else max(1, self.count), torch.get_num_threads())
+
+    def scratch(self) -> int:
+        """Bytes of scratch memory of the call; 0 where the interpreter runs it."""
+        return self.plan.scratch(self.flags, self.count, self.sizes, self._own)
 
     def keeping(self, needed: tuple[bool, ...]) -> Keeping | None:
         """This call with results that the gradient in the operands that need one had better get than compute; None: there are none."""
@@ -131,6 +156,8 @@ class Call:
         if names:
             likes = [None] * (len(self.likes) + len(names))
             found = Keeping(names, Call(self.plan.keeping(names), self.sizes, self.shapes, self.lead, likes))
+            if self.plan.memory is not None and 2 * found.bytes > self.plan.memory:
+                found = None
         self._keeping[needed] = found
         return found
 
@@ -170,15 +197,50 @@ class Keeping:
     names: tuple[str, ...]
     call: Call
 
+    @property
+    def bytes(self) -> int:
+        """What is kept takes so much memory."""
+        first = len(self.call.likes) - len(self.names)
+        dtypes, shapes = self.call.plan.dtypes[first:], self.call.result_shapes[first:]
+        return sum(prod(shape) * dtype.itemsize for dtype, shape in zip(dtypes, shapes, strict=True))
 
-def apply(call: Call, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-    """The results, recorded by autograd and seen by torch's transforms."""
-    if _transforms_active() or forward_ad._current_level >= 0:
+
+def gradient_call(
+    plan: KernelPlan, shared: frozenset[str], sizes: Mapping[str, int], lead: tuple[int, ...], wrt: tuple[int, ...] | None = None
+) -> Call | None:
+    """The gradient in inputs ``wrt`` (None: in all that can have one) as autograd would call it, for problems of leading shape ``lead``
+    that have inputs ``shared`` in common; None where nothing has a gradient."""
+    wrt = tuple(i for i, flag in enumerate(plan.can_differ) if flag) if wrt is None else wrt
+    if not wrt or not any(plan.differentiable):
+        return None
+    known = {**dict.fromkeys(plan.names, 1), **sizes}
+    shapes = [
+        (*(() if v.name in shared else lead), *(s.evaluate(known) for s in v.type.shape)) for v in plan.graph.inputs
+    ]
+    call = Call(plan, known, shapes, lead, [None] * len(plan.graph.results))
+    return call.adjoint(wrt, tuple(plan.differentiable), call.keeping(tuple(i in wrt for i in range(len(plan.can_differ)))))
+
+
+def is_plain() -> bool:
+    """Whether autograd records calls in the usual way: no transform of ``torch.func``, no forward mode."""
+    return not _transforms_active() and forward_ad._current_level < 0
+
+
+def apply(
+    call: Call, tensors: Sequence[Tensor], links: Links = (), stored: Sequence[Tensor] | None = None
+) -> Sequence[Tensor]:
+    """The results, recorded by autograd and seen by torch's transforms.
+
+    Operands in ``links`` are values of the ``stored`` tensors at these places, not recorded; gradients go to what is stored. Only
+    where :func:`is_plain`.
+    """
+    if not is_plain():
         return _Transformed.apply(call, *tensors)  # type: ignore[no-any-return, no-untyped-call]
     if torch.is_grad_enabled():
-        for x in tensors:
+        sources = tensors if stored is None else stored
+        for x in sources:
             if x.requires_grad:
-                return _Recorded.apply(call, *tensors)  # type: ignore[no-any-return, no-untyped-call]
+                return _Recorded.apply(call, links, tensors, *sources)  # type: ignore[no-any-return, no-untyped-call]
     return call.run(tensors)
 
 
@@ -211,14 +273,34 @@ def gradients(
     return grads
 
 
-class _Recorded(torch.autograd.Function):
-    """A call as eager autograd sees it."""
+class _Value(torch.autograd.Function):
+    """The value of a stored tensor, known already, as a function of it."""
 
     @staticmethod
-    def forward(ctx: Any, call: Call, *tensors: Tensor) -> tuple[Tensor, ...]:
-        ctx.call = call
+    def forward(ctx: Any, stored: Tensor, value: Tensor, constraint: Constraint) -> Tensor:
+        ctx.constraint = constraint
+        found = value.clone()
+        ctx.save_for_backward(found)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (value,) = ctx.saved_tensors
+        return pull_back(gradient, value, ctx.constraint), None, None
+
+
+class _Recorded(torch.autograd.Function):
+    """A call as eager autograd sees it: a function of what stands behind its operands (see :func:`apply`)."""
+
+    @staticmethod
+    def forward(ctx: Any, call: Call, links: Links, values: Sequence[Tensor], *sources: Tensor) -> tuple[Tensor, ...]:
+        ctx.call, ctx.links = call, links
+        tensors = list(sources)
+        for i, _ in links:
+            tensors[i] = values[i]
+        ctx.sources = [sources[i] for i, _ in links]
         ctx.set_materialize_grads(False)
-        ctx.keeping = keeping = call.keeping(ctx.needs_input_grad[1:])
+        ctx.keeping = keeping = call.keeping(ctx.needs_input_grad[3:])
         outputs: Sequence[Tensor]
         if keeping is None:
             outputs = call.run(tensors)
@@ -233,9 +315,15 @@ class _Recorded(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Any, ...]:
         call, saved, keeping = ctx.call, ctx.saved_tensors, ctx.keeping
-        if keeping is not None and torch.is_grad_enabled():  # to be differentiated again, by what the results follow from
-            saved, keeping = saved[: len(call.shapes)], None
-        return None, *gradients(call, ctx.needs_input_grad[1:], saved, cotangents, keeping)
+        if torch.is_grad_enabled():  # to be differentiated again, by what the results follow from
+            saved, keeping = list(saved[: len(call.shapes)]), None
+            for (i, constraint), source in zip(ctx.links, ctx.sources, strict=True):
+                saved[i] = _Value.apply(source, saved[i], constraint)  # type: ignore[no-untyped-call]
+        found = gradients(call, ctx.needs_input_grad[3:], saved, cotangents, keeping)
+        for i, constraint in ctx.links:
+            if found[i] is not None:
+                found[i] = pull_back(found[i], saved[i], constraint)
+        return None, None, None, *found
 
 
 class _Transformed(torch.autograd.Function):

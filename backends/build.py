@@ -252,7 +252,7 @@ def _load(path: Path, name: str) -> Built | None:
     integer, pointer = ctypes.c_int64, ctypes.c_void_p
     kernel.argtypes = [integer, integer, integer, *[pointer] * 5]
     kernel.restype = ctypes.c_int
-    workspace.argtypes = [integer, integer, pointer]
+    workspace.argtypes = [integer, integer, integer, pointer]
     workspace.restype = integer
     return Built(kernel, workspace, path)
 

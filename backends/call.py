@@ -13,6 +13,7 @@ from ..compiler.diagnostics import DataError
 from ..compiler.graph.algorithm import Algorithm, ModuleInput, Param
 from ..compiler.graph.graph import Graph
 from ..compiler.graph.ops.common import complex_twin, torch_dtype
+from ..compiler.graph.segments import Policy
 from ..compiler.graph.types import Type
 from . import constraints
 from .binding import Binding, bind, check_where, leading
@@ -64,7 +65,7 @@ class Routine:
         self.shared = frozenset([i.name for i in algorithm.inputs if i.given] + [p.name for p in algorithm.params])
         self.main = Executor(algorithm.graph, tuple(self.iterations), settings, self.shared)
         self._objective: Executor | None = None
-        self.fused: dict[Any, KernelPlan | None] = {}  # by loss and sizes (value_and_grad.py)
+        self.fused: dict[Any, dict[Policy, KernelPlan | None]] = {}  # by loss and sizes (value_and_grad.py)
         self._initial: dict[str, Executor] = {}
 
     @property

@@ -96,6 +96,19 @@ def settled(stored: Tensor, constraint: Constraint) -> Tensor:
     return stored.clone()
 
 
+def pull_back(gradient: Tensor, value: Tensor, constraint: Constraint) -> Tensor:
+    """The gradient in a stored tensor, from that in the value it stands for: :func:`constrain` transposed.
+
+    It follows from the value alone: that of softplus is ``1 - exp(-value)``.
+    """
+    if constraint.kind == "positive":
+        return -gradient * torch.expm1(-value)
+    if constraint.kind == "simplex":
+        scaled = gradient * value
+        return scaled - value * scaled.sum(-1, keepdim=True)
+    return gradient
+
+
 def default(constraint: Constraint, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """The value of a parameter without an ``init``."""
     if constraint.kind == "simplex":

@@ -4,13 +4,14 @@ The C function of a kernel is::
 
     int NAME(int64_t batch, int64_t teams, int64_t team_size, void *const *pointers, const int64_t *batch_strides,
              const int64_t *team_strides, const int64_t *integers, void *workspace);
-    int64_t NAME_workspace(int64_t teams, int64_t team_size, const int64_t *integers);
+    int64_t NAME_workspace(int64_t batch, int64_t teams, int64_t team_size, const int64_t *integers);
 
 It returns 0 or the number of a failed run-time check. The interpreter lock is free while it runs.
 """
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -36,6 +37,11 @@ class BuiltKernel:
         self._workspace = built.workspace
         self._arguments = Arguments(operands, integers)
 
+    def scratch(self, batch: int, teams: int, team_size: int, integers: Sequence[int]) -> int:
+        """Bytes of scratch memory of a call."""
+        numbers = (ctypes.c_int64 * max(1, len(integers)))(*integers)
+        return int(self._workspace(batch, teams, team_size, ctypes.addressof(numbers)))
+
     def __call__(
         self,
         inputs: Sequence[Any],
@@ -50,7 +56,7 @@ class BuiltKernel:
         """Run. Raises DataError when a run-time check fails."""
         self._arguments.fill((*inputs, *outputs), batch_strides, team_strides, integers)
         pointers, strides, steps, numbers = self._arguments.at
-        scratch = workspace.get(self._workspace(teams, team_size, numbers))
+        scratch = workspace.get(self._workspace(batch, teams, team_size, numbers))
         failed = self._kernel(batch, teams, team_size, pointers, strides, steps, numbers, scratch.data_ptr())
         if failed:
             raise DataError(self.checks[failed - 1])

@@ -30,6 +30,7 @@ from ..compiler.graph.interp import interpret
 from ..compiler.graph.keep import keeping, products, wanted
 from ..compiler.graph.ops.common import torch_dtype
 from ..compiler.graph.ops.select import FEW
+from ..compiler.graph.segments import KEEP, Policy
 from ..compiler.graph.simplify import simplify
 from ..compiler.graph.tangent import tangent
 from ..compiler.loops.account import instances_of_nest
@@ -164,6 +165,13 @@ class Runner:
             self.kernel(operands, outputs, count, strides, steps, layout.integers, teams, team_size)
         return outputs if teams == 1 else [y if mine else y.sum(0) for y, mine in zip(outputs, own, strict=True)]
 
+    def scratch(
+        self, batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], own: Sequence[bool]
+    ) -> int:
+        """Bytes of scratch memory of such a call of :meth:`run`."""
+        layout, count = self.layout(batched, own, sizes), 1 if batch is None else batch
+        return int(self.kernel.scratch(count, *self.threads(count * layout.instances, count), layout.integers))
+
     def threads(self, instances: int, count: int) -> tuple[int, int]:
         """(teams, threads in each) for this many problems with so many instances of statements."""
         available = 1 if _forked else torch.get_num_threads()
@@ -194,7 +202,8 @@ class KernelPlan:
 
     Without a kernel (``compiled`` is None) the interpreter runs the graph. ``accumulate`` says that results may be summed
     over problems (see :meth:`run`), as those of a backward graph are. ``per_problem`` tells which inputs problems of a
-    batch usually have for themselves (see :class:`~..compiler.driver.Batching`). ``compile`` makes kernels for known counts (see
+    batch usually have for themselves (see :class:`~..compiler.driver.Batching`). ``memory`` is what a user allows the scratch memory
+    of its gradients, in bytes; ``policy`` that of its own tape, if it is one. ``compile`` makes kernels for known counts (see
     :class:`Runner`).
     """
 
@@ -208,8 +217,11 @@ class KernelPlan:
         accumulate: bool = False,
         per_problem: tuple[bool, ...] | None = None,
         compile: Callable[[Graph], Compiled] | None = None,
+        memory: int | None = None,
+        policy: Policy = KEEP,
     ) -> None:
         self.graph = graph
+        self.memory, self.policy = memory, policy
         self.per_problem = per_problem
         self.forward = None if compiled is None else Runner(compiled, graph, accumulate=accumulate, compile=compile)
         self.strict = strict
@@ -242,12 +254,21 @@ class KernelPlan:
         found = interpret_batch(self.graph, tensors, batched, batch, sizes)
         return [y if mine or batch is None else y.sum(0) for y, mine in zip(found, own, strict=True)]
 
-    def adjoint(self, wrt: tuple[int, ...], given: tuple[bool, ...], kept: tuple[str, ...] = ()) -> KernelPlan:
+    def scratch(self, batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], own: Sequence[bool]) -> int:
+        """Bytes of scratch memory of such a call of :meth:`run`; 0 where the interpreter runs it."""
+        return 0 if self.forward is None else self.forward.scratch(batched, batch, sizes, own)
+
+    def adjoint(
+        self, wrt: tuple[int, ...], given: tuple[bool, ...], kept: tuple[str, ...] = (), policy: Policy = KEEP
+    ) -> KernelPlan:
         """The plan of the gradient in inputs ``wrt``: its inputs are those of this one, then what is ``kept`` and the cotangents
-        that are given."""
-        if kept:
-            return self._derive(("backward", wrt, given, kept), lambda: backward(self._simple, wrt, given, kept), own=wrt)
-        return self._derive(("backward", wrt, given), lambda: backward(self.graph, wrt, given), own=wrt)
+        that are given. ``policy`` is that of its tape."""
+        key = ("backward", wrt, given, kept, policy)
+        return self._derive(key, lambda: self.adjoint_graph(wrt, given, kept, policy), own=wrt, policy=policy)
+
+    def adjoint_graph(self, wrt: tuple[int, ...], given: tuple[bool, ...], kept: tuple[str, ...], policy: Policy) -> Graph:
+        """The graph of :meth:`adjoint`."""
+        return backward(self._simple if kept else self.graph, wrt, given, kept, policy)
 
     def kept(self, wrt: tuple[int, ...], own: frozenset[int] | None) -> tuple[str, ...]:
         """What the gradient in inputs ``wrt`` had better get than compute: products that follow from inputs ``own``, if not None."""
@@ -278,6 +299,7 @@ class KernelPlan:
         own: tuple[int, ...] | None = None,
         extra: tuple[int, ...] | None = None,
         accumulate: bool = True,
+        policy: Policy = KEEP,
     ) -> KernelPlan:
         """A plan of a graph with more inputs. Results belong to inputs ``own``, further inputs to inputs ``extra``: problems
         share them where they share those; None: every problem has its own."""
@@ -309,6 +331,8 @@ class KernelPlan:
                 accumulate=accumulate,
                 per_problem=None if batching is None else batching.per_problem,
                 compile=compile,
+                memory=self.memory,
+                policy=policy,
             )
             self._derived[key] = found
         return found

@@ -24,7 +24,7 @@ from ..compiler.graph.trace import trace as trace_graph
 from ..compiler.graph.types import HALF
 from ..compiler.loops.schedule_parts import split_kernels
 from . import registry
-from .autograd import Call, apply, run_flat, view
+from .autograd import Call, Links, apply, run_flat, view
 from .execute import KernelPlan, fall_back, interpret_batch
 
 Modules = Mapping[str, Callable[..., Any] | Sequence[Callable[..., Any]]]
@@ -45,12 +45,14 @@ def runtime_names(graph: Graph, iterations: Sequence[str]) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to run: canonical target name, whether reductions keep their order, and a schedule in place of our choice; how gradients go
-    through loops with ``until`` (see :func:`~..compiler.graph.adjoint_until.with_backward`)."""
+    """How to run: canonical target name, whether reductions keep their order, a schedule in place of our choice, how many bytes of
+    scratch memory a gradient may take, and how gradients go through loops with ``until`` (see
+    :func:`~..compiler.graph.adjoint_until.with_backward`)."""
 
     target: str
     strict: bool = False
     schedule: str | None = None
+    memory: int | None = None
     backward: str = "unrolled"
 
 
@@ -173,13 +175,15 @@ class Prepared:
             self._flags = [v.batched for v in self._views]
             self._count = prod(lead) if any(self._flags) else None
 
-    def __call__(self, tensors: Sequence[Tensor], modules: Modules) -> Sequence[Tensor]:
-        """Results with the leading shape of the call."""
+    def __call__(
+        self, tensors: Sequence[Tensor], modules: Modules, links: Links = (), stored: Sequence[Tensor] | None = None
+    ) -> Sequence[Tensor]:
+        """Results with the leading shape of the call. ``links`` and ``stored``: see :func:`~.autograd.apply`; for one kernel only."""
         if self.call is not None:
             for x in tensors:
                 if not x.is_cpu:  # its address means nothing to a kernel
                     self._refuse(tensors)
-            return apply(self.call, tensors)
+            return apply(self.call, tensors, links, stored)
         assert isinstance(self.plan, HostPlan)
         flat = [v(x) for v, x in zip(self._views, tensors, strict=True)]
         found = self.plan(flat, self._flags, self._count, self.sizes, modules)
@@ -207,9 +211,19 @@ def _with_backward(graph: Graph, settings: Settings) -> Graph:
 
 def make_plan(graph: Graph, settings: Settings, per_problem: tuple[bool, ...]) -> Plan:
     """Compile a specialised graph for the target; what that cannot take, the interpreter runs. Raises DataError for a backward pass that
-    such a program cannot have."""
+    such a program cannot have, and for a budget of memory where torch records the gradient, operation by operation."""
     if settings.backward != "unrolled":
         graph = _with_backward(graph, settings)
+    plan = _made(graph, settings, per_problem)
+    if settings.memory is not None and isinstance(plan, HostPlan):
+        if settings.target == "interpreter":
+            raise DataError("the interpreter keeps every value for the gradient: memory= takes a target that compiles")
+        reason = next((why for n in walk(graph.nodes) if (why := why_host(n))), "see the warning")
+        raise DataError(f"memory= takes a program that is one kernel, and a part of {graph.name} runs on the host: {reason}")
+    return plan
+
+
+def _made(graph: Graph, settings: Settings, per_problem: tuple[bool, ...]) -> Plan:
     target = registry.target(settings.target, strict=settings.strict)
     strict = settings.strict
     if target is None:
@@ -226,7 +240,7 @@ def make_plan(graph: Graph, settings: Settings, per_problem: tuple[bool, ...]) -
             chosen = None if settings.schedule is None else split_kernels(settings.schedule, [graph.name])[graph.name]
             compiled = compile_graph(graph, target, strict=strict, schedule=chosen, batching=batching)
             again = partial(compile_graph, target=target, strict=strict, batching=batching) if chosen is None else None
-            return KernelPlan(graph, compiled, strict=strict, per_problem=per_problem, compile=again)
+            return KernelPlan(graph, compiled, strict=strict, per_problem=per_problem, compile=again, memory=settings.memory)
         except CompileError as error:
             if settings.schedule is not None:
                 raise

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..compiler.diagnostics import Span
-from ..compiler.driver import Compiled, HostProgram, why_host
+from ..compiler.driver import TILE, Compiled, HostProgram, why_host
 from ..compiler.graph.graph import Node, walk
 from ..compiler.graph.partition import CHEAP
+from ..compiler.graph.segments import stack_bytes, stacks
 from ..compiler.graph.types import BYTES, Size
 from ..compiler.loops.account import Work, array_bytes, fix, flops_of, instances, work_of_nest
 from ..compiler.loops.carriers import Summary, summaries
@@ -30,6 +31,7 @@ from ..compiler.loops.tree_walk import walk as walk_tree
 from ..compiler.search.cost import estimate
 from ..compiler.target import Machine
 from .affine import constant
+from .autograd import Call
 from .roofline import Roofline
 from .writer import STACK_BYTES
 
@@ -39,14 +41,14 @@ Report = dict[str, Any]
 def report(
     name: str,
     about: Mapping[str, Any],
-    parts: Sequence[tuple[str, Compiled]],
+    parts: Sequence[tuple[str, Compiled, Report | None]],
     host: HostProgram | None,
     roofline: Roofline | None = None,
 ) -> Report:
-    """The report of an algorithm; ``about`` has at least its ``sizes`` (iteration counts included), ``dtype`` and ``threads``. With a
-    roofline, work is held against the limits of the machine."""
+    """The report of an algorithm whose ``parts`` are kernels by name, gradients with their tape; ``about`` has at least its ``sizes``
+    (iteration counts included), ``dtype`` and ``threads``. With a roofline, work is held against the limits of the machine."""
     limits = None if roofline is None else _limits(roofline, about["dtype"], about["threads"])
-    made: Report = {"algorithm": name, **about, "kernels": [kernel_report(n, c, about["sizes"], limits) for n, c in parts]}
+    made: Report = {"algorithm": name, **about, "kernels": [kernel_report(n, c, about["sizes"], limits, tape) for n, c, tape in parts]}
     if limits is not None:
         made["limits"] = limits
     if host is not None:
@@ -64,7 +66,9 @@ def _limits(roofline: Roofline, dtype: str, threads: int) -> Report:
     }
 
 
-def kernel_report(name: str, compiled: Compiled, sizes: Mapping[str, int], limits: Report | None = None) -> Report:
+def kernel_report(
+    name: str, compiled: Compiled, sizes: Mapping[str, int], limits: Report | None = None, tape: Report | None = None
+) -> Report:
     """Everything about one kernel."""
     env = {safe(n): v for n, v in sizes.items()}
     alone, size, together = split_batch(compiled.schedule)
@@ -74,6 +78,8 @@ def kernel_report(name: str, compiled: Compiled, sizes: Mapping[str, int], limit
         **_body(compiled.lowered, compiled.nest, alone, compiled.tree, env, compiled.target.capabilities.machine, limits),
         "compile_seconds": dict(compiled.times),
     }
+    if tape is not None:
+        made["tape"] = tape
     if compiled.tile is not None and compiled.tree.tile is not None:
         tile = compiled.tree.tile
         inside = {**env, tile.lanes: size, **_strides(compiled, tile, env)}
@@ -193,6 +199,29 @@ def level(size: int, machine: Machine) -> str:
     """The nearest cache that holds so many bytes, or DRAM."""
     near = (("L1", machine.l1), ("L2", machine.l2), ("L3", machine.l3))
     return next((name for name, capacity in near if size <= capacity), "DRAM")
+
+
+def tape_report(call: Call) -> Report | None:
+    """What a gradient records of its forward pass, where, and why so; None where the interpreter runs it."""
+    choice, compiled = call.choice, call.plan.compiled
+    if choice is None or compiled is None:
+        return None
+    problems = TILE if compiled.tile is not None and (call.count or 1) > call.teams else 1
+    machine = compiled.target.capabilities.machine
+    values: list[Report] = []
+    for value in stacks(compiled.graph.nodes):
+        size = problems * stack_bytes(value, call.sizes)
+        values.append({"value": value.name, "type": str(value.type), "bytes": size, "fits": level(size, machine)})
+    total = sum(v["bytes"] for v in values)
+    return {
+        **choice.report(),
+        "values": values,
+        "problems_at_once": problems,
+        "bytes": total,
+        "fits": level(total, machine),
+        "teams": call.teams,
+        "problems": call.count or 1,
+    }
 
 
 # -- work -----------------------------------------------------------------------------------------------------------------

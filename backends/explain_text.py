@@ -45,12 +45,38 @@ def _kernel_lines(kernel: Report) -> Iterator[str]:
     total = sum(kernel["compile_seconds"].values())
     yield f"kernel {kernel['kernel']}: {_several(len(kernel['statements']), 'statement')}{counts}"
     yield f"compiled in {total:.2f} s: {spent}" if spent else "from a kernel file"
+    if "tape" in kernel:
+        yield from _tape_lines(kernel["tape"])
     yield from _body_lines(kernel)
     if "batch_tile" in kernel:
         tile = kernel["batch_tile"]
         yield ""
         yield f"kernel {kernel['kernel']}, a second body for {tile['problems']} problems side by side; its figures are of all of them"
         yield from _body_lines(tile)
+
+
+#: What a tape policy does.
+_POLICIES = {
+    "keep": "what the adjoint needs of every iteration is kept, and nothing is computed twice",
+    "recompute": "the state before every iteration is kept, and the rest is computed again",
+    "every": "the state before a segment of iterations is kept, and each segment is run again, with a tape, before its adjoint",
+}
+
+
+def _tape_lines(tape: Report) -> Iterator[str]:
+    yield f"tape: {tape['policy']}: {_POLICIES[tape['policy'].split()[0]]}"
+    owner = "a problem" if tape["problems_at_once"] == 1 else f"{tape['problems_at_once']} problems side by side"
+    rows = [(v["value"], v["type"], scaled(v["bytes"], "B"), "") for v in tape["values"]]
+    rows.append(("together", "", scaled(tape["bytes"], "B"), f"of {owner}: {_fits(tape['fits'])}"))
+    at_work = f"{_several(tape['problems'], 'problem')}, of them {tape['teams']} at work at once" if tape["problems"] > 1 else "one problem"
+    rows.append(("peak", "", scaled(tape["peak_bytes"], "B"), f"all scratch memory of the gradient, for {at_work}"))
+    if tape["budget"] is not None:
+        limit = scaled(tape["budget"]["bytes"], "B")
+        whose = "memory=" if tape["budget"]["set"] else "half of this machine's memory, as none is set"
+        why = "keeping all" if tape["keep_bytes"] is None else f"keeping all would take {scaled(tape['keep_bytes'], 'B')}"
+        held = "" if tape["policy"] == "keep" else f"; {why}{'' if tape['keep_bytes'] else ' would take more'}"
+        rows.append(("budget", "", limit, whose + held))
+    yield from _table(rows)
 
 
 def _body_lines(body: Report) -> Iterator[str]:

@@ -15,11 +15,12 @@ from ..compiler.graph.text import print_graph
 from ..compiler.loops.isl import safe
 from ..compiler.loops.text import print_nest
 from ..compiler.loops.tree_text import print_tree
+from .autograd import gradient_call
 from .binding import Binding, check_where
 from .call import Routine, arguments_of, match
 from .execute import KernelPlan
 from .executor import HostPlan
-from .explain import report
+from .explain import Report, report, tape_report
 from .explain_text import lines
 from .plain_c import plain_c
 from .replay import dependences_text, steps_text
@@ -175,19 +176,26 @@ class Kernel:
             "threads": torch.get_num_threads(),
         }
         host = self._plan.program if isinstance(self._plan, HostPlan) else None
-        parts = [*self.compiled, *(self._backward() if gradients else ())]
+        parts: list[tuple[str, Compiled, Report | None]] = [(n, c, None) for n, c in self.compiled]
+        if gradients:
+            parts += self._backward()
         return report(self._routine.algorithm.name, about, parts, host, roofline() if limits else None)
 
-    def _backward(self) -> Iterator[tuple[str, Compiled]]:
-        """The kernels of the gradients in all inputs that can have one, by name; what the interpreter differentiates has none."""
+    def _backward(self) -> Iterator[tuple[str, Compiled, Report | None]]:
+        """The kernels of the gradients in all inputs that can have one, by name, with what they record; what the interpreter
+        differentiates has none."""
         plan = self._plan
-        plans = [plan] if isinstance(plan, KernelPlan) else [p for _, p in sorted(plan.plans.items())]
-        for (name, _), one in zip(self.compiled, plans, strict=True):
+        if isinstance(plan, KernelPlan):
+            call = gradient_call(plan, self._routine.shared, self._binding.sizes, self.lead)
+            if call is not None and call.plan.compiled is not None:
+                yield f"{self._routine.algorithm.name}_backward", call.plan.compiled, tape_report(call)
+            return
+        for (name, _), (_, one) in zip(self.compiled, sorted(plan.plans.items()), strict=True):
             wrt = tuple(i for i, flag in enumerate(one.can_differ) if flag)
             if wrt and any(one.differentiable):
                 backward = one.adjoint(wrt, tuple(one.differentiable), one.kept(wrt, None))
                 if backward.compiled is not None:
-                    yield f"{name}_backward", backward.compiled
+                    yield f"{name}_backward", backward.compiled, None
 
     def _joined(self, comment: str, parts: list[tuple[str, str]]) -> str:
         if len(parts) == 1:

@@ -114,14 +114,16 @@ class _Frame:
         out = []
         for what in ("problem", "thread"):
             sums = [" + ".join(b.bytes(a) for a in getattr(b, what)) or "0" for b in self.bodies]
-            total = sums[0] if len(sums) == 1 else f"us_imax({sums[0]}, {sums[1]})"
-            out += [f"static int64_t {self.name}_{what}_bytes(const int64_t *integers) {{", *self._bind(self.main, 2)]
+            tile = self.main.function.tile
+            total = sums[0] if tile is None else f"batch < {least(tile)} ? {sums[0]} : us_imax({sums[0]}, {sums[1]})"
+            out += [f"static int64_t {self.name}_{what}_bytes(int64_t batch, const int64_t *integers) {{", *self._bind(self.main, 2)]
             out += [f"  return {total};", "}", ""]
         team = " + teams * (int64_t)sizeof(us_team)" if self.meets else ""
         out += [
             "// Bytes of scratch memory that a call needs.",
-            f"int64_t {self.name}_workspace(int64_t teams, int64_t team_size, const int64_t *integers) {{",
-            f"  return 64{team} + teams * {self.name}_problem_bytes(integers) + teams * team_size * {self.name}_thread_bytes(integers);",
+            f"int64_t {self.name}_workspace(int64_t batch, int64_t teams, int64_t team_size, const int64_t *integers) {{",
+            f"  return 64{team} + teams * {self.name}_problem_bytes(batch, integers)",
+            f"    + teams * team_size * {self.name}_thread_bytes(batch, integers);",
             "}",
             "",
         ]
@@ -140,10 +142,10 @@ class _Frame:
                 "  workspace += teams * (int64_t)sizeof(us_team);",
             ]
         if self.problem:
-            out.append(f"  char *shared = workspace + team_number * {self.name}_problem_bytes(integers);")
+            out.append(f"  char *shared = workspace + team_number * {self.name}_problem_bytes(batch, integers);")
         if self.thread:
-            out.append(f"  char *own = workspace + teams * {self.name}_problem_bytes(integers)")
-            out.append(f"    + (team_number * team_size + member) * {self.name}_thread_bytes(integers);")
+            out.append(f"  char *own = workspace + teams * {self.name}_problem_bytes(batch, integers)")
+            out.append(f"    + (team_number * team_size + member) * {self.name}_thread_bytes(batch, integers);")
         grain = "1"
         if self.tile is not None and self.main.function.tile is not None:
             out.append(f"  const int tiled = batch >= {least(self.main.function.tile)}{self._condition()};")

@@ -16,6 +16,7 @@ from ..compiler.graph.algorithm import Constraint, Param
 from ..compiler.graph.ops.common import torch_dtype
 from ..compiler.graph.types import Type
 from . import constraints
+from .autograd import Links, is_plain
 from .binding import check_where, leading
 from .call import Routine, arguments_of, check_device, concrete, constant, match, run, trace_names
 from .convert import DTYPE_NAMES, Argument, argument, device_of, is_numpy_call, precision, tensor, widened
@@ -59,6 +60,7 @@ class _Call:
     trace: tuple[str, ...]
     numpy: bool
     single: bool  # one tensor comes back
+    links: Links  # operands that are values of stored tensors, where autograd need not see how
 
 
 class Layer(Values):
@@ -161,7 +163,11 @@ class Layer(Values):
                 return self._run(known, inputs)
         checked, tensors = self._check(objective, inputs, named)
         single = len(checked.executor.graph.results) == 1 and not trace and not checked.numpy
-        known = _Call(checked.prepare(trace), checked.sources, trace, checked.numpy, single)
+        prepared = checked.prepare(trace)
+        links = [(i, s[2]) for i, (s, _) in enumerate(checked.sources) if isinstance(s, tuple) and s[2].kind != "free"]
+        if prepared.call is None or prepared.call.plan.forward is None:
+            links = []  # torch differentiates
+        known = _Call(prepared, checked.sources, trace, checked.numpy, single, links)
         if key is not None:
             self._known[key] = known
         return self._run(known, tensors)
@@ -202,32 +208,55 @@ class Layer(Values):
         numpy = any(a.numpy for a in arguments) and is_numpy_call(arguments)
         return Checked(executor, sources, shapes, lead, binding.sizes, real, numpy), tensors
 
-    def _fetch(self, source: str | tuple[str, str, Constraint]) -> Tensor:
-        """A buffer, or the value of a parameter."""
+    def _fetch(self, source: str | tuple[str, str, Constraint], *, settle: bool | None = None) -> Tensor:
+        """A buffer, or the value of a parameter, which is brought back between its bounds first if it is to ``settle`` (None: where
+        it is recorded in training)."""
         if isinstance(source, str):
             found: Tensor = self._buffers[source]  # type: ignore[assignment]
             return found
-        path, attribute, constraint = source
-        holder = self.get_submodule(path) if path else self
-        assert isinstance(holder, Values)
-        stored = holder.stored(attribute)
-        if self.training and torch.is_grad_enabled() and isinstance(stored, nn.Parameter):
+        stored, constraint = self._held(source), source[2]
+        if settle is None:
+            settle = self.training and torch.is_grad_enabled()
+        if settle and isinstance(stored, nn.Parameter):
             return constraints.settled(stored, constraint)
         return constraints.constrain(stored, constraint)
 
-    def _operands(self, sources: Sources, inputs: Sequence[Tensor]) -> list[Tensor]:
+    def _held(self, source: tuple[str, str, Constraint]) -> Tensor:
+        """The stored tensor of a parameter."""
+        path, attribute, _ = source
+        holder = self.get_submodule(path) if path else self
+        assert isinstance(holder, Values)
+        return holder.stored(attribute)
+
+    def _operands(self, sources: Sources, inputs: Sequence[Tensor], *, settle: bool | None = None) -> list[Tensor]:
         """The inputs of the graph for the inputs of a call."""
         operands = []
         for source, dtype in sources:
-            x = inputs[source] if isinstance(source, int) else self._fetch(source)
+            x = inputs[source] if isinstance(source, int) else self._fetch(source, settle=settle)
             operands.append(x if x.dtype is dtype else x.to(dtype))
         return operands
+
+    def _stored(self, sources: Sources, inputs: Sequence[Tensor]) -> list[Tensor] | None:
+        """What stands behind the inputs of the graph, for the inputs of a call; None if one must be converted."""
+        found = []
+        for source, dtype in sources:
+            x = inputs[source] if isinstance(source, int) else self._buffers[source] if isinstance(source, str) else self._held(source)
+            if x is None or x.dtype is not dtype:
+                return None
+            found.append(x)
+        return found
 
     def _learned(self) -> dict[str, Any]:
         """The learned operators by name."""
         return {n: getattr(self, f) if isinstance(f, str) else f for n, f in self._functions.items()}
 
     def _run(self, call: _Call, inputs: Sequence[Tensor]) -> Any:
+        if call.links and call.single and torch.is_grad_enabled() and is_plain():
+            stored = self._stored(call.sources, inputs)
+            if stored is not None:
+                with torch.no_grad():
+                    operands = self._operands(call.sources, inputs, settle=self.training)
+                return call.prepared(operands, {}, call.links, stored)[0]
         operands = self._operands(call.sources, inputs)
         modules = self._learned() if self._functions else {}
         if call.single:

@@ -35,12 +35,14 @@ MEETING = 128
 
 @dataclass(frozen=True)
 class NumbaSource(Source):
-    """Also the name of the entry, the bytes of scratch memory of a problem and of a thread, and whether threads meet."""
+    """Also the name of the entry, the bytes of scratch memory of a problem and of a thread, without batch tiles and with them, how many
+    problems it takes for a tile (0: there is none), and whether threads meet."""
 
     name: str
     integers: tuple[str, ...]
-    problem_bytes: Int
-    thread_bytes: Int
+    problem_bytes: tuple[Int, Int]
+    thread_bytes: tuple[Int, Int]
+    tile_from: int
     meets: bool
     pointers: tuple[str, ...]
 
@@ -152,10 +154,12 @@ class _Frame:
         used = sorted(set(_USED.findall("\n".join(lines))) - own)
         head = ["from unspool.backends.numba_library import (", *(f"    {u}," for u in used), ")", ""]
         sums = [[rooms(part) for part in (b.problem, b.thread)] for b in self.bodies]
-        problem, thread = sums[0] if len(sums) == 1 else (Int("max", (x, y)) for x, y in zip(*sums, strict=True))
+        tile = self.main.function.tile
+        problem, thread = ((x, Int("max", (x, y))) for x, y in zip(sums[0], sums[-1], strict=True))
         names = {b.array(a) for b in self.bodies for a in (*b.passed, *b.problem, *b.thread)}
         return NumbaSource(
-            "\n".join([*head, *lines]) + "\n", checks, self.name, tuple(self.main.function.integers), problem, thread, self.meets,
+            "\n".join([*head, *lines]) + "\n", checks, self.name, tuple(self.main.function.integers), problem, thread,
+            0 if tile is None else least(tile), self.meets,
             tuple(sorted(names)),
         )  # fmt: skip
 

@@ -36,14 +36,20 @@ class NumbaKernel:
         self._arguments = Arguments(operands, len(source.integers))
         self._rooms: dict[tuple[int, ...], tuple[int, int]] = {}
 
-    def _room(self, integers: tuple[int, ...]) -> tuple[int, int]:
+    def _room(self, batch: int, integers: tuple[int, ...]) -> tuple[int, int]:
         """Bytes of scratch memory of a problem and of a thread."""
-        found = self._rooms.get(integers)
+        tiled = 0 < self.source.tile_from <= batch
+        found = self._rooms.get((tiled, *integers))
         if found is None:
             values = dict(zip(self.source.integers, integers, strict=True))
-            found = evaluate(self.source.problem_bytes, values), evaluate(self.source.thread_bytes, values)
-            self._rooms[integers] = found
+            found = evaluate(self.source.problem_bytes[tiled], values), evaluate(self.source.thread_bytes[tiled], values)
+            self._rooms[(tiled, *integers)] = found
         return found
+
+    def scratch(self, batch: int, teams: int, team_size: int, integers: Sequence[int]) -> int:
+        """Bytes of scratch memory of a call."""
+        problem, thread = self._room(batch, tuple(integers))
+        return 64 + (teams * MEETING if self.source.meets else 0) + teams * problem + teams * team_size * thread
 
     def __call__(
         self,
@@ -62,9 +68,9 @@ class NumbaKernel:
         pool = openmp.runtime() if threads > 1 else None
         if pool is None:
             teams = team_size = threads = 1
-        problem, thread = self._room(tuple(integers))
+        problem, thread = self._room(batch, tuple(integers))
         meeting = teams * MEETING if self.source.meets else 0
-        scratch = workspace.get(64 + meeting + teams * problem + threads * thread)
+        scratch = workspace.get(self.scratch(batch, teams, team_size, integers))
         place = (scratch.data_ptr() + 63) // 64 * 64
         if meeting:
             ctypes.memset(place, 0, meeting)

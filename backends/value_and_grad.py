@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
+from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -22,9 +23,11 @@ from ..compiler.graph.adjoint import value_and_gradient
 from ..compiler.graph.adjoint_until import with_backward
 from ..compiler.graph.algorithm import Algorithm
 from ..compiler.graph.graph import Builder, Graph
+from ..compiler.graph.segments import Policy
 from ..compiler.graph.specialize import specialize
 from ..compiler.graph.types import HALF, Type, is_complex, is_floating
-from . import registry
+from ..compiler.target import Target
+from . import constraints, memory, registry
 from .autograd import Call
 from .call import arguments_of
 from .convert import DTYPE_NAMES, Argument, argument, device_of, precision, tensor, widened
@@ -52,6 +55,7 @@ class _Step:
 
     checked: Checked
     call: Call | None
+    names: tuple[str, ...]  # of the parameters that the call has gradients of
     losses: Executor
 
 
@@ -89,8 +93,9 @@ class ValueAndGrad:
         if torch._C._is_any_autocast_enabled():
             real = self.layer._like.dtype
             inputs, named = tuple(widened(inputs, real)), dict(zip(named, widened(named.values(), real)))
-        with torch.autocast("cpu", enabled=False), torch.inference_mode(False), torch.enable_grad():
-            return self._run(inputs, named)
+            with torch.autocast("cpu", enabled=False):
+                return self._run(inputs, named)
+        return self._run(inputs, named)
 
     def backward(self, *inputs: Any, **named: Any) -> Tensor:
         """The loss; its gradients are added to ``.grad`` of the parameters, as ``loss.backward()`` does."""
@@ -109,35 +114,50 @@ class ValueAndGrad:
             step, inputs = self._check(inputs, named, wanted)
             if key is not None:
                 self._known[key] = step
-        operands = self.layer._operands(step.checked.sources, inputs)
-        extra = inputs[len(self.inputs) :]
-        total, moved = self._fused(step.call, operands, extra) if step.call else self._composed(step, operands, extra)
-        moved = [(x, g) for x, g in moved if x.requires_grad]
-        if not moved:
-            return total, {n: torch.zeros_like(p) for n, p in wanted.items()}
-        values, grads = zip(*moved, strict=True)
-        found = torch.autograd.grad(values, list(wanted.values()), grads, materialize_grads=True)
-        return total, dict(zip(wanted, found, strict=True))
+        run = self._composed if step.call is None else self._fused
+        if torch.is_inference_mode_enabled():  # what comes back is to be trained with
+            with torch.inference_mode(False):
+                return run(step, inputs, wanted)
+        return run(step, inputs, wanted)
 
-    def _fused(self, call: Call, operands: Sequence[Tensor], extra: Sequence[Tensor]) -> tuple[Tensor, list[tuple[Tensor, Any]]]:
-        """The loss, and values that depend on parameters with their gradients, by the kernel."""
+    def _fused(
+        self, step: _Step, inputs: Sequence[Tensor], wanted: Mapping[str, nn.Parameter]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss and the gradients, by the kernel; constraints are pulled back by hand, which costs less than recording them."""
+        call, layer, sources = step.call, self.layer, step.checked.sources
+        assert call is not None
+        found: dict[str, Tensor] = {}
         with torch.no_grad():
-            losses, *grads = call.run([x.detach() for x in (*operands, *extra)])
-            if self.reduction == "mean":
-                grads = [g / losses.numel() for g in grads]
-            return self._reduced(losses), [(operands[i], g) for i, g in zip(call.likes[1:], grads, strict=True) if i is not None]
+            operands = layer._operands(sources, inputs, settle=layer.training)
+            losses, *grads = call.run([*operands, *inputs[len(self.inputs) :]])
+            count = losses.numel()
+            for i, g, name in zip(call.likes[1:], grads, step.names, strict=True):
+                assert i is not None
+                if self.reduction == "mean" and count != 1:
+                    g = g / count
+                g = constraints.pull_back(g, operands[i], sources[i][0][2])  # type: ignore[index,arg-type]
+                if g.dtype is not wanted[name].dtype:
+                    g = g.to(wanted[name].dtype)
+                found[name] = found[name] + g if name in found else g
+            return self._reduced(losses), {n: found[n] if n in found else torch.zeros_like(p) for n, p in wanted.items()}
 
     def _composed(
-        self, step: _Step, operands: Sequence[Tensor], extra: Sequence[Tensor]
-    ) -> tuple[Tensor, list[tuple[Tensor, Any]]]:
-        """As :meth:`_fused`, the layer, then the loss, recorded by torch: the loss itself is what depends on parameters."""
-        checked = step.checked
-        results = checked.prepare()(operands, self.layer._learned())
-        (losses,) = step.losses([*results, *extra], checked.lead, checked.real, checked.sizes)
-        total = self._reduced(losses)
-        return total.detach(), [(total, None)]
+        self, step: _Step, inputs: Sequence[Tensor], wanted: Mapping[str, nn.Parameter]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """As :meth:`_fused`: the layer, then the loss, differentiated by torch."""
+        checked, extra = step.checked, inputs[len(self.inputs) :]
+        with torch.enable_grad():
+            results = checked.prepare()(self.layer._operands(checked.sources, inputs), self.layer._learned())
+            (losses,) = step.losses([*results, *extra], checked.lead, checked.real, checked.sizes)
+            total = self._reduced(losses)
+            if not total.requires_grad:
+                return total, {n: torch.zeros_like(p) for n, p in wanted.items()}
+            grads = torch.autograd.grad(total, list(wanted.values()), materialize_grads=True)
+        return total.detach(), dict(zip(wanted, grads, strict=True))
 
     def _reduced(self, losses: Tensor) -> Tensor:
+        if losses.dim() == 0:
+            return losses
         return losses.mean() if self.reduction == "mean" else losses.sum()
 
     def _check(
@@ -162,17 +182,17 @@ class ValueAndGrad:
                 f"{loss.__name__} must return one real number; for {', '.join(map(str, types))} it returns "
                 + ", ".join(map(str, lowered.result_types))
             )
-        moving = {id(p) for p in wanted.values()}
-        params = {p.name for p, path, attribute in layer.declared() if id(_stored(layer, path, attribute)) in moving}
+        moving = {id(p): name for name, p in wanted.items()}
+        stored = {p.name: id(_stored(layer, path, attribute)) for p, path, attribute in layer.declared()}
+        params = {name: moving[p] for name, p in stored.items() if p in moving}
         wrt = tuple([i for i, v in enumerate(graph.inputs) if v.name in params])
         fixed = {n: checked.sizes[n] for n in names}
-        key = (loss, checked.real, types, wrt, tuple(fixed.items()))
-        if key not in routine.fused:
-            routine.fused[key] = fuse(graph, lowered, checked.real, fixed, wrt, routine.settings, routine.shared)
-        plan = routine.fused[key]
+        fused = Fused(graph, lowered, checked.real, fixed, wrt, routine.settings, routine.shared)
         shapes = [*checked.shapes, *[tuple(x.shape) for x in extra]]
-        call = None if plan is None else Call(plan, checked.sizes, shapes, checked.lead, (None, *wrt))
-        return _Step(checked, call, Executor(lowered, (), replace(routine.settings, backward="unrolled"))), [*tensors, *extra]
+        key = (loss, checked.real, types, wrt, tuple(fixed.items()))
+        call = fused.call(routine.fused.setdefault(key, {}), checked.sizes, shapes, checked.lead)
+        names = tuple([params[graph.inputs[i].name] for i in wrt])
+        return _Step(checked, call, names, Executor(lowered, (), replace(routine.settings, backward="unrolled"))), [*tensors, *extra]
 
     def _rest(self, positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
         """The further arguments of the loss, in order."""
@@ -217,35 +237,79 @@ def _argument(name: str, value: Any, lead: tuple[int, ...]) -> Argument:
     return Argument(name, Type.of(dtype, *a.shape[len(front) :]), a.value, a.weak, a.numpy)
 
 
-def fuse(
-    graph: Graph,
-    loss: Graph,
-    real: str,
-    sizes: Mapping[str, int],
-    wrt: tuple[int, ...],
-    settings: Settings,
-    shared: frozenset[str],
-) -> KernelPlan | None:
-    """One kernel for the loss of a graph's results and its gradients in inputs ``wrt``; None where that cannot be."""
-    target = registry.target(settings.target, strict=settings.strict)
-    if real in HALF:  # the kernel would add up over problems in half precision
-        return None
-    whole = joined(with_backward(specialize(graph, real, sizes), settings.backward), specialize(loss, real, {}))
-    if target is None or not is_one_kernel(whole) or not all(target.supports(t.dtype) for t in whole.types.values()):
-        return None
-    b = Builder(f"{graph.name}_value_and_grad", whole.inputs)
-    one = b.op("const", value=1.0, dtype=whole.result_types[0].dtype)
-    values, grads = value_and_gradient(b, whole, whole.inputs, wrt, [one])
-    made = b.finish([*values, *grads])
-    mine = tuple([v.name not in shared for v in made.inputs])
-    try:
-        batching = Batching(mine, (True, *[mine[i] for i in wrt]))
-        make = partial(compile_graph, target=target, accumulate=True, strict=settings.strict, batching=batching)
-        compiled = make(made)
-    except CompileError as error:
-        fall_back(f"the value and gradient of {graph.name}", error)
-        return None
-    return KernelPlan(made, compiled, strict=settings.strict, accumulate=True, per_problem=mine, compile=make)
+@dataclass(frozen=True)
+class Fused:
+    """One kernel for the ``loss`` of a graph's results and its gradients in inputs ``wrt``."""
+
+    graph: Graph
+    loss: Graph
+    real: str
+    sizes: Mapping[str, int]
+    wrt: tuple[int, ...]
+    settings: Settings
+    shared: frozenset[str]
+
+    def call(
+        self, plans: dict[Policy, KernelPlan | None], sizes: Mapping[str, int], shapes: Sequence[tuple[int, ...]], lead: tuple[int, ...]
+    ) -> Call | None:
+        """The call for operands of these shapes, by one of ``plans``, where new ones are put; None where there can be no such kernel."""
+        target = registry.target(self.settings.target, strict=self.settings.strict)
+        whole = self.whole
+        if self.real in HALF:  # the kernel would add up over problems in half precision
+            return None
+        if target is None or not is_one_kernel(whole) or not all(target.supports(t.dtype) for t in whole.types.values()):
+            return None
+
+        def made(policy: Policy) -> Call:
+            if policy not in plans:
+                plans[policy] = self.plan(policy, target)
+            plan = plans[policy]
+            if plan is None:
+                raise _NoKernel
+            return Call(plan, sizes, shapes, lead, (None, *self.wrt))
+
+        teams = min(max(1, prod(lead)), torch.get_num_threads())
+        try:
+            found, choice = memory.choose(
+                memory.Budget.of(self.settings.memory), made, self.gradient, sizes, teams, self.graph.name
+            )
+        except _NoKernel:
+            return None
+        found.choice = choice
+        return found
+
+    @cached_property
+    def whole(self) -> Graph:
+        """The graph, then the loss."""
+        return joined(
+            with_backward(specialize(self.graph, self.real, self.sizes), self.settings.backward), specialize(self.loss, self.real, {})
+        )
+
+    def gradient(self, policy: Policy) -> Graph:
+        """The loss, then its gradients."""
+        whole = self.whole
+        b = Builder(f"{self.graph.name}_value_and_grad", whole.inputs)
+        one = b.op("const", value=1.0, dtype=whole.result_types[0].dtype)
+        values, grads = value_and_gradient(b, whole, whole.inputs, self.wrt, [one], policy=policy)
+        return b.finish([*values, *grads])
+
+    def plan(self, policy: Policy, target: Target) -> KernelPlan | None:
+        """The kernel; None, and a warning, where the target cannot compile it."""
+        made = self.gradient(policy)
+        mine = tuple([v.name not in self.shared for v in made.inputs])
+        strict = self.settings.strict
+        try:
+            batching = Batching(mine, (True, *[mine[i] for i in self.wrt]))
+            make = partial(compile_graph, target=target, accumulate=True, strict=strict, batching=batching)
+            compiled = make(made)
+        except CompileError as error:
+            fall_back(f"the value and gradient of {self.graph.name}", error)
+            return None
+        return KernelPlan(made, compiled, strict=strict, accumulate=True, per_problem=mine, compile=make)
+
+
+class _NoKernel(Exception):
+    """A policy whose kernel the target cannot compile."""
 
 
 def joined(graph: Graph, loss: Graph) -> Graph:

@@ -65,6 +65,22 @@ def _later(name: str, what: str, now: Any = None) -> Callable[[Any], Any]:
     return check
 
 
+_MEMORY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
+
+
+def _memory(value: Any) -> int | None:
+    """Bytes, of a number or of a text with a unit: kB is 1000 bytes, KiB 1024."""
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        return value
+    found = _MEMORY.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is not None:
+        number, prefix, binary = found.groups()
+        size = int(float(number) * (1024 if binary else 1000) ** " KMGT".index(prefix.upper() or " "))
+        if size > 0 and (prefix or not binary):
+            return size
+    raise DataError(f'memory is a number of bytes, or a text like "64MiB" or "1.5GB", not {_shown(value)}')
+
+
 def _shown(value: Any) -> str:
     return repr(value) if isinstance(value, (str, int, float)) or str(value).startswith("torch.") else f"a {type(value).__name__}"
 
@@ -80,16 +96,17 @@ class CompileOptions:
     ``dtype``: what ``real`` is (``"f16"``, ``"bf16"``, ``"f32"``, ``"f64"`` or a floating ``torch.dtype``); None is f32 in
     ``build`` and ``compile``, and in a plain call the dtype of the arrays. ``target``: a name that ``dsl targets`` lists.
     ``numerics``: ``"strict"`` keeps the order of reductions. ``schedule``: the text of steps in place of our choice.
-    ``backward``: how gradients go through loops with ``until``: ``"unrolled"``, all iterations that ran; ``"truncated:5"``, the last five;
-    ``"implicit"``, those of the fixed point at which the loop stops. ``memory`` and ``tune`` are refused, but for the values they have by
-    default: later versions bring them.
+    ``memory``: what the scratch memory of a gradient may take, in bytes or as a text like ``"64MiB"``; more is computed a second time
+    in place of being kept (see docs/torch.md). ``backward``: how gradients go through loops with ``until``: ``"unrolled"``, all
+    iterations that ran; ``"truncated:5"``, the last five; ``"implicit"``, those of the fixed point at which the loop stops. ``tune`` is
+    refused, but for the value it has by default: later versions bring it.
     """
 
     dtype: Any = _option(None, dtype_name, "What `real` is: f16, bf16, f32 or f64.")  # noqa: RUF009
     target: str | None = _option(None, _text("target", "the name of a target"), "See `dsl targets`.", short="-t")
     numerics: str = _option("default", _numerics, "default, or strict: reductions keep their order.")
     memory: Any = _option(  # noqa: RUF009
-        None, _later("memory", "a budget for the backward pass"), "A budget for the backward pass. Not in this version."
+        None, _memory, "What the scratch memory of a gradient may take: 64MiB, 1.5GB, a number of bytes."
     )
     backward: Any = _option(  # noqa: RUF009
         "unrolled",
@@ -115,7 +132,7 @@ class CompileOptions:
         from ..backends.executor import Settings
         from ..backends.registry import canonical
 
-        return Settings(canonical(self.target), self.numerics == "strict", self.schedule, backward=self.backward)
+        return Settings(canonical(self.target), self.numerics == "strict", self.schedule, self.memory, self.backward)
 
 
 #: The names of the options, in order.

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import limits, report, unrolled
+from benchmarks import ablation, limits, report, unrolled
 from benchmarks.contest import FORWARD, GRADIENT, Contest, Contestant, Outcome, Score, deviation, hold
 from benchmarks.plan import Plan, chosen, missing
 from benchmarks.problem import targets
@@ -264,3 +264,15 @@ def test_the_suite_writes_json_and_a_table(
     assert [c["mode"] for c in content["contests"]] == [FORWARD, GRADIENT]
     assert content["machine"]["scale"] == "quick"
     assert "unspool" in capsys.readouterr().out
+
+
+def test_parts_of_the_compiler_can_be_left_out() -> None:
+    problem = ista.problem(ista.data(8, 16, 4))
+    found = [row.make()() for row in ablation.forward_rows(problem, 1, "all")]
+    for other in found[1:]:
+        assert torch.allclose(found[0], other, rtol=1e-4, atol=1e-6)
+    with ablation.without("tiles", "proposers"):
+        plain = ablation.built(problem)
+        plain(*problem.inputs)
+    (plan,) = plain._routine.main.plans.values()
+    assert "batch" not in plan.compiled.schedule

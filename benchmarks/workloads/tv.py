@@ -31,16 +31,9 @@ def data(n: int, seed: int = 0) -> dict[str, Tensor]:
     return {name: torch.from_numpy(a.astype(np.float32)) for name, a in arrays.items()}
 
 
-def contests(plan: Plan) -> Iterator[Contest]:
-    """Images whose state fits the last cache, and one whose state does not (forward only: its path takes gigabytes)."""
-    for n in plan.pick([256], [512, 2048], [256, 512, 1024, 2048]):
-        yield from _at(plan, n)
-
-
-def _at(plan: Plan, n: int) -> Iterator[Contest]:
-    """Forward, and gradient up to 1024 x 1024."""
-    d = data(n)
-    ours = Problem(
+def problem(d: dict[str, Tensor]) -> Problem:
+    """The program on this data."""
+    return Problem(
         us.load(TEST_PROGRAMS / "tv.us").tv,
         (d["image"], torch.tensor(STRENGTH)),
         values={"tau": d["tau"], "sigma": d["sigma"]},
@@ -50,6 +43,18 @@ def _at(plan: Plan, n: int) -> Iterator[Contest]:
         inside="mean_squares",
         extra=(d["clean"],),
     )
+
+
+def contests(plan: Plan) -> Iterator[Contest]:
+    """Images whose state fits the last cache, and one whose state does not (forward only: its path takes gigabytes)."""
+    for n in plan.pick([256], [512, 2048], [256, 512, 1024, 2048]):
+        yield from _at(plan, n)
+
+
+def _at(plan: Plan, n: int) -> Iterator[Contest]:
+    """Forward, and gradient up to 1024 x 1024."""
+    d = data(n)
+    ours = problem(d)
     size, numbers = f"{n}x{n}, K={K}", (STRENGTH, d["tau"].tolist(), d["sigma"].tolist())
     whole = plan.scale == "full" and n <= 512  # beyond, compiling takes many minutes
     forward = [

@@ -18,7 +18,8 @@ from .adjoint_until import counted, has_run, in_turns, is_implicit, number, row_
 from .graph import Builder, Graph, LoopBody, Node, Region, Value, free_names, make_attrs, region_captures
 from .live import live
 from .ops.table import lookup
-from .tape import choose, from_state, stack_length, trip_count
+from .segments import KEEP, Policy
+from .tape import SAVING, choose, from_state, stack_length, trip_count
 from .types import At, Range, Size, Type, is_complex, is_floating
 
 
@@ -27,17 +28,19 @@ def differentiable(type: Type) -> bool:
     return is_floating(type.dtype) or is_complex(type.dtype)
 
 
-def backward(graph: Graph, wrt: Sequence[int], given: Sequence[bool] | None = None, kept: Sequence[str] = ()) -> Graph:
+def backward(
+    graph: Graph, wrt: Sequence[int], given: Sequence[bool] | None = None, kept: Sequence[str] = (), policy: Policy = KEEP
+) -> Graph:
     """From inputs and one cotangent ``d_RESULT`` per differentiable result to the cotangents of inputs ``wrt``.
 
     ``given`` says which results have a cotangent, if not all; those of the others are zero. Values ``kept``, which the graph makes
-    outside of its loops, are inputs behind those of the graph.
+    outside of its loops, are inputs behind those of the graph; ``policy`` is that of the outermost loops' tapes.
     """
     b = Builder(f"{graph.name}_backward", graph.inputs)
     known = {name: b.input(f"kept_{name}", graph.types[name]) for name in kept}
     results = zip(graph.results, graph.result_types, given or [True] * len(graph.results), strict=True)
     cotangents = [b.input(f"d_{r}", t) if wanted and differentiable(t) else None for r, t, wanted in results]
-    return b.finish(value_and_gradient(b, graph, graph.inputs, wrt, cotangents, known)[1])
+    return b.finish(value_and_gradient(b, graph, graph.inputs, wrt, cotangents, known, policy)[1])
 
 
 def gradient(
@@ -49,12 +52,13 @@ def gradient(
 
 def value_and_gradient(
     b: Builder, graph: Graph, args: Sequence[Value], wrt: Sequence[int], cotangents: Sequence[Value | None],
-    known: Mapping[str, Value] | None = None,
+    known: Mapping[str, Value] | None = None, policy: Policy = KEEP,
 ) -> tuple[list[Value], list[Value]]:  # fmt: skip
     """As :func:`gradient`, with the results of the graph first. Values that are ``known`` are not made again."""
+    graph = policy.prepare(graph)
     start = {graph.inputs[i].name for i in wrt if differentiable(graph.inputs[i].type)}
     given = {r for r, c in zip(graph.results, cotangents, strict=True) if c is not None}
-    taper = _Taper(dict(graph.types), _varied(graph.nodes, start) & _useful(graph.nodes, given))
+    taper = _Taper(dict(graph.types), _varied(graph.nodes, start) & _useful(graph.nodes, given), policy)
     nodes = taper.augment(graph.nodes, ())
     own = {v.name: a for v, a in zip(graph.inputs, args, strict=True)} | dict(known or {})
     sweep = _Sweep(b, taper, _Env(taper.types, own))
@@ -176,6 +180,7 @@ class _Taper:
 
     types: dict[str, Type]
     active: set[str]
+    policy: Policy = KEEP
 
     def __post_init__(self) -> None:
         self.plans: dict[str, _Plan] = {}  # by the first output of the loop
@@ -206,8 +211,11 @@ class _Taper:
         defined = {a.name for a in region.args} | {v.name for n in body for v in n.outputs}
         captured = tuple(Value(c, self.types[c]) for c in sorted(sweep.cotangents) if c not in defined and c in self.active)
         needed = sweep.reads([a.name for a in region.args] + [c.name for c in captured])
-        own = [a.name for a in region.args]
-        tape = from_state(own, body, needed) if is_implicit(node) else choose(own, body, needed, self.types, node.attr("index"))
+        own, saving = [a.name for a in region.args], SAVING if around or self.policy == KEEP else 1
+        if is_implicit(node):
+            tape = from_state(own, body, needed)
+        else:
+            tape = choose(own, body, needed, self.types, node.attr("index"), saving)
         trip = stack_length(node, around)
         outputs, stacked = list(node.outputs), []
         for name in tape.record:

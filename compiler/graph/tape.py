@@ -6,7 +6,8 @@
 
 Two ways are compared. *Residuals*: a minimum cut between what an iteration starts from and what its adjoint needs, in which
 contractions, reductions, loops and library calls are never computed again. *State*: the carried values at the start of an
-iteration, from which all is computed again; taken only if it is much smaller, since it costs a second forward pass.
+iteration, from which all is computed again; taken if it is much smaller, or if the policy of the outermost loops says so
+(``segments.py``), since it costs a second forward pass.
 """
 
 from __future__ import annotations
@@ -36,14 +37,17 @@ class Tape:
     recompute: tuple[Node, ...]
 
 
-def choose(args: Iterable[str], body: Sequence[Node], needed: Iterable[str], types: Mapping[str, Type], index: str) -> Tape:
-    """The tape of a loop over ``index`` with carried ``args`` whose adjoint reads ``needed`` values of its body."""
+def choose(
+    args: Iterable[str], body: Sequence[Node], needed: Iterable[str], types: Mapping[str, Type], index: str, saving: int = SAVING
+) -> Tape:
+    """The tape of a loop over ``index`` with carried ``args`` whose adjoint reads ``needed`` values of its body; the state, if it is
+    ``saving`` times smaller than residuals."""
     producer = {v.name: n for n in body for v in n.outputs}
     own = set(args)
     wanted = sorted(n for n in set(needed) if n in own or n in producer)
     residuals = _minimum_cut(own, producer, wanted, types, index)
     state = {n for n in _reached(wanted, producer, set()) if n in own}
-    if max(_weight(state, types), _VECTOR) * SAVING <= _weight(residuals, types):
+    if max(_weight(state, types), _VECTOR if saving > 1 else 0) * saving <= _weight(residuals, types):
         residuals = state
     again = _reached(wanted, producer, residuals) - residuals
     nodes = tuple(n for n in body if any(v.name in again for v in n.outputs))

@@ -352,7 +352,7 @@ def test_another_format(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(artifact_file, "FORMAT", 7)
     (tmp_path / "x.usk").write_bytes(artifact_file.pack(manifest, entries))
     monkeypatch.undo()
-    with pytest.raises(us.DataError, match=r"has format 7, written by unspool .*; this version reads format 3"):
+    with pytest.raises(us.DataError, match=r"has format 7, written by unspool .*; this version reads format 4"):
         us.load_kernel(tmp_path / "x.usk")
 
 

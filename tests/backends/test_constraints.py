@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unspool.backends.constraints import check, constrain, default, settled, store
+import unspool as us
+from unspool.backends.constraints import check, constrain, default, pull_back, settled, store
 from unspool.compiler.diagnostics import DataError
 from unspool.compiler.graph.algorithm import Constraint
 
@@ -64,3 +65,54 @@ def test_derivative_is_one_up_to_the_bounds_and_what_is_beyond_comes_back(constr
 def test_positive_stays_open() -> None:
     stored = torch.tensor([-1e4, -200.0, 0.0, 1e4], requires_grad=True)
     assert bool((constrain(stored, Constraint("positive")) > 0).all())
+
+
+@pytest.mark.parametrize("constraint", VALUES, ids=lambda c: c.kind)
+def test_pulling_back_is_what_autograd_does(constraint: Constraint) -> None:
+    stored = store(torch.tensor(VALUES[constraint], dtype=torch.float64), constraint, "p").requires_grad_()
+    value = constrain(stored, constraint)
+    gradient = torch.arange(1.0, 1.0 + len(value), dtype=torch.float64)
+    (want,) = torch.autograd.grad(value, stored, gradient)
+    torch.testing.assert_close(pull_back(gradient, value.detach(), constraint), want)
+
+
+KINDS = ["free", "positive", "nonneg", "unit", "interval(-1, 2)", "simplex"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_of_a_layer_go_to_what_is_stored(kind: str) -> None:
+    text = (
+        f"algorithm f(x: real[n]) -> real[n]:\n    param w[4]: {kind} = [0.1 * (i + 1) for i in 0..4]\n"
+        "    return sin(w[0] * x + w[1] * w[2]) + w[3]**3 * x\n"
+    )
+    x = torch.rand(3, 5, dtype=torch.float64)
+
+    def derivatives(target: str) -> list[torch.Tensor]:
+        layer = us.loads(text).f.build(target=target, dtype="f64")
+        (p,) = layer.parameters()
+        (first,) = torch.autograd.grad(layer(x).square().sum(), p, create_graph=True)
+        (second,) = torch.autograd.grad(first.square().sum(), p)
+        (alone,) = torch.autograd.grad(layer(x).square().sum(), p)
+        return [first.detach(), second, alone]
+
+    torch.testing.assert_close(derivatives("c"), derivatives("interpreter"))
+
+
+def test_forward_passes_between_a_forward_and_its_backward_pass() -> None:
+    text = "algorithm f(x: real[n]) -> real[n]:\n    param w: nonneg = 0.5\n    param s: positive = 2.0\n    return sin(w * x) * s\n"
+    layer = us.loads(text).f.build(target="c", dtype="f64")
+    x = torch.rand(4, dtype=torch.float64)
+    (layer(x).sum() + layer(2 * x).sum()).backward()  # the second one brings w back between its bounds, in place
+    both = [p.grad.clone() for p in layer.parameters()]
+    layer.zero_grad()
+    first = layer(x).sum()
+    with torch.no_grad():
+        values = [p.clone() for p in layer.parameters()]
+        for p in layer.parameters():
+            p.add_(1.0)  # the values that were used are what the gradient is taken at
+    first.backward()
+    with torch.no_grad():
+        for p, v in zip(layer.parameters(), values):
+            p.copy_(v)
+    layer(2 * x).sum().backward()
+    torch.testing.assert_close([p.grad for p in layer.parameters()], both)
