@@ -15,11 +15,16 @@ from dataclasses import dataclass, replace
 
 from ..diagnostics import CompileError
 from .adjoint_until import counted, has_run, in_turns, is_implicit, number, row_of, settled, when, window
+from .finished import Finished, finished
 from .graph import Builder, Graph, LoopBody, Node, Region, Value, free_names, make_attrs, region_captures
 from .live import live
 from .ops.table import lookup
+<<<<<<< HEAD
 from .segments import KEEP, Policy
 from .tape import SAVING, choose, from_state, stack_length, trip_count
+=======
+from .tape import Tape, choose, from_state, stack_length, trip_count
+>>>>>>> 0172eaa (graph: adjoints of triangular solves keep nothing of their steps; those of solve are solves)
 from .types import At, Range, Size, Type, is_complex, is_floating
 
 
@@ -169,6 +174,7 @@ class _Plan:
     stacked: tuple[tuple[str, str], ...]  # body value -> output that stacks it
     recompute: tuple[Node, ...]  # what is computed again from them
     captured: tuple[Value, ...]  # outer values that get cotangents
+    done: tuple[Finished, ...] = ()  # arrays whose rows, as far as they are read, stand in the loop's results
     ran: str = ""  # output that counts the iterations, of a loop with `until`
     last: int | None = None  # of these, only so many are gone through: their rows take turns in as many places
     implicit: bool = False  # the gradient is that of the fixed point: `recompute` makes an iteration from the final state
@@ -211,25 +217,35 @@ class _Taper:
         defined = {a.name for a in region.args} | {v.name for n in body for v in n.outputs}
         captured = tuple(Value(c, self.types[c]) for c in sorted(sweep.cotangents) if c not in defined and c in self.active)
         needed = sweep.reads([a.name for a in region.args] + [c.name for c in captured])
+<<<<<<< HEAD
         own, saving = [a.name for a in region.args], SAVING if around or self.policy == KEEP else 1
         if is_implicit(node):
             tape = from_state(own, body, needed)
         else:
             tape = choose(own, body, needed, self.types, node.attr("index"), saving)
+=======
+        own = [a.name for a in region.args]
+        done: list[Finished] = []
+        if is_implicit(node):
+            tape = from_state(own, body, needed)
+        else:
+            tape, done = self._tape(node, body, needed)
+>>>>>>> 0172eaa (graph: adjoints of triangular solves keep nothing of their steps; those of solve are solves)
         trip = stack_length(node, around)
         outputs, stacked = list(node.outputs), []
-        for name in tape.record:
+        record = [n for n in tape.record if n not in {x for f in done for x in (f.name, f.value)}]
+        for name in record:
             row = self.types[name]
             stack = Value(self._name(f"{name}_tape"), row.with_shape(trip, *row.shape))
             self.types[stack.name] = stack.type
             outputs.append(stack)
             stacked.append((name, stack.name))
-        self.plans[first] = _Plan(tuple(stacked), tape.recompute, captured)
+        self.plans[first] = _Plan(tuple(stacked), tape.recompute, captured, tuple(done))
         count = len(region.args) + node.attr("stacked", 0)
         attrs = dict(node.attrs) | {"stacked": node.attr("stacked", 0) + len(stacked)}
         if attrs["stacked"]:
             attrs["stack_size"] = trip
-        whole = Region(region.args, body, (*region.results[:count], *tape.record, *region.results[count:]))
+        whole = Region(region.args, body, (*region.results[:count], *record, *region.results[count:]))
         if not node.attr("until"):
             return (replace(node, outputs=tuple(outputs), attrs=make_attrs(attrs), regions=(whole,)),)
         attrs["loose"] = node.attr("loose", 0) + len(stacked)  # nobody reads rows of iterations that did not run
@@ -240,6 +256,18 @@ class _Taper:
             self.types.update((v.name, v.type) for v in node.outputs)
         self.plans[first] = replace(self.plans[first], ran=ran, last=last, implicit=is_implicit(node))
         return *starts, node
+
+    def _tape(self, node: Node, body: tuple[Node, ...], needed: set[str]) -> tuple[Tape, list[Finished]]:
+        """The tape of a loop, and the arrays of it that need none: what the adjoint computes again reads no row before it is done."""
+        own, done = [a.name for a in node.regions[0].args], finished(node, self.types)
+        while True:
+            free = {n for f in done for n in (f.name, f.value)}
+            tape = choose(own, body, needed, self.types, node.attr("index"), free)
+            again = {v.name for n in tape.recompute for v in n.outputs} | set(needed)
+            kept = [f for f in done if not f.early & again - set(tape.record)]
+            if kept == done:
+                return tape, done
+            done = kept
 
     def new(self, hint: str, type: Type) -> Value:
         """A value with a name of its own."""
@@ -370,6 +398,10 @@ class _Sweep:
             for name, stack in plan.stacked:
                 place = row if plan.last is None else row % plan.last
                 child.env.own[name] = self._row(self.env.value(stack), place, self.taper.types[name])
+            for array in plan.done:
+                final = self.env.value(node.outputs[array.place].name)
+                child.env.own[array.name] = final
+                child.env.own[array.value] = self.b.op("slice", final, items=array.items)
             child.emit(plan.recompute)
             child.cotangents = {c.name: v for c, v in zip(plan.captured, values[len(carried) :], strict=True)}
             for n, value in zip(carried, values, strict=False):

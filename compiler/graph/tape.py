@@ -12,7 +12,7 @@ iteration, from which all is computed again; taken if it is much smaller, or if 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from .bounds import greatest
@@ -38,16 +38,28 @@ class Tape:
 
 
 def choose(
+<<<<<<< HEAD
     args: Iterable[str], body: Sequence[Node], needed: Iterable[str], types: Mapping[str, Type], index: str, saving: int = SAVING
 ) -> Tape:
     """The tape of a loop over ``index`` with carried ``args`` whose adjoint reads ``needed`` values of its body; the state, if it is
     ``saving`` times smaller than residuals."""
+=======
+    args: Iterable[str], body: Sequence[Node], needed: Iterable[str], types: Mapping[str, Type], index: str,
+    free: Set[str] = frozenset(),
+) -> Tape:  # fmt: skip
+    """The tape of a loop over ``index`` with carried ``args`` whose adjoint reads ``needed`` values of its body. Those in ``free`` are at
+    hand anyway: to record them costs nothing."""
+>>>>>>> 0172eaa (graph: adjoints of triangular solves keep nothing of their steps; those of solve are solves)
     producer = {v.name: n for n in body for v in n.outputs}
     own = set(args)
     wanted = sorted(n for n in set(needed) if n in own or n in producer)
-    residuals = _minimum_cut(own, producer, wanted, types, index)
+    residuals = _minimum_cut(own, producer, wanted, types, index, free)
     state = {n for n in _reached(wanted, producer, set()) if n in own}
+<<<<<<< HEAD
     if max(_weight(state, types), _VECTOR if saving > 1 else 0) * saving <= _weight(residuals, types):
+=======
+    if max(_weight(state - free, types), _VECTOR) * SAVING <= _weight(residuals - free, types):
+>>>>>>> 0172eaa (graph: adjoints of triangular solves keep nothing of their steps; those of solve are solves)
         residuals = state
     again = _reached(wanted, producer, residuals) - residuals
     nodes = tuple(n for n in body if any(v.name in again for v in n.outputs))
@@ -75,7 +87,7 @@ def _reached(names: Iterable[str], producer: Mapping[str, Node], stop: set[str])
 
 
 def _minimum_cut(
-    args: set[str], producer: Mapping[str, Node], wanted: Sequence[str], types: Mapping[str, Type], index: str
+    args: set[str], producer: Mapping[str, Node], wanted: Sequence[str], types: Mapping[str, Type], index: str, free: Set[str]
 ) -> set[str]:
     """The smallest set of values that, with cheap ops, gives ``wanted``; of equals the one that computes least again."""
     import networkx as nx  # slow to import, and a program is checked without it
@@ -90,7 +102,7 @@ def _minimum_cut(
         fixed = not any(index in s.names() for s in types[name].shape)  # its row has the same shape in every iteration
         if fixed:
             view = name in producer and lookup(producer[name].op).family == "view"  # of equals, what it is a view of
-            flow.add_edge((name, "in"), (name, "out"), capacity=16 * _weight([name], types) + view)
+            flow.add_edge((name, "in"), (name, "out"), capacity=0 if name in free else 16 * _weight([name], types) + view)
         else:
             flow.add_edge((name, "in"), (name, "out"))
         if name in args or (fixed and not _is_cheap(producer[name])):

@@ -26,9 +26,11 @@ def library_adjoint(b: Builder, node: Node, cotangents: Any, operand: Any, resul
     return [next(found) if is_differentiable(v.type.dtype) else None for v in operands]
 
 
-def library(name: str, infer: Infer, numerics: Numerics, doc: str, batch: Any = batch_same) -> None:
-    """Register a library op with the generic adjoint."""
-    register(Op(name, "library", infer, numerics, library_adjoint, batch, library=True, doc=doc))
+def library(
+    name: str, infer: Infer, numerics: Numerics, doc: str, batch: Any = batch_same, adjoint: Any = library_adjoint
+) -> None:
+    """Register a library op, with the generic adjoint if no other is given."""
+    register(Op(name, "library", infer, numerics, adjoint, batch, library=True, doc=doc))
 
 
 def apply_vjp(torch: Any, function: Callable[..., Any], inputs: Sequence[Any], cotangents: Sequence[Any]) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..types import Size, Type, size_fn
-from .common import batch_same, emit, need, need_count, need_equal, need_rank, real_twin, reshape_to, same_dtype
+from .common import E, batch_same, constant, emit, need, need_count, need_equal, need_rank, real_twin, reshape_to, same_dtype
 from .library import library
 from .table import Attrs, Infer, OpTypeError
 
@@ -99,14 +99,40 @@ def _batch_solve(b: Builder, node: Node, operands: Any, batched: Any, size: Size
     return (b.op("permute", reshape_to(b, out, (shape[1], shape[0], shape[2])), axes=(-2, -3, -1)),)
 
 
+def _adjoint_solve(b: Builder, node: Node, cotangents: Any, operand: Any, result: Any) -> list[Value | None]:
+    """x = A^-1 b: the cotangent of b is w = A^-H g, a solve like the first, and that of A is -w x^H, where A is read.
+
+    Source: Giles, Collected matrix derivative results, 2008.
+    """
+    (g,) = cotangents
+    if g is None:
+        return [None, None]
+    a, x = operand(0), result(0)
+    turned = E(b, b.op("permute", a, axes=(-1, -2))).conj().value
+    changes = {"lower": not node.attr("lower")} if node.op == "solve_triangular" else {}
+    (w,) = emit(b, node, [turned, g], **changes)
+    lead = "abcdefgh"[: a.type.rank - 2]
+    k = "" if x.type.rank == a.type.rank - 1 else "k"
+    outer = E(b, b.op("einsum", w, E(b, x).conj().value, spec=f"{lead}i{k},{lead}j{k}->{lead}ij"))
+    slope: Value = (-outer).value
+    if node.op == "solve_triangular":
+        i, j = (b.op("iota", size=a.type.shape[-1], dtype="i64") for _ in range(2))
+        i = b.op("reshape", i, shape=(a.type.shape[-1], Size.of(1)))
+        strict = "t" if node.attr("unit") else "e"
+        inside = b.op(("g" if node.attr("lower") else "l") + strict, i, j)
+        slope = b.op("where", inside, slope, constant(b, 0, slope.type.dtype))
+    return [slope, w]
+
+
 library("norm2", _infer_norm2, lambda torch, attrs, x: torch.linalg.matrix_norm(x, 2), "Largest singular value of a matrix.")
 library("det", _infer_det, lambda torch, attrs, x: torch.linalg.det(x), "Determinant.")
 library("inv", _square("inv"), lambda torch, attrs, x: torch.linalg.inv(x), "Inverse of a square matrix.")
 library("cholesky", _square("cholesky"), lambda torch, attrs, x: torch.linalg.cholesky(x),
         "Lower triangular L with A = L L^H; reads the lower triangle of A.")  # fmt: skip
-library("solve", _infer_solve("solve"), _solve, "The x with A x = b, for a vector or the columns of a matrix.", _batch_solve)
+library("solve", _infer_solve("solve"), _solve, "The x with A x = b, for a vector or the columns of a matrix.", _batch_solve,
+        _adjoint_solve)  # fmt: skip
 library("solve_triangular", _infer_solve("solve_triangular"), _solve_triangular,
-        "The x with A x = b for a triangular A (upper, or with lower, lower).", _batch_solve)  # fmt: skip
+        "The x with A x = b for a triangular A (upper, or with lower, lower).", _batch_solve, _adjoint_solve)  # fmt: skip
 library("qr", _infer_qr, lambda torch, attrs, x: tuple(torch.linalg.qr(x)), "Reduced QR factors: A = Q R.")
 library("eigh", _infer_eigh, lambda torch, attrs, x: tuple(torch.linalg.eigh(x)),
         "Eigenvalues in rising order and eigenvectors of a Hermitian matrix: A = V diag(w) V^H.")  # fmt: skip
