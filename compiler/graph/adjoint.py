@@ -19,12 +19,8 @@ from .finished import Finished, finished
 from .graph import Builder, Graph, LoopBody, Node, Region, Value, free_names, make_attrs, region_captures
 from .live import live
 from .ops.table import lookup
-<<<<<<< HEAD
 from .segments import KEEP, Policy
-from .tape import SAVING, choose, from_state, stack_length, trip_count
-=======
-from .tape import Tape, choose, from_state, stack_length, trip_count
->>>>>>> 0172eaa (graph: adjoints of triangular solves keep nothing of their steps; those of solve are solves)
+from .tape import SAVING, Tape, choose, from_state, stack_length, trip_count
 from .types import At, Range, Size, Type, is_complex, is_floating
 
 
@@ -217,20 +213,12 @@ class _Taper:
         defined = {a.name for a in region.args} | {v.name for n in body for v in n.outputs}
         captured = tuple(Value(c, self.types[c]) for c in sorted(sweep.cotangents) if c not in defined and c in self.active)
         needed = sweep.reads([a.name for a in region.args] + [c.name for c in captured])
-<<<<<<< HEAD
         own, saving = [a.name for a in region.args], SAVING if around or self.policy == KEEP else 1
-        if is_implicit(node):
-            tape = from_state(own, body, needed)
-        else:
-            tape = choose(own, body, needed, self.types, node.attr("index"), saving)
-=======
-        own = [a.name for a in region.args]
         done: list[Finished] = []
         if is_implicit(node):
             tape = from_state(own, body, needed)
         else:
-            tape, done = self._tape(node, body, needed)
->>>>>>> 0172eaa (graph: adjoints of triangular solves keep nothing of their steps; those of solve are solves)
+            tape, done = self._tape(node, body, needed, saving)
         trip = stack_length(node, around)
         outputs, stacked = list(node.outputs), []
         record = [n for n in tape.record if n not in {x for f in done for x in (f.name, f.value)}]
@@ -257,12 +245,12 @@ class _Taper:
         self.plans[first] = replace(self.plans[first], ran=ran, last=last, implicit=is_implicit(node))
         return *starts, node
 
-    def _tape(self, node: Node, body: tuple[Node, ...], needed: set[str]) -> tuple[Tape, list[Finished]]:
+    def _tape(self, node: Node, body: tuple[Node, ...], needed: set[str], saving: int) -> tuple[Tape, list[Finished]]:
         """The tape of a loop, and the arrays of it that need none: what the adjoint computes again reads no row before it is done."""
         own, done = [a.name for a in node.regions[0].args], finished(node, self.types)
         while True:
             free = {n for f in done for n in (f.name, f.value)}
-            tape = choose(own, body, needed, self.types, node.attr("index"), free)
+            tape = choose(own, body, needed, self.types, node.attr("index"), saving, free)
             again = {v.name for n in tape.recompute for v in n.outputs} | set(needed)
             kept = [f for f in done if not f.early & again - set(tape.record)]
             if kept == done:

@@ -38,28 +38,17 @@ class Tape:
 
 
 def choose(
-<<<<<<< HEAD
-    args: Iterable[str], body: Sequence[Node], needed: Iterable[str], types: Mapping[str, Type], index: str, saving: int = SAVING
-) -> Tape:
-    """The tape of a loop over ``index`` with carried ``args`` whose adjoint reads ``needed`` values of its body; the state, if it is
-    ``saving`` times smaller than residuals."""
-=======
-    args: Iterable[str], body: Sequence[Node], needed: Iterable[str], types: Mapping[str, Type], index: str,
+    args: Iterable[str], body: Sequence[Node], needed: Iterable[str], types: Mapping[str, Type], index: str, saving: int = SAVING,
     free: Set[str] = frozenset(),
 ) -> Tape:  # fmt: skip
-    """The tape of a loop over ``index`` with carried ``args`` whose adjoint reads ``needed`` values of its body. Those in ``free`` are at
-    hand anyway: to record them costs nothing."""
->>>>>>> 0172eaa (graph: adjoints of triangular solves keep nothing of their steps; those of solve are solves)
+    """The tape of a loop over ``index`` with carried ``args`` whose adjoint reads ``needed`` values of its body; the state, if it is
+    ``saving`` times smaller than residuals. Those in ``free`` are at hand anyway: to record them costs nothing."""
     producer = {v.name: n for n in body for v in n.outputs}
     own = set(args)
     wanted = sorted(n for n in set(needed) if n in own or n in producer)
     residuals = _minimum_cut(own, producer, wanted, types, index, free)
     state = {n for n in _reached(wanted, producer, set()) if n in own}
-<<<<<<< HEAD
-    if max(_weight(state, types), _VECTOR if saving > 1 else 0) * saving <= _weight(residuals, types):
-=======
-    if max(_weight(state - free, types), _VECTOR) * SAVING <= _weight(residuals - free, types):
->>>>>>> 0172eaa (graph: adjoints of triangular solves keep nothing of their steps; those of solve are solves)
+    if max(_weight(state - free, types), _VECTOR if saving > 1 else 0) * saving <= _weight(residuals - free, types):
         residuals = state
     again = _reached(wanted, producer, residuals) - residuals
     nodes = tuple(n for n in body if any(v.name in again for v in n.outputs))
