@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 #: Fewer rows are left to the routine, unless problems of a batch lie beside them; and so are longer lists than ``FEW``.
 ROWS = 32
+#: Places of all lists of a selection together: each is a statement, and many take long to schedule.
+PLACES = 20
 
 
 def lists_pay(low: Lowering, x: Type, axis: int, count: Size) -> bool:
@@ -61,9 +63,11 @@ def _topk_mask(low: Lowering, node: Node) -> None:
 def _topk(low: Lowering, node: Node) -> None:
     values = low.scope[node.inputs[0]]
     axis, count = node.attr("axis") % values.type.rank, low.size(Size.of(node.attr("count")))
-    if lists_pay(low, values.type, axis, count):
-        outputs = dict(zip(("values", "indices", "mask"), node.outputs, strict=True))
-        _Lists(low, values, axis, count.constant or 0).make({k: v for k, v in outputs.items() if low.uses.get(v.name, 0)})
+    outputs = dict(zip(("values", "indices", "mask"), node.outputs, strict=True))
+    wanted = {k: v for k, v in outputs.items() if low.uses.get(v.name, 0)}
+    lists = 1 + len(wanted.keys() - {"mask"})
+    if lists_pay(low, values.type, axis, count) and lists * (count.constant or 0) <= PLACES:
+        _Lists(low, values, axis, count.constant or 0).make(wanted)
         return
     _routine(low, node, values, axis, [], [count])
 
@@ -117,45 +121,50 @@ class _Lists:
         low, dtype = self.low, self.dtype
         hint = next(iter(outputs.values())).name
         self.keys = low.new_array(f"{hint}_key", self.x.type.with_dtype(dtype))
-        self.best = low.new_array(f"{hint}_best", Type(dtype, (*self.rows, Size.of(self.count))))
-        carried = [(self.best, dtype)]
-        start: list[Made] = []
+        self.best = self._list(f"{hint}_best", dtype)
         moved: dict[str, tuple[str, str]] = {}
         if "values" in outputs and self.real:
             moved["values"] = ("value", self.x.type.dtype)
         if "indices" in outputs:
             moved["indices"] = ("place", "i32" if BYTES[dtype] <= 4 else "i64")
-        lists = {k: (low.new_array(f"{hint}_{word}", Type(t, (*self.rows, Size.of(self.count)))), t) for k, (word, t) in moved.items()}
-        for j in range(self.count):
-            for array, t in [*carried, *lists.values()]:
-                start.append(lambda r, i, a=array, t=t, j=j: (self._at(a, t, r, j), self._first(a, t, j)))  # type: ignore[misc]
+        lists = {k: (self._list(f"{hint}_{word}", t), t) for k, (word, t) in moved.items()}
+        start: list[Made] = []
+        for places, t in [(self.best, dtype), *lists.values()]:
+            for j in range(self.count):
+                start.append(lambda r, i, p=places, t=t, j=j: (Access(p[j], r, t), self._first(p, t, j)))  # type: ignore[misc]
         parts: list[list[Made]] = [start, self._insertion(lists)]
+        end: list[Made] = []
+        for what, (places, t) in {"values": (self.best, dtype), **lists}.items():
+            if what in outputs:
+                end += self._taken(outputs[what], places, t)
         if "mask" in outputs:
             mask = low.new_array(outputs["mask"].name, self.x.type.with_dtype("bool"))
-            parts += self._masking(hint, mask)
+            before, marks = self._masking(hint, mask)
+            parts += [[*end, *before], marks]
             low.scope[outputs["mask"].name] = stored(mask, self.x.type.with_dtype("bool"))
+        elif end:
+            parts.append(end)
         self._emit(parts)
-        kept = {"values": (self.best, dtype), **lists}
-        for what in ("values", "indices"):
-            if what in outputs:
-                array, t = kept[what]
-                low.scope[outputs[what].name] = self._result(array, t, low.type(outputs[what].type))
 
-    def _result(self, array: str, dtype: str, out: Type) -> Lazy:
+    def _list(self, name: str, dtype: str) -> list[str]:
+        """An array for each place of the list, with an element for each row: so few statements touch one that its dependences are few."""
+        return [self.low.new_array(f"{name}{j}", Type(dtype, self.rows)) for j in range(self.count)]
+
+    def _taken(self, out: Value, places: list[str], dtype: str) -> list[Made]:
         """A list as a value whose axis stands where the elements' axis stood."""
+        type = self.low.type(out.type)
+        array = self.low.new_array(out.name, type)
+        self.low.scope[out.name] = stored(array, type)
 
-        def element(index: Index) -> Expr:
-            place = (*index[: self.axis], *index[self.axis + 1 :], index[self.axis])
-            found = Access(array, place, dtype)
-            return found if dtype == out.dtype else Apply("cast", (found,), out.dtype)
+        def copy(row: Index, i: Size, j: int) -> tuple[Access, Expr]:
+            found: Expr = Access(places[j], row, dtype)
+            value = found if dtype == type.dtype else Apply("cast", (found,), type.dtype)
+            return Access(array, self._along(row, Size.of(j)), type.dtype), value
 
-        return Lazy(out, element, frozenset([array]), 0)
+        return [lambda r, i, j=j: copy(r, i, j) for j in range(self.count)]  # type: ignore[misc]
 
-    def _at(self, array: str, dtype: str, row: Index, place: int) -> Access:
-        return Access(array, (*row, Size.of(place)), dtype)
-
-    def _first(self, array: str, dtype: str, place: int) -> Expr:
-        if array == self.best:
+    def _first(self, places: list[str], dtype: str, place: int) -> Expr:
+        if places is self.best:
             return Literal(-(2 ** (8 * BYTES[dtype] - 1)), dtype)
         return Literal(0 if is_floating(dtype) else place, dtype)
 
@@ -165,7 +174,7 @@ class _Lists:
     def _key(self, row: Index, i: Size) -> Expr:
         return Access(self.keys, self._along(row, i), self.dtype)
 
-    def _insertion(self, lists: dict[str, tuple[str, str]]) -> list[Made]:
+    def _insertion(self, lists: dict[str, tuple[list[str], str]]) -> list[Made]:
         dtype = self.dtype
 
         def key(row: Index, i: Size) -> tuple[Access, Expr]:
@@ -173,25 +182,25 @@ class _Lists:
             return Access(self.keys, self._along(row, i), dtype), Apply("key", (x,), dtype) if self.real else x
 
         def larger(row: Index, i: Size, j: int) -> Expr:
-            found: Expr = Apply("gt", (self._key(row, i), self._at(self.best, dtype, row, j)), "bool")
+            found: Expr = Apply("gt", (self._key(row, i), Access(self.best[j], row, dtype)), "bool")
             if self.real:
                 return found
             empty = Apply("lt", (SizeValue(i, "i64"), Literal(j + 1, "i64")), "bool")  # the lowest integer may be an element
             return Apply("or", (found, empty), "bool")
 
         def move(row: Index, i: Size, what: str, j: int) -> tuple[Access, Expr]:
-            array, t = lists[what]
-            here = self._at(array, t, row, j)
+            places, t = lists[what]
+            here = Access(places[j], row, t)
             new: Expr = SizeValue(i, t) if what == "indices" else self.x.element(self._along(row, i))
             out: Expr = Apply("where", (larger(row, i, j), new, here), t)
             if j:
-                out = Apply("where", (larger(row, i, j - 1), self._at(array, t, row, j - 1), out), t)
+                out = Apply("where", (larger(row, i, j - 1), Access(places[j - 1], row, t), out), t)
             return here, out
 
         def insert(row: Index, i: Size, j: int) -> tuple[Access, Expr]:
-            here, new = self._at(self.best, dtype, row, j), self._key(row, i)
+            here, new = Access(self.best[j], row, dtype), self._key(row, i)
             if j:
-                new = Apply("minimum", (new, self._at(self.best, dtype, row, j - 1)), dtype)
+                new = Apply("minimum", (new, Access(self.best[j - 1], row, dtype)), dtype)
             return here, Apply("maximum", (here, new), dtype)
 
         made: list[Made] = [key]
@@ -200,18 +209,18 @@ class _Lists:
             made.append(lambda r, i, j=j: insert(r, i, j))  # type: ignore[misc]
         return made
 
-    def _masking(self, hint: str, mask: str) -> list[list[Made]]:
+    def _masking(self, hint: str, mask: str) -> tuple[list[Made], list[Made]]:
         """How many elements that equal the last of the list are to be taken; then the mask, which takes them from the lowest position on."""
         dtype, t = self.dtype, "i32"
         left = self.low.new_array(f"{hint}_left", Type(t, self.rows))
 
         def last(row: Index) -> Expr:
-            return self._at(self.best, dtype, row, self.count - 1)
+            return Access(self.best[-1], row, dtype)
 
         def equal(row: Index, i: Size) -> tuple[Access, Expr]:
             total: Expr = Literal(1, t)
             for j in range(self.count - 1):
-                same = Apply("eq", (self._at(self.best, dtype, row, j), last(row)), "bool")
+                same = Apply("eq", (Access(self.best[j], row, dtype), last(row)), "bool")
                 total = Apply("add", (total, Apply("cast", (same,), t)), t)
             return Access(left, row, t), total
 
@@ -224,7 +233,7 @@ class _Lists:
             hit = Apply("cast", (Apply("eq", (self._key(row, i), last(row)), "bool"),), t)
             return Access(left, row, t), Apply("sub", (Access(left, row, t), hit), t)
 
-        return [[equal], [chosen, taken]]
+        return [equal], [chosen, taken]
 
     def _emit(self, parts: Sequence[Sequence[Made]]) -> None:
         """The parts in turn for each row: those of even number once, the others for every position."""

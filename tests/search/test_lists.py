@@ -82,7 +82,7 @@ def test_what_is_read_in_every_iteration_is_turned_once() -> None:
 )
 def test_only_what_is_used_is_made(text: str, made: set[str], not_made: set[str]) -> None:
     graph = simplify(specialize(graph_of(text), "f32", {"t": 150, "e": 9}))
-    ends = {a.name.rsplit("_", 1)[-1] for a in lower(graph).arrays}
+    ends = {a.name.rsplit("_", 1)[-1].rstrip("0123456789") for a in lower(graph).arrays}
     assert made <= ends
     assert not ends & not_made
 
