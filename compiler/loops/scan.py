@@ -34,6 +34,7 @@ from .nest import (
     Whole,
     exits,
     leaves,
+    loop_path,
     loops_of,
 )
 from .nest import Sequence as SequenceOrder
@@ -364,12 +365,15 @@ def scan(scheduled: Scheduled, function_name: str) -> Function:
             alone |= missed
             continue
         variables = {n.array.name for n in walk(made.body) if isinstance(n, Declare) and not n.array.shape}
-        torn |= unassigned(made.body, variables) | beside(made.body, {a.name for a in made.arrays if a.scope == "thread"})
-        if not torn:
+        torn |= unassigned(made.body, variables)
+        split = beside(made.body, {a.name for a in made.arrays if a.scope == "thread"})
+        if not torn and not split:
             return made
-        around = {a.scope.split()[1] for a in scheduled.nest.arrays if a.name in torn and a.scope.startswith("local")}
+        around = {a.scope.split()[1] for a in scheduled.nest.arrays if a.name in torn | split and a.scope.startswith("local")}
+        users = [s.name for s in scheduled.nest.statements if s.arrays() & split]
+        around |= {o.name for s in users for o in loop_path(scheduled.nest.order, s)}  # one of them has lost iterations to the side
         scheduled = scheduled.with_order(_mark(scheduled.nest.order, {n for n in around if scheduled.loop(n).at_once}, "serial"))
-        scattered |= torn
+        scattered |= torn | split
 
 
 def _scan(scheduled: Scheduled, function_name: str, scattered: frozenset[str], alone: frozenset[str]) -> tuple[Function, set[str]]:
