@@ -34,12 +34,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     slow = pytest.mark.skip(reason="slow: runs with --slow")
     gpu = pytest.mark.skip(reason="no NVIDIA GPU")
     for item in items:
-        if "slow" in item.keywords and not config.getoption("--slow"):
+        if ("slow" in item.keywords or _later(item)) and not config.getoption("--slow"):
             item.add_marker(slow)
         if "gpu" in item.keywords and not _has_gpu():
             item.add_marker(gpu)
     # Whole programs and pages take longest: they go first, so that no process is left alone with one of them in the end.
     items.sort(key=lambda item: item.path.parent != ROOT / "tests")
+
+
+def _later(item: pytest.Item) -> bool:
+    """Whether a case of target numba, which takes seconds to compile what others like it make it compile, too, is one of its module's
+    ``NUMBA_LATER``: tests by name, with the parameters that wait for ``--slow`` (none: all of them)."""
+    table, call = getattr(item.module, "NUMBA_LATER", {}), getattr(item, "callspec", None)  # type: ignore[attr-defined]
+    name = item.originalname  # type: ignore[attr-defined]
+    if name not in table or call is None or call.params.get("target") != "numba":
+        return False
+    return not table[name] or any(value in table[name] for value in call.params.values())
 
 
 def _has_gpu() -> bool:

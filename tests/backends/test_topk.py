@@ -41,6 +41,9 @@ POOLED = """algorithm pooled(x: real[m, n], w: real[n]) -> real[m]:
 """
 
 
+NUMBA_LATER = {"test_values_places_and_mask": ("f64", "i64")}
+
+
 @pytest.fixture(params=["c", "numba"])
 def target(request: pytest.FixtureRequest) -> str:
     return str(request.param)

@@ -66,6 +66,7 @@ algorithm builtin(L: real[n, n], b: real[n]) -> real[n]:
     "solves.us",
 )
 LOOPS = ["forward", "rows", "backward", "nonlinear", "iterated", "later"]
+NUMBA_LATER = {"test_gradients_of_solves": ("rows", "backward", "nonlinear", "iterated", "later", "builtin")}
 F64 = torch.float64
 
 

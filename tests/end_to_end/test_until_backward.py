@@ -66,6 +66,12 @@ algorithm fixed(x: real[n]) -> real[n]:
 """,
     "until_backward.us",
 )
+NUMBA_LATER = {
+    "test_the_last_iterations": (1, 4000),
+    "test_the_fixed_point": ("ista",),
+    "test_parameters_and_a_loss_in_the_kernel": ("unrolled", "truncated:5"),
+    "test_a_loop_that_never_runs_is_the_identity": (),
+}
 F64 = torch.float64
 WEIGHTS = torch.linspace(-1, 2, 4, dtype=F64)
 Loss = Callable[[Tensor, Tensor], Tensor]
