@@ -334,7 +334,7 @@ class Lowering:
 
     def _ended(self, trip: Size, stacks: int) -> str:
         """An array that tells before each iteration whether the loop has ended; after that of the last one, if rows of ``stacks`` go on."""
-        array = self.new_array("ended", Type("bool", (size_fn("max", trip, 0) + 1,)), "kept")
+        array = self.new_array("ended", Type("bool", (size_fn("max", self.bound(trip), 0) + 1,)), "kept")
         self.emit([], lambda i: (Access(array, (Size.of(0),), "bool"), Literal(False, "bool")))
         if stacks:
             self.emit([trip], lambda i: (Access(array, (i[0] + 1,), "bool"), Literal(True, "bool")))

@@ -111,7 +111,11 @@ def same_in_program_order(graph: Graph, draft: Draft, count: int, seed: int) -> 
     torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", TEXTS)
+#: Texts that take long.
+LATER = {"tv, slices", "fdtd, reordered"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in LATER else []) for n in TEXTS])
 def test_it_is_found_in_every_text(name: str) -> None:
     (algorithm,) = load_text(TEXTS[name]).algorithms.values()
     machine = replace(CORES, l2=1 << 13, l3=LARGER[name]) if name in LARGER else CORES

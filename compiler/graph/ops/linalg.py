@@ -108,7 +108,7 @@ def _adjoint_solve(b: Builder, node: Node, cotangents: Any, operand: Any, result
     if g is None:
         return [None, None]
     a, x = operand(0), result(0)
-    turned = E(b, b.op("permute", a, axes=(-1, -2))).conj().value
+    turned = E(b, b.op("permute", a, axes=(*range(-a.type.rank, -2), -1, -2))).conj().value
     changes = {"lower": not node.attr("lower")} if node.op == "solve_triangular" else {}
     (w,) = emit(b, node, [turned, g], **changes)
     lead = "abcdefgh"[: a.type.rank - 2]
