@@ -20,6 +20,7 @@ from rich.table import Table
 
 from unspool.compiler import driver
 from unspool.compiler.search import choose
+from unspool.dsl.api import AlgorithmHandle
 from unspool.dsl.timing import interleaved
 
 from .problem import LOSSES, Problem
@@ -86,7 +87,8 @@ def trained(problem: Problem, threads: int, *missing: str, inside: bool = False,
 
 def built(problem: Problem, **options: Any) -> Any:
     """A layer for target c in f32."""
-    return problem.handle.build(**problem.given, **problem.values, **problem.counts, target="c", **options)
+    handle = AlgorithmHandle(problem.handle.algorithm)  # a handle keeps what it has compiled
+    return handle.build(**problem.given, **problem.values, **problem.counts, target="c", **options)
 
 
 def forward_rows(problem: Problem, threads: int, best: str) -> list[Row]:

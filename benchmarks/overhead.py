@@ -131,10 +131,10 @@ def _kernel(function: Callable[[], object], calls: int = 2000) -> float:
         spent.append(time.perf_counter() - start)
         return result
 
-    runner.kernel = timed
+    runner.compiled.kernel = timed
     for _ in range(calls):
         function()
-    runner.kernel = kernel
+    runner.compiled.kernel = kernel
     return 1e6 * statistics.median(spent)
 
 
