@@ -112,7 +112,7 @@ def same_in_program_order(graph: Graph, draft: Draft, count: int, seed: int) -> 
 
 
 #: Texts that take long.
-LATER = {"tv, slices", "fdtd, reordered"}
+LATER = {"tv, slices", "tv, padded", "fdtd, reordered"}
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in LATER else []) for n in TEXTS])
