@@ -73,8 +73,8 @@ def _tape_lines(tape: Report) -> Iterator[str]:
     if tape["budget"] is not None:
         limit = scaled(tape["budget"]["bytes"], "B")
         whose = "memory=" if tape["budget"]["set"] else "half of this machine's memory, as none is set"
-        why = "keeping all" if tape["keep_bytes"] is None else f"keeping all would take {scaled(tape['keep_bytes'], 'B')}"
-        held = "" if tape["policy"] == "keep" else f"; {why}{'' if tape['keep_bytes'] else ' would take more'}"
+        more = "more" if tape["keep_bytes"] is None else scaled(tape["keep_bytes"], "B")
+        held = "" if tape["policy"] == "keep" else f"; keeping all would take {more}"
         rows.append(("budget", "", limit, whose + held))
     yield from _table(rows)
 

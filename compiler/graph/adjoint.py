@@ -19,7 +19,7 @@ from .finished import Finished, finished
 from .graph import Builder, Graph, LoopBody, Node, Region, Value, free_names, make_attrs, region_captures
 from .live import live
 from .ops.table import lookup
-from .segments import KEEP, Policy
+from .segments import KEEP, Policy, unused
 from .tape import SAVING, Tape, choose, from_state, stack_length, trip_count
 from .types import At, Range, Size, Type, is_complex, is_floating
 
@@ -268,10 +268,7 @@ class _Taper:
         return _Sweep(Builder("probe", [Value(n, t) for n, t in self.types.items()]), self, _Probe(self.types, {}))
 
     def _name(self, hint: str) -> str:
-        name, n = hint, 0
-        while name in self.types:
-            name, n = f"{hint}_{n}", n + 1
-        return name
+        return unused(hint, self.types)
 
 
 def row_items(type: Type, row: Size) -> tuple[At | Range, ...]:

@@ -15,7 +15,7 @@ Evaluating Derivatives, 2nd ed., section 12.3: one level of checkpoints at equal
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .graph import Graph, Node, Region, Value, make_attrs, walk
@@ -69,10 +69,16 @@ def _segmented(node: Node, length: int, taken: set[str]) -> Node:
 
 
 def _free(hint: str, taken: set[str]) -> str:
+    name = unused(hint, taken)
+    taken.add(name)
+    return name
+
+
+def unused(hint: str, taken: Container[str]) -> str:
+    """``hint``, with a number behind it if that name is ``taken``."""
     name, n = hint, 0
     while name in taken:
         name, n = f"{hint}_{n}", n + 1
-    taken.add(name)
     return name
 
 
