@@ -137,7 +137,7 @@ class Call:
     @property
     def teams(self) -> int:
         """How many problems are at work at once."""
-        return min(1 if self.count is None else max(1, self.count), torch.get_num_threads())
+        return memory.at_work(1 if self.count is None else self.count)
 
     def scratch(self) -> int:
         """Bytes of scratch memory of the call; 0 where the interpreter runs it."""

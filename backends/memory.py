@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+import torch
+
 from ..compiler.diagnostics import DataError
 from ..compiler.graph.graph import Graph
 from ..compiler.graph.live import live
@@ -34,6 +36,11 @@ class Budget:
             return Budget(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2, hard=False)
         except (AttributeError, ValueError, OSError):  # no such call on this system
             return None
+
+
+def at_work(problems: int) -> int:
+    """How many of so many problems, or tiles of them, torch's threads work on at once."""
+    return min(max(1, problems), torch.get_num_threads())
 
 
 class Measured(Protocol):

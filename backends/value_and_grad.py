@@ -268,10 +268,9 @@ class Fused:
                 raise _NoKernel
             return Call(plan, sizes, shapes, lead, (None, *self.wrt))
 
-        teams = min(max(1, prod(lead)), torch.get_num_threads())
         try:
             found, choice = memory.choose(
-                memory.Budget.of(self.settings.memory), made, self.gradient, sizes, teams, self.graph.name
+                memory.Budget.of(self.settings.memory), made, self.gradient, sizes, memory.at_work(prod(lead)), self.graph.name
             )
         except _NoKernel:
             return None
