@@ -102,7 +102,8 @@ def prelude(source: str) -> str:
     headers += ["complex.h"] if "_Complex" in text else []
     headers += ["sched.h", "stdatomic.h"] if "_Atomic" in text else []
     headers += ["string.h"] if "mem" in text else []
-    out = "".join(f"#include <{h}>\n" for h in sorted(headers))
+    out = "#define _GNU_SOURCE\n" if "sched_getcpu" in text else ""
+    out += "".join(f"#include <{h}>\n" for h in sorted(headers))
     out += "#ifdef _OPENMP\n#include <omp.h>\n#endif\n"
     if "SYS_futex" in text:
         out += "#if defined(__linux__)\n#include <linux/futex.h>\n#include <sys/syscall.h>\n#include <unistd.h>\n#endif\n"

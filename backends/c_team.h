@@ -26,9 +26,41 @@ static inline void us_share_uneven(
 // Meeting point of the threads that work on one problem.
 typedef struct {
   _Alignas(64) _Atomic int arrived;
+  _Atomic int place;   // processor of who arrived last and waits, counted from 1; 0: nobody, or unknown
+  _Atomic int shared;  // whether two of the team had one processor
   _Alignas(64) _Atomic int phase;
   _Atomic int asleep;
 } us_team;
+//= us_place
+// The processor this thread is on, counted from 1; 0: unknown.
+static inline int us_place(void) {
+#if defined(__linux__)
+  return sched_getcpu() + 1;
+#else
+  return 0;
+#endif
+}
+//= us_apart
+// A thread whose team waits on the same processor goes to another one, if it may. The system is in no hurry to do that: two threads
+// that take turns look like one that is busy, and each turn of those who wait as OpenMP does takes a whole time slice.
+static __attribute__((noinline, cold)) void us_apart(us_team *team, int here) {
+#if defined(__linux__)
+  cpu_set_t may, other;
+  if (atomic_exchange(&team->shared, 1) || sched_getaffinity(0, sizeof may, &may)) return;
+  other = may;
+  CPU_CLR(here - 1, &other);
+  if (!sched_setaffinity(0, sizeof other, &other)) sched_setaffinity(0, sizeof may, &may);  // refused where there is no other
+#else
+  (void)team, (void)here;
+#endif
+}
+//= us_arrive
+// Counts a thread that has come to a meeting; how many had before.
+static inline int us_arrive(us_team *team) {
+  const int here = us_place();
+  if (here && atomic_exchange_explicit(&team->place, here, memory_order_relaxed) == here) us_apart(team, here);
+  return atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel);
+}
 //= us_wait
 // Waits for the end of a phase: watches for about as long as waking a thread takes (some 12 us), then sleeps, so that on a busy machine those
 // who are waited for get the processor. To yield to whoever wants it instead may take many time slices.
@@ -70,20 +102,23 @@ static inline void us_open(us_team *team, int phase) {
 static inline void us_barrier(us_team *team, int64_t size) {
   if (size == 1) return;
   const int phase = atomic_load_explicit(&team->phase, memory_order_relaxed);
-  if (atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel) != size - 1) {
+  if (us_arrive(team) != size - 1) {
     if (atomic_load_explicit(&team->phase, memory_order_acquire) == phase) us_wait(team, phase);
     return;
   }
   atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
+  atomic_store_explicit(&team->place, 0, memory_order_relaxed);
   us_open(team, phase);
 }
 //= us_leave
 // The end of a call: the first thread waits until the others are done. What OpenMP does there would keep the processor busy for much longer,
 // and they could not become done if they wait for that one.
 static inline void us_leave(us_team *end, int64_t thread, int64_t size) {
+  if (size == 1) return;
   if (thread == 0) {
-    if (size > 1 && atomic_load_explicit(&end->phase, memory_order_acquire) == 0) us_wait(end, 0);
-  } else if (atomic_fetch_add_explicit(&end->arrived, 1, memory_order_acq_rel) == size - 2) {
+    atomic_store_explicit(&end->place, us_place(), memory_order_relaxed);
+    if (atomic_load_explicit(&end->phase, memory_order_acquire) == 0) us_wait(end, 0);
+  } else if (us_arrive(end) == size - 2) {
     us_open(end, 0);
   }
 }

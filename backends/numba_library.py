@@ -16,7 +16,20 @@ from . import numba_scalars, numba_vectors
 from .numba_memory import VIEW
 from .numba_pipeline import Pipeline
 from .numba_runtime import lookup
-from .numba_threads import atomic_add, atomic_load, atomic_store, call_integer, patience, pause, sleep, ticks, wake
+from .numba_threads import (
+    atomic_add,
+    atomic_exchange,
+    atomic_load,
+    atomic_store,
+    call_integer,
+    go_elsewhere,
+    patience,
+    pause,
+    processor,
+    sleep,
+    ticks,
+    wake,
+)
 
 del numba_scalars, numba_vectors  # importing them filled the table
 
@@ -81,12 +94,24 @@ def us_open(team: Any) -> None:
 
 
 @compiled  # type: ignore[untyped-decorator]
+def us_arrive(team: Any) -> Any:
+    """Count a thread that has come to a meeting; how many had before. One whose team waits on the same processor goes to another one
+    (see c_team.h, us_apart)."""
+    here = processor()
+    if here != 0 and atomic_exchange(team, 1, here) == here and atomic_exchange(team, 2, 1) == 0:
+        go_elsewhere(here)
+    return atomic_add(team, 0, 1)
+
+
+@compiled  # type: ignore[untyped-decorator]
 def us_barrier(team: Any, size: Any) -> None:
-    """Wait for the team. ``team[0]`` counts who has arrived, ``team[16]`` the meetings, ``team[17]`` who sleeps."""
+    """Wait for the team. ``team[0]`` counts who has arrived, ``team[1]`` is the processor of the last one, ``team[2]`` whether two had
+    the same, ``team[16]`` counts the meetings, ``team[17]`` who sleeps."""
     if size > 1:
         phase = atomic_load(team, 16)
-        if atomic_add(team, 0, 1) == size - 1:
+        if us_arrive(team) == size - 1:
             atomic_store(team, 0, 0)
+            atomic_store(team, 1, 0)
             us_open(team)
         else:
             us_wait(team, phase)
@@ -98,8 +123,9 @@ def us_leave(end: Any, thread: Any, size: Any) -> None:
     longer, and they could not become done if they wait for that one."""
     if thread == 0:
         if size > 1:
+            atomic_store(end, 1, processor())
             us_wait(end, 0)
-    elif atomic_add(end, 0, 1) == size - 2:
+    elif us_arrive(end) == size - 2:
         us_open(end)
 
 

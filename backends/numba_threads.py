@@ -31,6 +31,15 @@ def _atomic_add(_context: Any, pointer: Any, index: Any, value: Any) -> Any:
     return types.int32(types.CPointer(types.int32), types.int64, types.int32), code
 
 
+def _atomic_exchange(_context: Any, pointer: Any, index: Any, value: Any) -> Any:
+    """Store an int32; its value before."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.atomic_rmw("xchg", builder.gep(args[0], [args[1]]), args[2], "seq_cst")
+
+    return types.int32(types.CPointer(types.int32), types.int64, types.int32), code
+
+
 def _atomic_load(_context: Any, pointer: Any, index: Any) -> Any:
     """An int32 that another thread may have stored, and all that it stored before."""
 
@@ -90,6 +99,11 @@ def _ticks(_context: Any) -> Any:
     return types.int64(), code
 
 
+_LINUX = sys.platform.startswith("linux")
+
+#: Bytes of Linux' `cpu_set_t`.
+_SET = 128
+
 #: Linux: number of the system call `futex`, by processor; to wait, and to wake, within one process.
 _FUTEX = {"x86_64": 202, "aarch64": 98}
 _WAIT, _WAKE = 128, 129
@@ -98,7 +112,7 @@ _WAIT, _WAKE = 128, 129
 def _futex(builder: Any, pointer: Any, what: int, value: Any) -> bool:
     """Call `futex`; False where there is none."""
     number = _FUTEX.get(builder.module.triple.split("-")[0])
-    if number is None or not sys.platform.startswith("linux"):
+    if number is None or not _LINUX:
         return False
     byte, zero = ir.IntType(8).as_pointer(), _I64(0)
     call = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_I64, [_I64], var_arg=True), "syscall")
@@ -127,11 +141,51 @@ def _wake(_context: Any, pointer: Any, index: Any) -> Any:
     return types.void(types.CPointer(types.int32), types.int64), code
 
 
+def _system(builder: Any, name: str, *args: Any) -> Any:
+    """Call ``int name(...)`` of the system's library."""
+    kind = ir.FunctionType(_I32, [a.type for a in args])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+
+
+def _processor(_context: Any) -> Any:
+    """The processor this thread is on, counted from 1; 0: unknown."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.add(_system(builder, "sched_getcpu"), _I32(1)) if _LINUX else _I32(0)
+
+    return types.int32(), code
+
+
+def _go_elsewhere(_context: Any, processor: Any) -> Any:
+    """Put this thread on any processor but one, counted from 1, of those it may be on."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if not _LINUX:
+            return context.get_dummy_value()
+        kind = ir.ArrayType(_I64, _SET // 8)
+        may, size, me = cgutils.alloca_once(builder, kind), _I64(_SET), _I32(0)
+        known = builder.icmp_signed("==", _system(builder, "sched_getaffinity", me, size, may), _I32(0))
+        with builder.if_then(known):
+            other = cgutils.alloca_once_value(builder, builder.load(may))
+            here = builder.zext(builder.sub(args[0], _I32(1)), _I64)
+            word = builder.gep(other, [_I64(0), builder.lshr(here, _I64(6))])
+            bit = builder.shl(_I64(1), builder.and_(here, _I64(63)))
+            builder.store(builder.and_(builder.load(word), builder.not_(bit)), word)
+            with builder.if_then(builder.icmp_signed("==", _system(builder, "sched_setaffinity", me, size, other), _I32(0))):
+                _system(builder, "sched_setaffinity", me, size, may)  # refused where there is no other
+        return context.get_dummy_value()
+
+    return types.void(types.int32), code
+
+
 call_integer: Any = intrinsic(_call_integer)
 atomic_add: Any = intrinsic(_atomic_add)
+atomic_exchange: Any = intrinsic(_atomic_exchange)
 atomic_load: Any = intrinsic(_atomic_load)
 atomic_store: Any = intrinsic(_atomic_store)
 pause: Any = intrinsic(_pause)
+processor: Any = intrinsic(_processor)
+go_elsewhere: Any = intrinsic(_go_elsewhere)
 patience: Any = intrinsic(_patience)
 ticks: Any = intrinsic(_ticks)
 sleep: Any = intrinsic(_sleep)

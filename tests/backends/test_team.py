@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Two threads on one processor: one of them is always not there when the other one arrives.
 SCRIPT = """
 import os, sys, time
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+everywhere = os.sched_getaffinity(0)
+os.sched_setaffinity(0, {min(everywhere)})
 import torch, unspool as us
 torch.set_num_threads(2)
 found = us.loads('''
@@ -43,6 +44,12 @@ assert "parallel" in kernel.schedule
 want = found(A, x, target="interpreter")
 for _ in range(20):
     torch.testing.assert_close(kernel(A, x), want)
+threads = [int(t) for t in os.listdir("/proc/self/task")] if sys.platform == "linux" else [0]
+for t in threads:  # both still are where they were, and may go apart
+    os.sched_setaffinity(t, everywhere)
+for _ in range(20):
+    torch.testing.assert_close(kernel(A, x), want)
+assert all(os.sched_getaffinity(t) == everywhere for t in threads)
 print("same")
 """
 
