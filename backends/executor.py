@@ -16,6 +16,7 @@ from ..compiler.diagnostics import CompileError, DataError
 from ..compiler.driver import Batching, HostProgram, compile_graph, compile_host, is_one_kernel, why_host
 from ..compiler.graph.adjoint_until import stops_by_data, with_backward
 from ..compiler.graph.batch import batch as batch_graph
+from ..compiler.graph.conjugate_gradients import SOLVE
 from ..compiler.graph.graph import Graph, Node, walk
 from ..compiler.graph.interp import interpret
 from ..compiler.graph.partition import kernel_graph
@@ -39,6 +40,8 @@ def runtime_names(graph: Graph, iterations: Sequence[str]) -> frozenset[str]:
         if node.op == "for":
             bounds |= node.attr("lower").names() | node.attr("upper").names()
             outputs = outputs[: len(node.regions[0].args)]
+        elif node.op == SOLVE:
+            bounds |= node.attr("iterations").names()
         shapes.update(*(s.names() for v in outputs for s in v.type.shape))
     return frozenset(iterations) & (bounds - shapes)
 

@@ -1,7 +1,7 @@
 """The compiler, in order: graph -> nest -> schedule -> loop tree -> source -> kernel.
 
     compile_graph:   graph      (as given)
-                     simplify   graph -> graph
+                     simplify   graph -> graph, solves by conjugate gradients as loops
                      lower      graph -> nest
                      schedule   nest  -> scheduled nest (chosen in search/, proved by isl)
                      scan       nest  -> loop tree
@@ -25,6 +25,7 @@ from typing import Any
 
 from . import options
 from .graph.compare import compare
+from .graph.conjugate_gradients import SOLVE, with_loops
 from .graph.graph import Graph, Node, walk
 from .graph.ops.select import FEW
 from .graph.ops.table import lookup
@@ -139,7 +140,7 @@ def compile_graph(
     """
     stages, machine = Stages(graph.name), target.capabilities.machine
     start = stages.run("graph", GRAPH, lambda: graph)
-    simple = stages.run("simplify", GRAPH, lambda: simplify(start), before=start)
+    simple = stages.run("simplify", GRAPH, lambda: simplify(with_loops(start)), before=start)
     nest = stages.run("lower", NEST, lambda: lower(simple, accumulate=accumulate, strict=strict))
     alone, size, together = (None, TILE, None) if schedule is None else split_batch(schedule)
     scheduled, steps = _order(stages, "schedule", nest, alone, machine, strict)
@@ -249,6 +250,8 @@ def expands(node: Node) -> bool:
 
 def why_host(node: Node) -> str | None:
     """Why a node itself, whatever is inside it, cannot be part of a kernel, or None."""
+    if node.op == SOLVE:
+        return None  # it becomes a loop
     if node.op == "module":
         return "a learned operator is a torch module"
     if rule_for(node.op) is None:

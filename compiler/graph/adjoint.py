@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..diagnostics import CompileError
+from .adjoint_solve import SOLVE, mark_useful, mark_varied, reverse_solve
 from .adjoint_until import counted, has_run, in_turns, is_implicit, number, row_of, settled, when, window
 from .finished import Finished, finished
 from .graph import Builder, Graph, LoopBody, Node, Region, Value, free_names, make_attrs, region_captures
@@ -84,6 +85,8 @@ def _varied(nodes: Sequence[Node], start: Iterable[str]) -> set[str]:
                 for region in node.regions:
                     visit(region.nodes)
                     mark(v.name for v, r in zip(node.outputs, region.results, strict=True) if r in varied)
+            elif node.op == SOLVE:
+                mark_varied(node, varied, visit)
             elif lookup(node.op).adjoint is not None and varied & free_names(node):
                 mark(v.name for v in node.outputs if differentiable(v.type))
 
@@ -118,6 +121,8 @@ def _useful(nodes: Sequence[Node], wanted: Iterable[str]) -> set[str]:
                 for region in node.regions:
                     useful.update(r for v, r in zip(node.outputs, region.results, strict=True) if v.name in useful)
                     visit(region.nodes)
+            elif node.op == SOLVE:
+                mark_useful(node, useful, visit)
             elif lookup(node.op).adjoint is not None and any(v.name in useful for v in node.outputs):
                 useful.update(node.inputs)
 
@@ -186,7 +191,7 @@ class _Taper:
 
     def __post_init__(self) -> None:
         self.plans: dict[str, _Plan] = {}  # by the first output of the loop
-        self.branches: dict[str, tuple[tuple[Node, ...], ...]] = {}  # augmented code of an if, by its first output
+        self.branches: dict[str, tuple[tuple[Node, ...], ...]] = {}  # augmented regions of an if or a solve, by the first output
 
     def augment(self, nodes: Sequence[Node], around: tuple[Node, ...]) -> tuple[Node, ...]:
         """The nodes with recording loops; ``around`` are the loops they stand in, outermost first."""
@@ -196,7 +201,7 @@ class _Taper:
             if node.op == "for" and reached:
                 out += self._loop(node, around)
                 continue
-            if node.op == "if" and reached:
+            if node.op in ("if", SOLVE) and reached:
                 self.branches[node.outputs[0].name] = tuple(self.augment(r.nodes, around) for r in node.regions)
             out.append(node)
         return tuple(out)
@@ -318,6 +323,9 @@ class _Sweep:
                 self._loop(node)
             elif node.op == "if":
                 self._branch(node)
+            elif node.op == SOLVE:
+                if (operator := self.taper.branches.get(node.output.name)) is not None:
+                    reverse_solve(self, node, operator[0])
             else:
                 self._node(node)
 

@@ -67,6 +67,8 @@ class _Batcher:
                 self.copy(node)
             elif node.op == "if":
                 self.branch(node)
+            elif node.op == "solve_cg":
+                self.solve(node)
             else:
                 self.op(node)
 
@@ -154,6 +156,19 @@ class _Batcher:
         found = self.b.op("if", self.values[condition], regions=regions, types=types)
         for out, value, flag in zip(node.outputs, found if isinstance(found, tuple) else (found,), wanted, strict=True):
             self.bind(out.name, value, flag)
+
+    def solve(self, node: Node) -> None:
+        """A solve: the problems are further systems side by side."""
+        region = node.regions[0]
+        operands = [self.spread(n, True) for n in node.inputs]
+
+        def operator(x: Value) -> list[Value]:
+            self.bind(region.args[0].name, x, True)
+            self.nodes(region.nodes)
+            return [self.spread(region.results[0], True)]
+
+        made = self.b.region([(region.args[0].name, operands[0].type)], operator)
+        self.bind(node.output.name, self.b.op(node.op, *operands, regions=(made,), **dict(node.attrs)), True)
 
     def mark(self, nodes: Sequence[Node], flags: dict[str, bool], inside: bool) -> None:
         """Extend ``flags`` to the outputs of ``nodes``: batched if anything they read is. ``inside`` a branch that not every

@@ -16,6 +16,7 @@ from ..diagnostics import DataError
 from .graph import Graph, Node, free_names
 from .interp_control import STEPS, Frame, Kernels, Modules, NodeAttrs, Step, store
 from .ops.table import Numerics, lookup
+from .types import Type
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,6 +93,7 @@ class _Plan:
     """A graph as a list of steps over numbered slots."""
 
     def __init__(self, graph: Graph) -> None:
+        self.types: Mapping[str, Type] = graph.types
         self._slot: dict[str, int] = {}
         self._constants: list[_Constant] = []
         for value in graph.inputs:
@@ -132,6 +134,8 @@ class _Plan:
         return run
 
     def _step(self, node: Node) -> Step:
+        if node.op == "solve_cg":
+            from . import interp_solve  # noqa: F401  it has the step, and needs this module
         special = STEPS.get(node.op)
         if special is not None:
             return special(self, node)

@@ -11,7 +11,7 @@ from .graph import Node, Region
 from .ops.common import attr_names, evaluator, torch_dtype
 from .ops.library import apply_vjp
 from .ops.table import Attrs, lookup
-from .types import Size
+from .types import Size, Type
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +33,9 @@ Step = Callable[[Frame], None]
 
 
 class Planner(Protocol):
-    """What a step is made with: slots of values, and steps of the nodes of a region."""
+    """What a step is made with: types and slots of values, and steps of the nodes of a region."""
+
+    types: Mapping[str, Type]
 
     def slot(self, name: str) -> int:
         """The slot of a value."""

@@ -3,7 +3,7 @@
 1. Names are unique, and defined before they are used; a region sees what is around it.
 2. Every node's op is in the table and its outputs have the types the table infers.
 3. A loop's region takes its carried values and returns them with the same types, then what it stacks, then its condition.
-4. Both regions of an `if` return the types of its outputs.
+4. Both regions of an `if` return the types of its outputs; so does the operator of a `solve_cg`, which takes them, too.
 5. Attributes are plain values, sizes, items and types. The index of a loop occurs in sizes inside that loop only, and a loop
    inside it has another index.
 """
@@ -78,6 +78,8 @@ class _Verifier:
             inner = self.region(region, scope)
             if tuple(inner[r] for r in region.results) != tuple(v.type for v in node.outputs):
                 self.fail(node, f"a region of {node.op} does not return the types of its outputs")
+            if node.op == "solve_cg" and tuple(v.type for v in region.args) != tuple(v.type for v in node.outputs):
+                self.fail(node, "the operator of solve_cg does not take the type that it solves for")
         try:
             types = infer(node.op, tuple(scope[n] for n in node.inputs), dict(node.attrs))
         except OpTypeError as error:

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from ..operand import Builtin
-from . import constructors, contraction, derivatives, elementwise, linalg, randoms, reductions, selection, shaping, signals
+from . import (
+    constructors,
+    contraction,
+    derivatives,
+    elementwise,
+    linalg,
+    randoms,
+    reductions,
+    selection,
+    shaping,
+    signals,
+    solving,
+)
 from .table import BUILTINS, EXAMPLES
 
-_MODULES = (elementwise, constructors, shaping, reductions, contraction, linalg, selection, signals, derivatives, randoms)
+_MODULES = (elementwise, constructors, shaping, reductions, contraction, linalg, solving, selection, signals, derivatives, randoms)
 #: The families of builtins, in the order of the reference.
 FAMILIES = tuple(dict.fromkeys(module.FAMILY for module in _MODULES))
 

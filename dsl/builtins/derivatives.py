@@ -65,13 +65,12 @@ class Derivative(CallableOperand):
 
 def derivative(kind: str, fn: FunctionOperand | Derivative, parameter: str) -> Derivative:
     """The derivative as something to call."""
-    name = fn.name if isinstance(fn, FunctionOperand) else fn.description
-    description = f"{kind}({name}, {parameter})"
+    description = f"{kind}({shown(fn)}, {parameter})"
 
     def call(ctx: Lowering, args: tuple[Operand, ...], kwargs: dict[str, Operand]) -> Operand | tuple[Operand, ...]:
         made = derivative(kind, fn, parameter)
-        bound = _bind(made, args, kwargs)
-        graph, arrays = _graph(ctx, made, bound)
+        bound = bind_arguments(description, made.parameters, args, kwargs, extra=int(kind in _EXTRA))
+        graph, arrays = function_graph(ctx, made, bound)
         b = ctx.builder
         results = tuple(Array(v) for v in b.inline(graph, arrays))
         return results[0] if len(results) == 1 else results
@@ -79,38 +78,40 @@ def derivative(kind: str, fn: FunctionOperand | Derivative, parameter: str) -> D
     return Derivative(description, call, kind, fn, parameter)
 
 
-def _bind(made: Derivative, args: Sequence[Operand], kwargs: Mapping[str, Operand]) -> list[Operand]:
-    names = made.parameters
-    extra = 1 if made.kind in _EXTRA else 0
+def shown(fn: FunctionOperand | Derivative) -> str:
+    """A function as messages name it."""
+    return fn.name if isinstance(fn, FunctionOperand) else fn.description
+
+
+def bind_arguments(
+    what: str, names: Sequence[str], args: Sequence[Operand], kwargs: Mapping[str, Operand], extra: int = 0
+) -> list[Operand]:
+    """Arguments in the order of the parameters ``names``, of which the first ``extra`` go by position only."""
     if len(args) > len(names):
-        raise BuiltinError(
-            f"{made.description} takes {len(names)} arguments ({', '.join(names)}), not {len(args)}", len(names), None, COUNT
-        )
+        raise BuiltinError(f"{what} takes {len(names)} arguments ({', '.join(names)}), not {len(args)}", len(names), None, COUNT)
     bound: dict[int, Operand] = dict(enumerate(args))
     for key, operand in kwargs.items():
         if key not in names[extra:]:
             close = get_close_matches(key, names[extra:], 1)
-            raise BuiltinError(f"{made.description} has no argument {key}", key, f"{close[0]}=" if close else None, KEYWORD)
+            raise BuiltinError(f"{what} has no argument {key}", key, f"{close[0]}=" if close else None, KEYWORD)
         place = names.index(key, extra)
         if place in bound:
-            raise BuiltinError(f"{made.description} got {key} twice, by position and by keyword", key, None, KEYWORD)
+            raise BuiltinError(f"{what} got {key} twice, by position and by keyword", key, None, KEYWORD)
         bound[place] = operand
     missing = [n for i, n in enumerate(names) if i not in bound]
     if missing:
-        raise BuiltinError(
-            f"{made.description} takes the arguments ({', '.join(names)}); missing: {', '.join(missing)}", None, None, COUNT
-        )
+        raise BuiltinError(f"{what} takes the arguments ({', '.join(names)}); missing: {', '.join(missing)}", None, None, COUNT)
     return [bound[i] for i in range(len(names))]
 
 
-def _graph(ctx: Lowering, made: FunctionOperand | Derivative, operands: Sequence[Operand]) -> tuple[Graph, list[Value]]:
+def function_graph(ctx: Lowering, made: FunctionOperand | Derivative, operands: Sequence[Operand]) -> tuple[Graph, list[Value]]:
     """The function on operands as a graph of its array operands, and these. Its own variable becomes an array."""
     if isinstance(made, FunctionOperand):
         return ctx.fn_graph(made, operands), [o.value for o in operands if isinstance(o, Array)]
     assert made.fn is not None
     extra, own = (operands[0], list(operands[1:])) if made.kind in _EXTRA else (None, list(operands))
     own[made.position] = _variable(ctx, made, own[made.position])
-    graph, arrays = _graph(ctx, made.fn, own)
+    graph, arrays = function_graph(ctx, made.fn, own)
     wrt = sum(isinstance(o, Array) for o in own[: made.position])
     if made.kind in ("grad", "value_and_grad", "hvp"):
         _need_scalar(made, graph)
@@ -212,50 +213,54 @@ def _cotangents(ctx: Lowering, made: Derivative, operand: Operand, graph: Graph)
     return [_like(ctx, made, item, Value("", t)) for item, t in zip(items, types, strict=True)]
 
 
-def _curried(call: Call) -> Result:
-    fn, name = call.operand("f"), call.operand("x")
+def curried(call: Call) -> tuple[FunctionOperand | Derivative, str]:
+    """The function that a call takes first, and the name of one of its parameters, which it takes second."""
+    fn, name = (call.operand(p) for p in call.signature.positional)
     if not isinstance(fn, (FunctionOperand, Derivative)):
-        raise call.error(f"{call.name} takes a fn first, not {noun(fn)}", "f", "put the expression into a fn")
+        raise call.error(f"{call.name} takes a fn first, not {noun(fn)}", call.signature.positional[0], "put the expression into a fn")
     if not isinstance(name, NameOperand):
-        raise call.error(f"{call.name} takes the name of one of f's parameters second, not {noun(name)}", "x")
+        raise call.error(f"{call.name} takes the name of one of f's parameters second, not {noun(name)}", call.signature.positional[1])
     if name.text not in fn.parameters:
         close = get_close_matches(name.text, fn.parameters, 1)
-        shown = fn.name if isinstance(fn, FunctionOperand) else fn.description
         raise call.error(
-            f"{shown} has no parameter {name.text}; its parameters are {', '.join(fn.parameters)}",
-            "x",
+            f"{shown(fn)} has no parameter {name.text}; its parameters are {', '.join(fn.parameters)}",
+            call.signature.positional[1],
             close[0] if close else None,
         )
-    return derivative(call.name, fn, name.text)
+    return fn, name.text
+
+
+def _derivative(call: Call) -> Result:
+    return derivative(call.name, *curried(call))
 
 
 @builtin(FAMILY, "grad(f, x)", example="grad(loss, w)(w, A, y)", names=(1,))
 def grad(call: Call) -> Result:
     """The gradient of the scalar-valued fn f in its parameter named x, as a function of f's arguments."""
-    return _curried(call)
+    return _derivative(call)
 
 
 @builtin(FAMILY, "value_and_grad(f, x)", example="value, slope = value_and_grad(loss, w)(w, A, y)", names=(1,))
 def value_and_grad(call: Call) -> Result:
     """As grad; called, it gives the value and the gradient."""
-    return _curried(call)
+    return _derivative(call)
 
 
 @builtin(FAMILY, "jvp(f, x)", example="value, slope = jvp(residual, w)(v, w, A, y)", names=(1,))
 def jvp(call: Call) -> Result:
     """Called with a direction v and then f's arguments: the value of f and its derivative in x along v (of an f with
     several results: all values, then all derivatives)."""
-    return _curried(call)
+    return _derivative(call)
 
 
 @builtin(FAMILY, "vjp(f, x)", example="vjp(residual, w)(g, w, A, y)", names=(1,))
 def vjp(call: Call) -> Result:
     """Called with a weight g for each element of f's value (a tuple if f has several) and then f's arguments: the
     gradient in x of the weighted sum."""
-    return _curried(call)
+    return _derivative(call)
 
 
 @builtin(FAMILY, "hvp(f, x)", example="hvp(loss, w)(v, w, A, y)", names=(1,))
 def hvp(call: Call) -> Result:
     """Called with a direction v and then f's arguments: the Hessian of the scalar-valued f in x, times v."""
-    return _curried(call)
+    return _derivative(call)

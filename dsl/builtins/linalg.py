@@ -29,7 +29,7 @@ def inv(call: Call) -> Result:
     return compose.op(call.b, "inv", call.matrix("A", square=True))
 
 
-def _system(call: Call) -> tuple[Value, Value]:
+def system(call: Call) -> tuple[Value, Value]:
     """A square matrix and a right side of matching leading sizes and dtype."""
     for name in ("A", "b"):
         call.check_kind(name, NUMBERS)
@@ -55,14 +55,14 @@ def _system(call: Call) -> tuple[Value, Value]:
 @builtin(FAMILY, "solve(A, b)", example="solve(A, b)")
 def solve(call: Call) -> Result:
     """The x with A @ x = b, for a vector b or for each column of a matrix b."""
-    return compose.op(call.b, "solve", *_system(call))
+    return compose.op(call.b, "solve", *system(call))
 
 
 @builtin(FAMILY, "solve_triangular(A, b, *, lower=False, unit_diagonal=False)", example="solve_triangular(L, b, lower=True)")
 def solve_triangular(call: Call) -> Result:
     """The x with A @ x = b for a triangular A; the other triangle is not read."""
     lower, unit = call.flag("lower"), call.flag("unit_diagonal")
-    return compose.op(call.b, "solve_triangular", *_system(call), lower=lower, unit=unit or None)
+    return compose.op(call.b, "solve_triangular", *system(call), lower=lower, unit=unit or None)
 
 
 @builtin(FAMILY, "cholesky(A)", example="cholesky(A)")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...diagnostics import DataError
 from ..types import Type
 from .common import E, batch_elementwise, broadcast_shapes, is_differentiable, need, need_count, same_dtype, unbroadcast
-from .table import Adjoint, Attrs, Numerics, Op, register
+from .table import Adjoint, Attrs, Linear, Numerics, Op, register
 
 if TYPE_CHECKING:
     from ..graph import Builder, Node, Value
@@ -26,7 +26,7 @@ def _binary(
     numerics: Numerics,
     rule: Rule | None = None,
     result: str | None = None,
-    linear: tuple[int, ...] = (),
+    linear: Linear = (),
 ) -> None:
     def infer(types: tuple[Type, ...], attrs: Attrs) -> tuple[Type, ...]:
         need_count(name, types, 2)
@@ -96,10 +96,10 @@ def _extremum(loses: str) -> Rule:
     return rule
 
 
-_binary("add", "numeric", "Sum: a + b.", _torch("add"), lambda g, a, b, y: (g, g), linear=(0, 1))
-_binary("sub", "numeric", "Difference: a - b.", _torch("sub"), lambda g, a, b, y: (g, -g), linear=(0, 1))
-_binary("mul", "numeric", "Product: a * b.", _torch("mul"), lambda g, a, b, y: (g * b().conj(), g * a().conj()), linear=(0, 1))
-_binary("div", "floating or complex", "Quotient: a / b.", _torch("div"), _div, linear=(0,))
+_binary("add", "numeric", "Sum: a + b.", _torch("add"), lambda g, a, b, y: (g, g), linear=((0, 1),))
+_binary("sub", "numeric", "Difference: a - b.", _torch("sub"), lambda g, a, b, y: (g, -g), linear=((0, 1),))
+_binary("mul", "numeric", "Product: a * b.", _torch("mul"), lambda g, a, b, y: (g * b().conj(), g * a().conj()), linear=((0,), (1,)))
+_binary("div", "floating or complex", "Quotient: a / b.", _torch("div"), _div, linear=((0,),))
 _binary("floordiv", "real", "Floor of the quotient, as Python's //: (a - mod(a, b)) / b. Derivative zero.",
         _floordiv)  # fmt: skip
 _binary("mod", "real", "Remainder with the sign of b, as Python's %: a - b * floor(a / b).", _remainder, _mod)
@@ -133,4 +133,4 @@ def _where_adjoint(b: Builder, node: Node, cotangents: Any, operand: Any, result
 
 
 register(Op("where", "elementwise", _infer_where, lambda torch, attrs, c, x, y: torch.where(c, x, y), _where_adjoint,
-            batch_elementwise, (1, 2), doc="a where the condition holds, else b."))  # fmt: skip
+            batch_elementwise, ((1, 2),), doc="a where the condition holds, else b."))  # fmt: skip

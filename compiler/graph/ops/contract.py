@@ -92,6 +92,6 @@ def _batch(b: Builder, node: Node, operands: Any, batched: Any, size: Size) -> t
     return emit(b, node, operands, spec=f"{left}->{free[0]}{right}")
 
 
-register(Op("einsum", "contraction", _infer, _numerics, _adjoint, _batch,
+register(Op("einsum", "contraction", _infer, _numerics, _adjoint, _batch, lambda node: tuple((n,) for n in range(len(node.inputs))),
             doc="Product of operands summed over the indices that the result lacks:"
             " y[i, k] = sum over j of a[i, j] * b[j, k]."))  # fmt: skip

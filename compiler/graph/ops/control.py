@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..types import Type
-from .common import batch_same, need, need_count, prefixed
+from .common import batch_same, need, need_count, prefixed, real_twin
 from .library import library_adjoint
 from .table import Attrs, Op, OpTypeError, register
 
@@ -32,6 +32,19 @@ def _infer_for(types: tuple[Type, ...], attrs: Attrs) -> tuple[Type, ...]:
     raise OpTypeError("a loop is made by Builder.loop")
 
 
+def _infer_solve(types: tuple[Type, ...], attrs: Attrs) -> tuple[Type, ...]:
+    if len(types) not in (2, 3):
+        raise OpTypeError(f"solve_cg takes a right side, a tolerance and perhaps a start, not {len(types)} operands")
+    right, tolerance, *start = types
+    need("solve_cg", "floating or complex", right)
+    wanted = Type(real_twin(right.dtype), right.shape[: right.rank - attrs["core"]])
+    if tolerance != wanted:
+        raise OpTypeError(f"solve_cg of {right} needs a tolerance {wanted}, not {tolerance}")
+    if start and start[0] != right:
+        raise OpTypeError(f"solve_cg of {right} starts from a {right}, not {start[0]}")
+    return (right,)
+
+
 def _batch_module(b: Any, node: Any, operands: Any, batched: Any, size: Any) -> Any:
     return prefixed("types")(b, node.with_attrs(batched=True), operands, batched, size)
 
@@ -45,6 +58,9 @@ def _batch_kernel(b: Any, node: Any, operands: Any, batched: Any, size: Any) -> 
 register(Op("for", "control", _infer_for, None, doc="A loop over an index that carries values; with until it may stop early."))
 register(Op("if", "control", _infer_if, None,
             doc="One of two regions, chosen by a bool scalar; attribute types gives the results."))  # fmt: skip
+register(Op("solve_cg", "control", _infer_solve, None,
+            doc="The x with A x = b by conjugate gradients, A being the region, from b, a tolerance and perhaps a start; the last core axes"
+            " are one unknown, those before them systems side by side. It becomes a loop."))  # fmt: skip
 register(Op("module", "control", _infer_types, None, library_adjoint, _batch_module, library=True,
             doc="A learned operator, called with all leading axes flattened into one."))  # fmt: skip
 register(Op("assert", "effect", _infer_assert, None, None, batch_same, doc="Stops with a message unless all elements are true."))

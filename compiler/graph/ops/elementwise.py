@@ -37,7 +37,7 @@ def _unary(
     linear: bool = False,
 ) -> None:
     row = Op(name, "elementwise", _infer(name, kind, result), numerics or _torch(name), adjoint, batch_elementwise,
-             (0,) if linear else (), doc=doc)  # fmt: skip
+             ((0,),) if linear else (), doc=doc)  # fmt: skip
     register(row)
 
 
@@ -153,8 +153,8 @@ _unary("polygamma1", _F, "Derivative of digamma (trigamma): sum over k >= 0 of 1
        unary_adjoint(_polygamma1_adjoint), lambda torch, attrs, x: torch.special.zeta(2.0, x))  # fmt: skip
 _unary("conj", "numeric", "Complex conjugate; a real x stays.", unary_adjoint(lambda g, x, y: g.conj()),
        lambda torch, attrs, x: torch.conj(x).resolve_conj(), linear=True)  # fmt: skip
-_unary("re", "numeric", "Real part.", _re_adjoint, lambda torch, attrs, x: torch.real(x), real_twin)
-_unary("im", "numeric", "Imaginary part; zero of a real x.", _im_adjoint, _im, real_twin)
+_unary("re", "numeric", "Real part.", _re_adjoint, lambda torch, attrs, x: torch.real(x), real_twin, True)
+_unary("im", "numeric", "Imaginary part; zero of a real x.", _im_adjoint, _im, real_twin, True)
 _unary("angle", _FC, "Phase of a complex number, in -pi..pi.", _angle_adjoint, _angle, real_twin)
 _unary("not", "bool", "Logical negation.", numerics=_torch("logical_not"))
 _unary("stop_gradient", "comparable", "x itself, with derivative zero.", numerics=lambda torch, attrs, x: x.detach())
@@ -188,6 +188,6 @@ def _cast_adjoint(b: Builder, node: Node, cotangents: Any, operand: Any, result:
     return [g.cast(source).value]
 
 
-register(Op("cast", "elementwise", _infer_cast, _cast, _cast_adjoint, batch_elementwise, (0,),
+register(Op("cast", "elementwise", _infer_cast, _cast, _cast_adjoint, batch_elementwise, ((0,),),
             doc="x in another dtype: real to integer truncates, complex to real takes the real part,"
             " anything to bool tests x != 0."))  # fmt: skip

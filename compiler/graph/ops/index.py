@@ -225,7 +225,7 @@ def node_type(value: Value, batched: bool) -> Type:
     return Type(value.type.dtype, value.type.shape[1:]) if batched else value.type
 
 
-register(Op("slice", "view", _infer_slice, _slice, _slice_adjoint, _batch_slice, (0,),
+register(Op("slice", "view", _infer_slice, _slice, _slice_adjoint, _batch_slice, ((0,),),
             doc="Part of an array: y = x[items]; an index from data is checked when it runs."))  # fmt: skip
-register(Op("update", "view", _infer_update, _update, _update_adjoint, _batch_update, (0, 1),
+register(Op("update", "view", _infer_update, _update, _update_adjoint, _batch_update, ((0, 1),),
             doc="x with part of it replaced (mode set) or added to (mode add): y = x; y[items] = value."))  # fmt: skip

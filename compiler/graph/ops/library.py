@@ -27,10 +27,10 @@ def library_adjoint(b: Builder, node: Node, cotangents: Any, operand: Any, resul
 
 
 def library(
-    name: str, infer: Infer, numerics: Numerics, doc: str, batch: Any = batch_same, adjoint: Any = library_adjoint
+    name: str, infer: Infer, numerics: Numerics, doc: str, batch: Any = batch_same, adjoint: Any = library_adjoint, linear: Any = ()
 ) -> None:
     """Register a library op, with the generic adjoint if no other is given."""
-    register(Op(name, "library", infer, numerics, adjoint, batch, library=True, doc=doc))
+    register(Op(name, "library", infer, numerics, adjoint, batch, linear, library=True, doc=doc))
 
 
 def apply_vjp(torch: Any, function: Callable[..., Any], inputs: Sequence[Any], cotangents: Sequence[Any]) -> tuple[Any, ...]:
@@ -95,5 +95,6 @@ def _batch_vjp(b: Builder, node: Node, operands: Any, batched: Any, size: Size) 
     return batch_same(b, node.with_attrs(op_attrs=_batched_attrs(node.attr("op_attrs"), size)), operands, batched, size)
 
 
-register(Op("vjp", "library", _infer_vjp, _vjp, library_adjoint, _batch_vjp, library=True,
+register(Op("vjp", "library", _infer_vjp, _vjp, library_adjoint, _batch_vjp,
+            lambda node: (tuple(range(node.attr("inputs"), len(node.inputs))),), library=True,
             doc="Cotangents of an op's floating-point operands from its operands and its results' cotangents."))  # fmt: skip

@@ -130,9 +130,9 @@ library("inv", _square("inv"), lambda torch, attrs, x: torch.linalg.inv(x), "Inv
 library("cholesky", _square("cholesky"), lambda torch, attrs, x: torch.linalg.cholesky(x),
         "Lower triangular L with A = L L^H; reads the lower triangle of A.")  # fmt: skip
 library("solve", _infer_solve("solve"), _solve, "The x with A x = b, for a vector or the columns of a matrix.", _batch_solve,
-        _adjoint_solve)  # fmt: skip
+        _adjoint_solve, ((1,),))  # fmt: skip
 library("solve_triangular", _infer_solve("solve_triangular"), _solve_triangular,
-        "The x with A x = b for a triangular A (upper, or with lower, lower).", _batch_solve, _adjoint_solve)  # fmt: skip
+        "The x with A x = b for a triangular A (upper, or with lower, lower).", _batch_solve, _adjoint_solve, ((1,),))  # fmt: skip
 library("qr", _infer_qr, lambda torch, attrs, x: tuple(torch.linalg.qr(x)), "Reduced QR factors: A = Q R.")
 library("eigh", _infer_eigh, lambda torch, attrs, x: tuple(torch.linalg.eigh(x)),
         "Eigenvalues in rising order and eigenvectors of a Hermitian matrix: A = V diag(w) V^H.")  # fmt: skip

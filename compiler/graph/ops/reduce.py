@@ -87,7 +87,7 @@ def _prod_adjoint(b: Builder, node: Node, cotangents: Any, operand: Any, result:
 
 
 def _reduction(name: str, kind: str, doc: str, numerics: Numerics, adjoint: Adjoint | None = None, linear: bool = False) -> None:
-    register(Op(name, "reduction", _infer(name, kind), numerics, adjoint, batch_same, (0,) if linear else (), doc=doc))
+    register(Op(name, "reduction", _infer(name, kind), numerics, adjoint, batch_same, ((0,),) if linear else (), doc=doc))
 
 
 _reduction("sum", "numeric", "Sum over axes.", _sum, _sum_adjoint, linear=True)
@@ -147,4 +147,4 @@ def _cumsum_adjoint(b: Builder, node: Node, cotangents: Any, operand: Any, resul
 
 
 register(Op("cumsum", "scan", _infer_cumsum, lambda torch, attrs, x: torch.cumsum(x, attrs["axis"], dtype=x.dtype),
-            _cumsum_adjoint, batch_same, (0,), doc="Running sum along an axis: y[i] = x[0] + ... + x[i]."))  # fmt: skip
+            _cumsum_adjoint, batch_same, ((0,),), doc="Running sum along an axis: y[i] = x[0] + ... + x[i]."))  # fmt: skip

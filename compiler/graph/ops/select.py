@@ -173,7 +173,7 @@ def _scatter_adjoint(b: Builder, node: Node, cotangents: Any, operand: Any, resu
     return [g, None, b.op("take_along", g, operand(1), axis=node.attr("axis"))]
 
 
-register(Op("take_along", "selection", _infer_take, _take, _take_adjoint, batch_same, (0,), library=True,
+register(Op("take_along", "selection", _infer_take, _take, _take_adjoint, batch_same, ((0,),), library=True,
             doc="Elements of an axis by position: y[..., i] = x[..., index[..., i]]."))  # fmt: skip
-register(Op("scatter_add", "selection", _infer_scatter, _scatter, _scatter_adjoint, batch_same, (0, 2), library=True,
+register(Op("scatter_add", "selection", _infer_scatter, _scatter, _scatter_adjoint, batch_same, ((0, 2),), library=True,
             doc="x with values added by position along an axis: y[..., index[..., i]] += values[..., i]."))  # fmt: skip

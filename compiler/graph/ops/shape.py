@@ -80,7 +80,7 @@ def _batch_broadcast(b: Builder, node: Node, operands: Any, batched: Any, size: 
 
 
 register(Op("broadcast", "constructor", _infer_broadcast, lambda torch, attrs, x: x.expand(attrs["shape"]), _broadcast_adjoint,
-            _batch_broadcast, (0,), doc="x repeated to a shape; axes align at the right."))  # fmt: skip
+            _batch_broadcast, ((0,),), doc="x repeated to a shape; axes align at the right."))  # fmt: skip
 
 # -- views -----------------------------------------------------------------------------------------------------------
 
@@ -98,7 +98,7 @@ def _reshape_adjoint(b: Builder, node: Node, cotangents: Any, operand: Any, resu
 
 
 register(Op("reshape", "view", _infer_reshape, lambda torch, attrs, x: x.reshape(attrs["shape"]), _reshape_adjoint,
-            prefixed("shape"), (0,), doc="x in another shape, elements in row-major order."))  # fmt: skip
+            prefixed("shape"), ((0,),), doc="x in another shape, elements in row-major order."))  # fmt: skip
 
 
 def _infer_permute(types: tuple[Type, ...], attrs: Attrs) -> tuple[Type, ...]:
@@ -132,7 +132,7 @@ def _batch_permute(b: Builder, node: Node, operands: Any, batched: Any, size: Si
 
 
 register(Op("permute", "view", _infer_permute, lambda torch, attrs, x: x.permute(attrs["axes"]), _permute_adjoint, _batch_permute,
-            (0,), doc="x with its axes in another order."))  # fmt: skip
+            ((0,),), doc="x with its axes in another order."))  # fmt: skip
 
 
 def _infer_flip(types: tuple[Type, ...], attrs: Attrs) -> tuple[Type, ...]:
@@ -145,7 +145,7 @@ def _flip_adjoint(b: Builder, node: Node, cotangents: Any, operand: Any, result:
     return [None if cotangents[0] is None else b.op("flip", cotangents[0], axes=node.attr("axes"))]
 
 
-register(Op("flip", "view", _infer_flip, lambda torch, attrs, x: torch.flip(x, attrs["axes"]), _flip_adjoint, batch_same, (0,),
+register(Op("flip", "view", _infer_flip, lambda torch, attrs, x: torch.flip(x, attrs["axes"]), _flip_adjoint, batch_same, ((0,),),
             doc="x with some axes reversed."))  # fmt: skip
 
 
@@ -187,7 +187,7 @@ def _concat_adjoint(b: Builder, node: Node, cotangents: Any, operand: Any, resul
 
 
 register(Op("concat", "view", _infer_concat, lambda torch, attrs, *xs: torch.cat(xs, attrs["axis"]), _concat_adjoint, batch_same,
-            doc="Arrays joined along an axis."))  # fmt: skip
+            lambda node: (tuple(range(len(node.inputs))),), doc="Arrays joined along an axis."))  # fmt: skip
 
 
 def _infer_diagonal(types: tuple[Type, ...], attrs: Attrs) -> tuple[Type, ...]:
@@ -213,4 +213,4 @@ def _diagonal_adjoint(b: Builder, node: Node, cotangents: Any, operand: Any, res
 
 
 register(Op("diagonal", "view", _infer_diagonal, lambda torch, attrs, x: torch.diagonal(x, 0, -2, -1), _diagonal_adjoint,
-            batch_same, (0,), doc="The diagonal of the last two axes: y[..., i] = x[..., i, i]."))  # fmt: skip
+            batch_same, ((0,),), doc="The diagonal of the last two axes: y[..., i] = x[..., i, i]."))  # fmt: skip

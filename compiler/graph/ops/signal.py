@@ -21,7 +21,7 @@ from .common import (
     same_dtype,
 )
 from .library import library
-from .table import Adjoint, Attrs, Infer, Numerics, Op, OpTypeError, register
+from .table import Adjoint, Attrs, Infer, Linear, Numerics, Op, OpTypeError, register
 
 if TYPE_CHECKING:
     from ..graph import Builder, Node, Value
@@ -85,13 +85,17 @@ def _batch_conv(b: Builder, node: Node, operands: Any, batched: Any, size: Size)
     return emit(b, node, [add_batch(b, x, batched[0], size), w])
 
 
+def _conv_linear(node: Node) -> Linear:
+    return ((0, 2), (1, 2)) if len(node.inputs) > 2 else ((0,), (1,))
+
+
 library("conv1d", _infer_conv("conv1d", 1, False), _conv("conv1d", 1, False),
         "Correlation along the last axis: y[o, i] = sum over c, k of w[o, c, k] * x[c, i*stride + k*dilation - padding].",
-        _batch_conv)  # fmt: skip
+        _batch_conv, linear=_conv_linear)  # fmt: skip
 library("conv2d", _infer_conv("conv2d", 2, False), _conv("conv2d", 2, False),
-        "Correlation over the last two axes, weights w[o, c, kh, kw], as in PyTorch.", _batch_conv)  # fmt: skip
+        "Correlation over the last two axes, weights w[o, c, kh, kw], as in PyTorch.", _batch_conv, linear=_conv_linear)  # fmt: skip
 library("conv_transpose2d", _infer_conv("conv_transpose2d", 2, True), _conv("conv_transpose2d", 2, True),
-        "Transpose of conv2d, weights w[c, o, kh, kw], as in PyTorch.", _batch_conv)  # fmt: skip
+        "Transpose of conv2d, weights w[c, o, kh, kw], as in PyTorch.", _batch_conv, linear=_conv_linear)  # fmt: skip
 
 
 # -- Fourier ---------------------------------------------------------------------------------------------------------
@@ -145,7 +149,7 @@ for _name, _inverse, _doc in (
     ("ifft2", "fft2", "Inverse of fft2."),
 ):
     register(Op(_name, "library", _infer_fft(_name), _fft(_name), _fft_adjoint(_inverse, not _name.startswith("i")),
-                batch_same, (0,), library=True, doc=_doc))  # fmt: skip
+                batch_same, ((0,),), library=True, doc=_doc))  # fmt: skip
 
 
 def _infer_shift(types: tuple[Type, ...], attrs: Attrs) -> tuple[Type, ...]:
@@ -165,5 +169,5 @@ def _shift_adjoint(b: Builder, node: Node, cotangents: Any, operand: Any, result
     return [None if g is None else b.op("fftshift", g, axes=node.attr("axes"), inverse=undo)]
 
 
-register(Op("fftshift", "library", _infer_shift, _shift, _shift_adjoint, batch_same, (0,), library=True,
+register(Op("fftshift", "library", _infer_shift, _shift, _shift_adjoint, batch_same, ((0,),), library=True,
             doc="Zero frequency to the middle of the axes; with attribute inverse, back."))  # fmt: skip

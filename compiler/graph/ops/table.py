@@ -32,6 +32,10 @@ Adjoint = Callable[
 Batch = Callable[["Builder", "Node", "tuple[Value, ...]", "tuple[bool, ...]", Size], "tuple[Value, ...]"]
 
 
+#: Groups of operand positions: the result is linear in the operands of each group together, the others being fixed.
+Linear = tuple[tuple[int, ...], ...]
+
+
 class OpTypeError(Exception):
     """Operand types do not fit an op. The text is a sentence a user can read."""
 
@@ -39,8 +43,8 @@ class OpTypeError(Exception):
 @dataclass(frozen=True)
 class Op:
     """A row. ``family``: elementwise, view, constructor, reduction, contraction, scan, random, selection,
-    library, control or effect. ``linear`` lists operand positions the result is linear in. An op
-    without ``adjoint`` has derivative zero (its inputs get no cotangent). ``library`` ops have no loop
+    library, control or effect. ``linear``: what the result is linear in (over the real numbers), for all
+    nodes or as a function of the node. An op without ``adjoint`` has derivative zero (its inputs get no cotangent). ``library`` ops have no loop
     expansion: they are called, not generated."""
 
     name: str
@@ -49,7 +53,7 @@ class Op:
     numerics: Numerics | None
     adjoint: Adjoint | None = None
     batch: Batch | None = None
-    linear: tuple[int, ...] = ()
+    linear: Linear | Callable[[Node], Linear] = ()
     library: bool = False
     doc: str = ""
 
