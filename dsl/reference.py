@@ -29,8 +29,8 @@ _OPS_HEAD = """\
 ## Graph ops
 
 What builtins and operators are made of; `dsl compile --emit graph` prints them. *Library* ops are called, all others become
-loops. *Differentiable* ops have an adjoint in the table; of loops and branches the body is differentiated; the derivative of the
-others is zero.
+loops. *Differentiable* ops have an adjoint in the table; loops, branches and `solve_cg` are differentiated through what is inside them; the
+derivative of the others is zero.
 """
 
 

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from .adjoint import backward, differentiable
+from .batch import batch
 from .conjugate_gradients import with_loops
 from .graph import Graph, Node, Value, free_names
 from .interp_control import STEPS, Frame, Planner, Step
+from .segments import unused
 from .tangent import tangent
 
 
@@ -64,6 +66,13 @@ def _recorded(torch: Any, graph: Graph, loops: Graph, sizes: dict[str, int]) -> 
             tensors = ctx.saved_tensors
             wrt = [n for n, t in enumerate(tangents) if able[n] and t is not None]
             return interpret(tangent(graph, wrt), [*tensors, *(tangents[n] for n in wrt)], sizes)[0]
+
+        @staticmethod
+        def vmap(info: Any, in_dims: Sequence[int | None], *tensors: Any) -> Any:
+            moved = [x if d is None else x.movedim(d, 0) for x, d in zip(tensors, in_dims, strict=True)]
+            size = unused("batch", sizes)
+            wide = batch(graph, [d is not None for d in in_dims], size)
+            return _recorded(torch, wide, with_loops(wide), {**sizes, size: info.batch_size})(*moved), 0
 
     return Solve.apply
 

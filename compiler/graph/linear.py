@@ -115,6 +115,7 @@ def _linear(node: Node) -> Linear:
 
 
 def _covers(node: Node, group: Sequence[int], kinds: Mapping[str, Kind]) -> bool:
-    """Whether all operands with the input in them are in a group, so that what is wrong is a constant beside them."""
+    """Whether all operands with the input in them are in a group, and what is wrong is a constant beside them."""
     moving = {n for n, name in enumerate(node.inputs) if kinds[name] >= Kind.LINEAR}
-    return bool(moving) and moving <= set(group)
+    beside = any(kinds[node.inputs[n]] == Kind.CONSTANT for n in group if n < len(node.inputs))
+    return bool(moving) and moving <= set(group) and beside

@@ -22,17 +22,17 @@ from .derivatives import Derivative, bind_arguments, curried, function_graph, sh
 from .linalg import FAMILY, system
 from .table import Result, builtin
 
-_OPTIONS = "x0=None, iterations=None, tol=1e-5"
+_OPTIONS = "x0=None, maxiter=None, tol=1e-5"
 _NOT_LINEAR = "US0407"
 
 
 def _iterations(call: Call, unknowns: Size) -> Size:
-    """``iterations=``, as in SciPy ten times as many as there are unknowns if nothing is said."""
-    if not call.given("iterations"):
+    """``maxiter=``, as in SciPy ten times as many as there are unknowns if nothing is said."""
+    if not call.given("maxiter"):
         return unknowns * 10
-    found = call.size("iterations")
+    found = call.size("maxiter")
     if found.constant is not None and found.constant < 1:
-        raise call.error(f"iterations of {call.name} must be at least 1, not {found}", "iterations")
+        raise call.error(f"maxiter of {call.name} must be at least 1, not {found}", "maxiter")
     return found
 
 
@@ -59,9 +59,9 @@ def _start(call: Call, like: Value) -> list[Value]:
     return [compose.reshape(call.b, value, shape)]
 
 
-@builtin(FAMILY, f"solve_cg(A, b, *, {_OPTIONS})", example="solve_cg(A.T @ A + eye(n), A.T @ y, iterations=K, tol=0.000001)")
+@builtin(FAMILY, f"solve_cg(A, b, *, {_OPTIONS})", example="solve_cg(A.T @ A + eye(n), A.T @ y, maxiter=K, tol=1e-8)")
 def solve_cg(call: Call) -> Result:
-    """As solve, for a symmetric (Hermitian) positive definite A, by conjugate gradients from x0 (zeros): at most so many iterations (ten
+    """As solve, for a symmetric (Hermitian) positive definite A, by conjugate gradients from x0 (zeros): at most maxiter iterations (ten
     times the number of unknowns), until norm(b - A @ x) < tol * norm(b) for each column of b. That A is so is not checked. The derivative is
     that of the solution, by another such solve; it keeps nothing of the iterations."""
     matrix, right = system(call)
@@ -82,7 +82,7 @@ def solve_cg(call: Call) -> Result:
     return compose.swap_last(call.b, found) if columns else found
 
 
-@builtin(FAMILY, f"cg(f, v, *, {_OPTIONS})", example="cg(normal, v, iterations=K)(A.T @ y, A, ridge)", names=(1,))
+@builtin(FAMILY, f"cg(f, v, *, {_OPTIONS})", example="cg(normal, v, maxiter=K)(A.T @ y, A, ridge)", names=(1,))
 def cg(call: Call) -> Result:
     """As solve_cg, without a matrix: for a fn f that is linear in its parameter named v, a function of f's arguments that takes b in the
     place of v and gives the v with f(v, ...) = b. cg(hvp(loss, w), v)(g, w, ...) solves with a Hessian. v may have any shape; for all v and u,
