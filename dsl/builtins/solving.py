@@ -82,10 +82,10 @@ def solve_cg(call: Call) -> Result:
     return compose.swap_last(call.b, found) if columns else found
 
 
-@builtin(FAMILY, f"cg(f, v, *, {_OPTIONS})", example="cg(normal, v, maxiter=K)(A.T @ y, A, ridge)", names=(1,))
+@builtin(FAMILY, f"cg(f, v, *, {_OPTIONS})", example="cg(hvp(loss, w), v, maxiter=K)(g, w, A, y)", names=(1,))
 def cg(call: Call) -> Result:
     """As solve_cg, without a matrix: for a fn f that is linear in its parameter named v, a function of f's arguments that takes b in the
-    place of v and gives the v with f(v, ...) = b. cg(hvp(loss, w), v)(g, w, ...) solves with a Hessian. v may have any shape; for all v and u,
+    place of v and gives the v with f(v, ...) = b. f may be a derivative. v may have any shape; for all v and u,
     sum(u * f(v)) = sum(v * f(u)), and sum(v * f(v)) > 0, which is not checked; that f is linear is."""
     fn, name = curried(call)
     description = f"cg({shown(fn)}, {name})"

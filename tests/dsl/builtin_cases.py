@@ -308,6 +308,8 @@ case("inv", S, expect=np.linalg.inv, torch=torch.linalg.inv)
 case("solve", S, normal(4), expect=np.linalg.solve, torch=torch.linalg.solve)
 case("solve", S, normal(4, 3), expect=np.linalg.solve, torch=torch.linalg.solve)
 case("solve", normal(2, 3, 3), normal(3, 2), expect=np.linalg.solve, torch=torch.linalg.solve, label="stack")
+case("solve_cg", SPD, normal(4), tol=1e-14, expect=np.linalg.solve, torch=torch.linalg.solve)
+case("solve_cg", SPD, normal(4, 3), tol=1e-14, maxiter=9, expect=np.linalg.solve, torch=torch.linalg.solve)
 case("solve_triangular", S, normal(4), lower=True, expect=lambda a, b: scipy.linalg.solve_triangular(a, b, lower=True),
      torch=lambda a, b: torch.linalg.solve_triangular(a, b[:, None], upper=False)[:, 0])  # fmt: skip
 case("solve_triangular", S, normal(4, 2), expect=scipy.linalg.solve_triangular,

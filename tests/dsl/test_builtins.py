@@ -14,7 +14,7 @@ from .builtin_cases import CASES, Case
 from .builtin_harness import Key, Text, check_batched, check_gradient, close, run
 
 #: Not functions of arrays alone; tested by their own tests.
-ELSEWHERE = {"grad", "value_and_grad", "jvp", "vjp", "hvp", "normal", "uniform", "rademacher", "bernoulli", "randint",
+ELSEWHERE = {"grad", "value_and_grad", "jvp", "vjp", "hvp", "cg", "normal", "uniform", "rademacher", "bernoulli", "randint",
              "permutation", "fold"}  # fmt: skip
 DIFFERENTIABLE = [c for c in CASES if c.torch is not None]
 

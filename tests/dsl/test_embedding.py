@@ -163,6 +163,25 @@ def test_derivatives() -> None:
     )
 
 
+def test_systems() -> None:
+    @us.fn
+    def gram(v, A, ridge):
+        return A.T @ (A @ v) + ridge * v
+
+    @us.algorithm
+    def f(A: us.real["m", "n"], y: us.real["m"], ridge: us.real) -> us.real["n"]:
+        J = us.iterations(60)
+        x = us.solve_cg(A.T @ A + us.eye("n"), A.T @ y)
+        return us.cg(gram, v, x0=x, maxiter=J, tol=1e-12)(A.T @ y, A, ridge)
+
+    same(
+        f,
+        "fn gram(v, A, ridge) = A.T @ (A @ v) + ridge * v\n"
+        "algorithm f(A: real[m, n], y: real[m], ridge: real) -> real[n]:\n    iterations J = 60\n"
+        "    x = solve_cg(A.T @ A + eye(n), A.T @ y)\n    return cg(gram, v, x0=x, maxiter=J, tol=1e-12)(A.T @ y, A, ridge)\n",
+    )
+
+
 def test_the_parameter_of_a_derivative_is_no_python_name() -> None:
     theta = 3.0
 

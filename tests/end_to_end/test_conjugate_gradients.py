@@ -395,21 +395,3 @@ algorithm f(A: real[m, n], b: real[n], y: real[m]) -> real[n]:
     assert found.message == message
     assert found.span is not None
     assert found.span.line == 7
-
-
-def test_the_embedding() -> None:
-    @us.fn
-    def normal(v, A, ridge):
-        return A.T @ (A @ v) + ridge * v
-
-    @us.algorithm
-    def f(A: us.real["m", "n"], y: us.real["m"], ridge: us.real) -> us.real["n"]:
-        J = us.iterations(60)
-        return us.cg(normal, "v", maxiter=J, tol=1e-12)(A.T @ y, A, ridge) + 0 * us.solve_cg(A.T @ A + us.eye("n"), A.T @ y)
-
-    written: Any = us.loads(
-        "fn normal(v, A, ridge) = A.T @ (A @ v) + ridge * v\n"
-        "algorithm f(A: real[m, n], y: real[m], ridge: real) -> real[n]:\n    iterations J = 60\n"
-        "    return cg(normal, v, maxiter=J, tol=1e-12)(A.T @ y, A, ridge) + 0 * solve_cg(A.T @ A + eye(n), A.T @ y)\n"
-    ).f
-    assert f.algorithm.graph == written.algorithm.graph
