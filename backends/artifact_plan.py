@@ -21,7 +21,7 @@ from ..compiler.target import Capabilities
 from .build import machine
 from .call import Routine
 from .execute import KernelPlan
-from .executor import Executor, Plan, Settings
+from .executor import Executor, Plan, Rewritten, Settings
 from .registry import target
 
 
@@ -159,7 +159,13 @@ class StoredExecutor(Executor):
         super().__init__(graph, iterations, settings)
         self._real, self._sizes, self._plan = real, dict(sizes), plan
 
-    def plan(self, real: str, sizes: Mapping[str, int], trace: tuple[str, ...] = ()) -> Plan:
+    def rewritten(
+        self, sizes: Mapping[str, int], trace: tuple[str, ...] = (), problems: int = 1, shared: frozenset[str] = frozenset()
+    ) -> Rewritten:
+        """The graph: what could be rewritten was, before it was stored."""
+        return Rewritten(self.graph)
+
+    def planned(self, real: str, sizes: Mapping[str, int], trace: tuple[str, ...], chosen: Rewritten) -> tuple[Plan, Plan | None]:
         """The stored plan. Raises DataError where it was compiled for something else."""
         name = self.graph.name
         if trace:
@@ -174,7 +180,7 @@ class StoredExecutor(Executor):
                 raise DataError(
                     f"the kernel file of {name} was compiled for {n} = {self._sizes[n]}, not {sizes[n]}: compile the program again"
                 )
-        return self._plan
+        return self._plan, None
 
 
 class StoredRoutine(Routine):

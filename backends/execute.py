@@ -24,6 +24,7 @@ from ..compiler.driver import TILE, Batching, Compiled, compile_graph
 from ..compiler.graph.adjoint import backward, differentiable
 from ..compiler.graph.batch import batch as batch_graph
 from ..compiler.graph.counts import counts, with_counts
+from ..compiler.graph.gram import Rewrite
 from ..compiler.graph.graph import Graph
 from ..compiler.graph.half import wide_results
 from ..compiler.graph.interp import interpret
@@ -222,6 +223,7 @@ class KernelPlan:
     ) -> None:
         self.graph = graph
         self.memory, self.policy = memory, policy
+        self.rewrites: tuple[Rewrite, ...] = ()  # of the program, before it was compiled
         self.per_problem = per_problem
         self.forward = None if compiled is None else Runner(compiled, graph, accumulate=accumulate, compile=compile)
         self.strict = strict

@@ -17,9 +17,12 @@ from ..compiler.driver import Batching, HostProgram, compile_graph, compile_host
 from ..compiler.graph.adjoint_until import stops_by_data, with_backward
 from ..compiler.graph.batch import batch as batch_graph
 from ..compiler.graph.conjugate_gradients import SOLVE
+from ..compiler.graph.gram import Rewrite, gram, may_rewrite
 from ..compiler.graph.graph import Graph, Node, walk
 from ..compiler.graph.interp import interpret
+from ..compiler.graph.once import cut
 from ..compiler.graph.partition import kernel_graph
+from ..compiler.graph.sharing import Setting, common
 from ..compiler.graph.specialize import size_names, specialize
 from ..compiler.graph.trace import trace as trace_graph
 from ..compiler.graph.types import HALF
@@ -58,12 +61,23 @@ class Settings:
     memory: int | None = None
     backward: str = "unrolled"
 
+    @property
+    def as_written(self) -> bool:
+        """Whether products stay as the program has them: strict numerics, the interpreter, and program order ask for that."""
+        return self.strict or self.target == "interpreter" or self.schedule == ""
+
+
+def shared_by(graph: Graph, shapes: Sequence[tuple[int, ...]], lead: tuple[int, ...]) -> frozenset[str]:
+    """The inputs that all problems of a call have in common."""
+    return frozenset(v.name for v, s in zip(graph.inputs, shapes, strict=True) if not view(s, v.type.rank, lead).batched)
+
 
 class HostPlan:
     """A graph that the interpreter runs, with kernels where it has them."""
 
     def __init__(self, program: HostProgram, *, strict: bool) -> None:
         self.program = program
+        self.rewrites: tuple[Rewrite, ...] = ()
         self.plans: dict[int, KernelPlan] = {}
         self._graphs: dict[tuple[bool, ...], Graph] = {}
         self._parts: dict[int, Graph] = {}
@@ -105,6 +119,17 @@ class HostPlan:
 Plan = KernelPlan | HostPlan
 
 
+@dataclass(frozen=True)
+class Rewritten:
+    """A graph of a program, what was done to it, and its number among those of the program; 0 is the program as it is written. ``once``
+    makes what all problems of a batch share; its results stand behind the inputs of the graph."""
+
+    graph: Graph
+    rewrites: tuple[Rewrite, ...] = ()
+    number: int = 0
+    once: Graph | None = None
+
+
 @dataclass
 class Executor:
     """One graph, ready to run; ``iterations`` are the names of its iteration counts, ``shared`` those of the inputs that
@@ -116,18 +141,85 @@ problems of a batch usually share (nothing depends on it but speed). ``origin`` 
     shared: frozenset[str] = frozenset()
     plans: dict[tuple[Any, ...], Plan] = field(default_factory=dict)
     _traced: dict[tuple[str, ...], tuple[Graph, tuple[str, ...]]] = field(default_factory=dict)
+    _rewritten: dict[Any, Rewritten] = field(default_factory=dict)
+    _candidates: dict[tuple[str, ...], bool] = field(default_factory=dict)
     origin: str = ""
 
     def plan(self, real: str, sizes: Mapping[str, int], trace: tuple[str, ...] = ()) -> Plan:
-        """The plan for a precision and sizes, made on first use."""
-        graph, names = self.variant(trace)
-        key = (real, trace, tuple([sizes[n] for n in names]))
+        """The plan for a precision and sizes, of one problem, made on first use."""
+        return self.planned(real, sizes, trace, self.rewritten(sizes, trace))[0]
+
+    def planned(self, real: str, sizes: Mapping[str, int], trace: tuple[str, ...], chosen: Rewritten) -> tuple[Plan, Plan | None]:
+        """The plan of a rewritten graph, and that of what is made once for all problems."""
+        first = self.first(real, sizes, trace, chosen)
+        key, known = self._key(real, sizes, trace, chosen)
         found = self.plans.get(key)
         if found is None:
-            special = specialize(graph, real, {n: sizes[n] for n in names})
-            found = make_plan(special, self.settings, tuple([v.name not in self.shared for v in special.inputs]))
+            special = specialize(chosen.graph, real, known)
+            same = self.shared if chosen.once is None else self.shared | set(chosen.once.results)
+            found = make_plan(special, self.settings, tuple([v.name not in same for v in special.inputs]))
+            found.rewrites = chosen.rewrites
             self.plans[key] = found
+        return found, first
+
+    def first(self, real: str, sizes: Mapping[str, int], trace: tuple[str, ...], chosen: Rewritten) -> Plan | None:
+        """The plan of what a rewritten graph has made once for all problems."""
+        if chosen.once is None:
+            return None
+        key, known = self._key(real, sizes, trace, chosen)
+        found = self.plans.get((*key, "once"))
+        if found is None:
+            found = make_plan(specialize(chosen.once, real, known), self.settings, (False,) * len(chosen.once.inputs))
+            self.plans[(*key, "once")] = found
         return found
+
+    def _key(
+        self, real: str, sizes: Mapping[str, int], trace: tuple[str, ...], chosen: Rewritten
+    ) -> tuple[tuple[Any, ...], dict[str, int]]:
+        """What tells a plan from others, and the sizes that it is made for."""
+        known = {n: sizes[n] for n in self.variant(trace)[1]}
+        return (real, trace, tuple(known.values()), chosen.number), known
+
+    def rewritten(
+        self, sizes: Mapping[str, int], trace: tuple[str, ...] = (), problems: int = 1, shared: frozenset[str] = frozenset()
+    ) -> Rewritten:
+        """The graph, its products taken before loops where that pays for these sizes and so many problems with inputs ``shared`` (see
+        :mod:`~..compiler.graph.gram`). Kernels are made for graphs: calls with other counts have the same one where the same pays."""
+        graph, _ = self.variant(trace)
+        if self.settings.as_written or not self._may(trace):
+            return Rewritten(graph)
+        setting = self.setting(sizes, problems, shared)
+        key = (trace, setting.problems, setting.shared, tuple(sorted(sizes.items())))
+        found = self._rewritten.get(key)
+        if found is None:
+            found = self._choose(graph, setting, [r for k, r in self._rewritten.items() if k[0] == trace])
+            self._rewritten[key] = found
+        return found
+
+    def setting(self, sizes: Mapping[str, int], problems: int, shared: frozenset[str]) -> Setting:
+        """What decides about rewrites: of shared inputs matrices, and of the number of problems its power of two."""
+        matrices = frozenset(v.name for v in self.graph.inputs if v.name in shared and v.type.rank > 1)
+        return Setting(sizes, 1 << (problems.bit_length() - 1) if matrices and problems > 1 else 1, matrices)
+
+    def _may(self, trace: tuple[str, ...]) -> bool:
+        """Whether the graph has a product that a rewrite could change."""
+        if trace not in self._candidates:
+            self._candidates[trace] = may_rewrite(self.variant(trace)[0])
+        return self._candidates[trace]
+
+    def _choose(self, graph: Graph, setting: Setting, known: Sequence[Rewritten]) -> Rewritten:
+        made, rewrites = gram(graph, setting)
+        once = None
+        if made is not graph and (names := common(made, setting)):
+            halves = cut(made, names) if is_one_kernel(graph) else None
+            if halves is None:
+                made, rewrites = graph, ()
+            else:
+                once, made = halves
+        if made is graph:
+            return Rewritten(graph, rewrites)
+        same = next((r.number for r in known if (r.graph, r.once) == (made, once)), None)
+        return Rewritten(made, rewrites, 1 + max((r.number for r in known), default=0) if same is None else same, once)
 
     def variant(self, trace: tuple[str, ...]) -> tuple[Graph, tuple[str, ...]]:
         """The graph that also returns traces, and the size names it is specialised in."""
@@ -148,7 +240,13 @@ problems of a batch usually share (nothing depends on it but speed). ``origin`` 
         trace: tuple[str, ...] = (),
     ) -> Prepared:
         """All that a call needs to know beforehand, for inputs of these shapes; ``lead`` is their broadcast leading shape."""
-        return Prepared(self, self.plan(real, sizes, trace), sizes, shapes, lead)
+        chosen = self.rewritten(sizes, trace, prod(lead), shared_by(self.graph, shapes, lead))
+        plan, first = self.planned(real, sizes, trace, chosen)
+        if first is None:
+            return Prepared(self, plan, sizes, shapes, lead)
+        if not isinstance(plan, KernelPlan) or not isinstance(first, KernelPlan):
+            return Prepared(self, self.planned(real, sizes, trace, Rewritten(self.variant(trace)[0]))[0], sizes, shapes, lead)
+        return Prepared(self, plan, sizes, shapes, lead, Once(first, self.graph, sizes, shapes))
 
     def __call__(
         self,
@@ -163,15 +261,37 @@ problems of a batch usually share (nothing depends on it but speed). ``origin`` 
         return self.prepare([tuple(x.shape) for x in tensors], lead, real, sizes, trace)(tensors, modules or {})
 
 
+class Once:
+    """What all problems share, made before the kernel of each: a function of the operands of a call."""
+
+    def __init__(self, plan: KernelPlan, graph: Graph, sizes: Mapping[str, int], shapes: Sequence[tuple[int, ...]]) -> None:
+        place = {v.name: n for n, v in enumerate(graph.inputs)}
+        inputs = plan.graph.inputs
+        self._places = [place[v.name] for v in inputs]
+        self._cores = [tuple(shapes[n][len(shapes[n]) - v.type.rank :]) for n, v in zip(self._places, inputs, strict=True)]
+        self.call = Call(plan, sizes, self._cores, (), [None] * len(plan.graph.results))
+
+    def __call__(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The results, recorded by autograd."""
+        return apply(self.call, [tensors[n].reshape(s) for n, s in zip(self._places, self._cores, strict=True)])
+
+
 class Prepared:
-    """A call whose shapes are known: a :class:`Call` of one kernel, or a host program on flat operands."""
+    """A call whose shapes are known: a :class:`Call` of one kernel (behind another one, ``once``, that makes what all problems share), or
+    a host program on flat operands."""
 
     def __init__(
-        self, executor: Executor, plan: Plan, sizes: Mapping[str, int], shapes: Sequence[tuple[int, ...]], lead: tuple[int, ...]
-    ) -> None:
+        self, executor: Executor, plan: Plan, sizes: Mapping[str, int], shapes: Sequence[tuple[int, ...]], lead: tuple[int, ...],
+        once: Once | None = None,
+    ) -> None:  # fmt: skip
         self.executor, self.plan, self.sizes, self.lead = executor, plan, dict(sizes), lead
         self.call: Call | None = None
-        if isinstance(plan, KernelPlan):
+        self._once = once
+        self._rest: Call | None = None
+        if once is not None:
+            assert isinstance(plan, KernelPlan)
+            self._rest = Call(plan, self.sizes, [*shapes, *once.call.result_shapes], lead, [None] * len(plan.graph.results))
+        elif isinstance(plan, KernelPlan):
             self.call = Call(plan, self.sizes, shapes, lead, [None] * len(plan.graph.results))
         else:
             self._views = [view(s, v.type.rank, lead) for s, v in zip(shapes, executor.graph.inputs, strict=True)]
@@ -187,6 +307,11 @@ class Prepared:
                 if not x.is_cpu:  # its address means nothing to a kernel
                     self._refuse(tensors)
             return apply(self.call, tensors, links, stored)
+        if self._once is not None and self._rest is not None:
+            for x in tensors:
+                if not x.is_cpu:
+                    self._refuse(tensors)
+            return apply(self._rest, [*tensors, *self._once(tensors)])
         assert isinstance(self.plan, HostPlan)
         flat = [v(x) for v, x in zip(self._views, tensors, strict=True)]
         found = self.plan(flat, self._flags, self._count, self.sizes, modules)

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..compiler.diagnostics import Span
 from ..compiler.driver import TILE, Compiled, HostProgram, why_host
+from ..compiler.graph.gram import Rewrite
 from ..compiler.graph.graph import Node, walk
 from ..compiler.graph.partition import CHEAP
 from ..compiler.graph.segments import stack_bytes, stacks
@@ -199,6 +200,23 @@ def level(size: int, machine: Machine) -> str:
     """The nearest cache that holds so many bytes, or DRAM."""
     near = (("L1", machine.l1), ("L2", machine.l2), ("L3", machine.l3))
     return next((name for name, capacity in near if size <= capacity), "DRAM")
+
+
+def rewrites_report(found: Sequence[Rewrite], *, once: bool, strict: bool) -> list[Report]:
+    """What was done to the graph before it was compiled (:mod:`~..compiler.graph.gram`); operations are of one problem."""
+    return [
+        {
+            "rewrite": "gram",
+            "loop": r.loop,
+            "products": list(r.products),
+            "flops_before": r.before,
+            "flops_after": r.after,
+            "state": f"not done: {r.refused}" if r.refused else 'off: numerics="strict"' if strict else "done",
+            "once_for_all_problems": once,
+            **_place(r.span),
+        }
+        for r in found
+    ]
 
 
 def tape_report(call: Call) -> Report | None:

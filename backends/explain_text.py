@@ -21,6 +21,9 @@ def lines(found: Report) -> Iterator[str]:
         top = found["limits"]
         speeds = ", ".join(f"{place.upper()} {scaled(v, 'B/s')}" for place, v in top["bytes_per_second"].items())
         yield f"this machine, {_several(top['cores'], 'core')}: {scaled(top['flops_per_second'], 'flop/s')}, {speeds}"
+    if "rewrites" in found:
+        yield ""
+        yield from _rewrite_lines(found["rewrites"])
     if "host" in found:
         yield ""
         yield from _host_lines(found["host"], len(found["kernels"]))
@@ -30,6 +33,17 @@ def lines(found: Report) -> Iterator[str]:
     if "measured" in found:
         yield ""
         yield from _measured_lines(found["measured"])
+
+
+def _rewrite_lines(rewrites: Sequence[Report]) -> Iterator[str]:
+    yield "products taken before a loop, and its operations with them (flops of one problem)"
+    rows = []
+    for r in rewrites:
+        shared = ", once for all problems" if r["once_for_all_problems"] else ""
+        flops = f"{scaled(r['flops_after'], 'flop')} in place of {scaled(r['flops_before'], 'flop')}"
+        place = f"line {r['line']}" if "line" in r else ""
+        rows.append((f"{r['state']}{shared}", f"loop over {r['loop']}", place, flops, "; ".join(r["products"])))
+    yield from _table(rows)
 
 
 def _host_lines(host: Report, kernels: int) -> Iterator[str]:

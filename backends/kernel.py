@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from math import prod
 from os import PathLike
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 
 from ..compiler.diagnostics import CompileError, DataError
 from ..compiler.driver import Compiled
+from ..compiler.graph.gram import gram
 from ..compiler.graph.text import print_graph
 from ..compiler.loops.isl import safe
 from ..compiler.loops.text import print_nest
@@ -20,7 +22,7 @@ from .binding import Binding, check_where
 from .call import Routine, arguments_of, match
 from .execute import KernelPlan
 from .executor import HostPlan
-from .explain import Report, report, tape_report
+from .explain import Report, report, rewrites_report, tape_report
 from .explain_text import lines
 from .plain_c import plain_c
 from .replay import dependences_text, steps_text
@@ -50,7 +52,9 @@ class Kernel:
         self.lead = lead
         self._binding = complete(routine, iterations, sizes)
         check_where(routine.algorithm.name, routine.algorithm.where, self._binding)
-        self._plan = routine.main.plan(dtype, self._binding.sizes)
+        main, known = routine.main, self._binding.sizes
+        self._chosen = main.rewritten(known, (), prod(lead), routine.shared)
+        self._plan, self._once = main.planned(dtype, known, (), self._chosen)
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         """Run, with the sizes and precision it was compiled for; another batch or iteration count is fine."""
@@ -81,7 +85,7 @@ class Kernel:
         save_kernel(
             path,
             self._routine,
-            self._plan,
+            self._routine.main.plan(self._dtype, self._binding.sizes),
             real=self._dtype,
             sizes=self._binding.sizes,
             fixed=self._sizes,
@@ -96,7 +100,8 @@ class Kernel:
         """The compiled parts, by name."""
         plan = self._plan
         if isinstance(plan, KernelPlan):
-            return [(self._routine.algorithm.name, _compiled(plan))]
+            first = [(f"{self._routine.algorithm.name}_once", _compiled(self._once))] if isinstance(self._once, KernelPlan) else []
+            return [*first, (self._routine.algorithm.name, _compiled(plan))]
         return [(f"{self._routine.algorithm.name}_{n}", _compiled(p)) for n, p in sorted(plan.plans.items())]
 
     @property
@@ -169,7 +174,7 @@ class Kernel:
 
     def report(self, *, gradients: bool = False, limits: bool = False) -> dict[str, Any]:
         """What :meth:`explain` tells, as data that JSON can hold."""
-        about = {
+        about: dict[str, Any] = {
             "target": self._routine.settings.target,
             "dtype": self._dtype,
             "sizes": dict(sorted(self._binding.sizes.items())),
@@ -177,16 +182,28 @@ class Kernel:
         }
         host = self._plan.program if isinstance(self._plan, HostPlan) else None
         parts: list[tuple[str, Compiled, Report | None]] = [(n, c, None) for n, c in self.compiled]
+        rewrites = self._rewrites()
+        if rewrites:
+            about["rewrites"] = rewrites
         if gradients:
             parts += self._backward()
         return report(self._routine.algorithm.name, about, parts, host, roofline() if limits else None)
+
+    def _rewrites(self) -> list[Report]:
+        """Products taken before loops, and those that strict numerics leaves as they are."""
+        settings, main = self._routine.settings, self._routine.main
+        made = self._chosen.rewrites
+        if settings.strict and settings.target != "interpreter":
+            made = gram(main.graph, main.setting(self._binding.sizes, prod(self.lead), self._routine.shared))[1]
+        return rewrites_report(made, once=self._chosen.once is not None, strict=settings.strict)
 
     def _backward(self) -> Iterator[tuple[str, Compiled, Report | None]]:
         """The kernels of the gradients in all inputs that can have one, by name, with what they record; what the interpreter
         differentiates has none."""
         plan = self._plan
         if isinstance(plan, KernelPlan):
-            call = gradient_call(plan, self._routine.shared, self._binding.sizes, self.lead)
+            once = frozenset[str]() if self._chosen.once is None else frozenset(self._chosen.once.results)
+            call = gradient_call(plan, self._routine.shared | once, self._binding.sizes, self.lead)
             if call is not None and call.plan.compiled is not None:
                 yield f"{self._routine.algorithm.name}_backward", call.plan.compiled, tape_report(call)
             return

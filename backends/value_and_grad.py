@@ -32,7 +32,7 @@ from .autograd import Call
 from .call import arguments_of
 from .convert import DTYPE_NAMES, Argument, argument, device_of, precision, tensor, widened
 from .execute import KernelPlan, fall_back
-from .executor import Executor, Settings
+from .executor import Executor, Once, Rewritten, Settings, shared_by
 from .values import Values
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class _Step:
     call: Call | None
     names: tuple[str, ...]  # of the parameters that the call has gradients of
     losses: Executor
+    once: Once | None = None
 
 
 class ValueAndGrad:
@@ -129,7 +130,8 @@ class ValueAndGrad:
         found: dict[str, Tensor] = {}
         with torch.no_grad():
             operands = layer._operands(sources, inputs, settle=layer.training)
-            losses, *grads = call.run([*operands, *inputs[len(self.inputs) :]])
+            made = [] if step.once is None else step.once(operands)
+            losses, *grads = call.run([*operands, *made, *inputs[len(self.inputs) :]])
             count = losses.numel()
             for i, g, name in zip(call.likes[1:], grads, step.names, strict=True):
                 assert i is not None
@@ -187,12 +189,29 @@ class ValueAndGrad:
         params = {name: moving[p] for name, p in stored.items() if p in moving}
         wrt = tuple([i for i, v in enumerate(graph.inputs) if v.name in params])
         fixed = {n: checked.sizes[n] for n in names}
-        fused = Fused(graph, lowered, checked.real, fixed, wrt, routine.settings, routine.shared)
-        shapes = [*checked.shapes, *[tuple(x.shape) for x in extra]]
-        key = (loss, checked.real, types, wrt, tuple(fixed.items()))
+        chosen, once = self._rewritten(checked, frozenset(params))
+        common = frozenset() if chosen.once is None else frozenset(chosen.once.results)
+        fused = Fused(chosen.graph, lowered, checked.real, fixed, wrt, routine.settings, routine.shared | common)
+        made = [] if once is None else once.call.result_shapes
+        shapes = [*checked.shapes, *made, *[tuple(x.shape) for x in extra]]
+        key = (loss, checked.real, types, wrt, tuple(fixed.items()), chosen.number)
         call = fused.call(routine.fused.setdefault(key, {}), checked.sizes, shapes, checked.lead)
         names = tuple([params[graph.inputs[i].name] for i in wrt])
-        return _Step(checked, call, names, Executor(lowered, (), replace(routine.settings, backward="unrolled"))), [*tensors, *extra]
+        losses = Executor(lowered, (), replace(routine.settings, backward="unrolled"))
+        return _Step(checked, call, names, losses, once), [*tensors, *extra]
+
+    def _rewritten(self, checked: Checked, moving: frozenset[str]) -> tuple[Rewritten, Once | None]:
+        """The graph of the layer as it is computed, and what is made once for all problems before it; gradients in inputs ``moving``, so
+        nothing that follows from these is."""
+        executor, shapes = checked.executor, checked.shapes
+        shared = shared_by(executor.graph, shapes, checked.lead)
+        chosen = executor.rewritten(checked.sizes, (), prod(checked.lead), shared)
+        if chosen.once is None:
+            return chosen, None
+        first = executor.first(checked.real, checked.sizes, (), chosen)
+        if not isinstance(first, KernelPlan) or moving & {v.name for v in chosen.once.inputs}:
+            return Rewritten(executor.variant(())[0]), None
+        return chosen, Once(first, executor.graph, checked.sizes, shapes)
 
     def _rest(self, positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
         """The further arguments of the loss, in order."""

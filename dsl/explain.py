@@ -17,6 +17,7 @@ from .timing import interleaved
 
 #: Headings of a report, which a terminal shows in bold.
 _HEADINGS = (
+    "products taken",
     "statements",
     "dependences",
     "schedule",
