@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..compiler.diagnostics import DataError
-from ..compiler.graph.adjoint import differentiable
+from ..compiler.graph.activity import differentiable
 from ..compiler.graph.algorithm import Algorithm, Condition, Param
 from ..compiler.graph.ops.common import torch_dtype
 from ..compiler.graph.ops.library import apply_vjp

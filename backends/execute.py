@@ -21,7 +21,8 @@ from torch import Tensor
 from ..compiler import options
 from ..compiler.diagnostics import CompileError
 from ..compiler.driver import TILE, Batching, Compiled, compile_graph
-from ..compiler.graph.adjoint import backward, differentiable
+from ..compiler.graph.activity import differentiable
+from ..compiler.graph.adjoint import backward
 from ..compiler.graph.batch import batch as batch_graph
 from ..compiler.graph.counts import counts, with_counts
 from ..compiler.graph.gram import Rewrite

@@ -16,7 +16,7 @@ from ..compiler.driver import TILE, Compiled, HostProgram, why_host
 from ..compiler.graph.gram import Rewrite
 from ..compiler.graph.graph import Node, walk
 from ..compiler.graph.partition import CHEAP
-from ..compiler.graph.segments import stack_bytes, stacks
+from ..compiler.graph.segments import followed, stack_bytes, stacks
 from ..compiler.graph.types import BYTES, Size
 from ..compiler.loops.account import Work, array_bytes, fix, flops_of, instances, work_of_nest
 from ..compiler.loops.carriers import Summary, summaries
@@ -227,9 +227,11 @@ def tape_report(call: Call) -> Report | None:
     problems = TILE if compiled.tile is not None and (call.count or 1) > call.teams else 1
     machine = compiled.target.capabilities.machine
     values: list[Report] = []
+    both = followed(compiled.graph.nodes)
     for value in stacks(compiled.graph.nodes):
         size = problems * stack_bytes(value, call.sizes)
-        values.append({"value": value.name, "type": str(value.type), "bytes": size, "fits": level(size, machine)})
+        shown = {"value": value.name, "type": str(value.type), "bytes": size, "fits": level(size, machine)}
+        values.append({**shown, "read": "before and after" if value.name in both else "in"})
     total = sum(v["bytes"] for v in values)
     return {
         **choice.report(),

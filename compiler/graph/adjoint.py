@@ -14,20 +14,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..diagnostics import CompileError
-from .adjoint_solve import SOLVE, mark_useful, mark_varied, reverse_solve
+from .activity import differentiable, useful, varied
+from .adjoint_solve import SOLVE, reverse_solve
 from .adjoint_until import counted, has_run, in_turns, is_implicit, number, row_of, settled, when, window
 from .finished import Finished, finished
 from .graph import Builder, Graph, LoopBody, Node, Region, Value, free_names, make_attrs, region_captures
 from .live import live
 from .ops.table import lookup
 from .segments import KEEP, Policy, unused
-from .tape import SAVING, Tape, choose, from_state, stack_length, trip_count
-from .types import At, Range, Size, Type, is_complex, is_floating
-
-
-def differentiable(type: Type) -> bool:
-    """Whether values of a type carry cotangents."""
-    return is_floating(type.dtype) or is_complex(type.dtype)
+from .tape import SAVING, Tape, choose, from_state, never_negative, stack_length, steps, trip_count
+from .types import At, Range, Size, Type, size_fn
 
 
 def backward(
@@ -60,7 +56,7 @@ def value_and_gradient(
     graph = policy.prepare(graph)
     start = {graph.inputs[i].name for i in wrt if differentiable(graph.inputs[i].type)}
     given = {r for r, c in zip(graph.results, cotangents, strict=True) if c is not None}
-    taper = _Taper(dict(graph.types), _varied(graph.nodes, start) & _useful(graph.nodes, given), policy)
+    taper = _Taper(dict(graph.types), varied(graph.nodes, start) & useful(graph.nodes, given), policy)
     nodes = taper.augment(graph.nodes, ())
     own = {v.name: a for v, a in zip(graph.inputs, args, strict=True)} | dict(known or {})
     sweep = _Sweep(b, taper, _Env(taper.types, own))
@@ -71,75 +67,6 @@ def value_and_gradient(
     sweep.reverse(nodes)
     results = [sweep.env.value(r) for r in graph.results]
     return results, [sweep.cotangent(graph.inputs[i]) for i in wrt]
-
-
-def _varied(nodes: Sequence[Node], start: Iterable[str]) -> set[str]:
-    """Names of differentiable values that depend differentiably on ``start``."""
-    varied = set(start)
-
-    def visit(nodes: Sequence[Node]) -> None:
-        for node in nodes:
-            if node.op == "for":
-                _visit_loop(node)
-            elif node.op == "if":
-                for region in node.regions:
-                    visit(region.nodes)
-                    mark(v.name for v, r in zip(node.outputs, region.results, strict=True) if r in varied)
-            elif node.op == SOLVE:
-                mark_varied(node, varied, visit)
-            elif lookup(node.op).adjoint is not None and varied & free_names(node):
-                mark(v.name for v in node.outputs if differentiable(v.type))
-
-    def _visit_loop(node: Node) -> None:
-        region = node.regions[0]
-        mark(a.name for a, i in zip(region.args, node.inputs, strict=True) if i in varied and differentiable(a.type))
-        while True:
-            visit(region.nodes)
-            again = [a.name for a, r in zip(region.args, region.results, strict=False) if r in varied and a.name not in varied]
-            if not again:
-                break
-            mark(again)
-        mark(o.name for o, a in zip(node.outputs, region.args, strict=False) if a.name in varied)
-        mark(v.name for v, r in zip(node.outputs, region.results, strict=False) if r in varied)
-
-    def mark(names: Iterable[str]) -> None:
-        varied.update(names)
-
-    visit(nodes)
-    return varied
-
-
-def _useful(nodes: Sequence[Node], wanted: Iterable[str]) -> set[str]:
-    """Names of values on which ``wanted`` depend differentiably, themselves among them."""
-    useful = set(wanted)
-
-    def visit(nodes: Sequence[Node]) -> None:
-        for node in reversed(nodes):
-            if node.op == "for":
-                _visit_loop(node)
-            elif node.op == "if":
-                for region in node.regions:
-                    useful.update(r for v, r in zip(node.outputs, region.results, strict=True) if v.name in useful)
-                    visit(region.nodes)
-            elif node.op == SOLVE:
-                mark_useful(node, useful, visit)
-            elif lookup(node.op).adjoint is not None and any(v.name in useful for v in node.outputs):
-                useful.update(node.inputs)
-
-    def _visit_loop(node: Node) -> None:
-        region = node.regions[0]
-        useful.update(r for v, r in zip(node.outputs, region.results, strict=False) if v.name in useful)
-        useful.update(a.name for v, a in zip(node.outputs, region.args, strict=False) if v.name in useful)
-        while True:
-            visit(region.nodes)
-            again = [r for a, r in zip(region.args, region.results, strict=False) if a.name in useful and r not in useful]
-            if not again:
-                break
-            useful.update(again)
-        useful.update(i for i, a in zip(node.inputs, region.args, strict=True) if a.name in useful)
-
-    visit(nodes)
-    return useful
 
 
 class _Env:
@@ -172,7 +99,7 @@ class _Probe(_Env):
 class _Plan:
     """How the adjoint of one loop gets at the values of an iteration, and which outer values it reaches."""
 
-    stacked: tuple[tuple[str, str], ...]  # body value -> output that stacks it
+    stacked: tuple[tuple[str, str, int], ...]  # body value -> array that has it in a row, how many rows behind that of the iteration
     recompute: tuple[Node, ...]  # what is computed again from them
     captured: tuple[Value, ...]  # outer values that get cotangents
     done: tuple[Finished, ...] = ()  # arrays whose rows, as far as they are read, stand in the loop's results
@@ -225,26 +152,33 @@ class _Taper:
         else:
             tape, done = self._tape(node, body, needed, saving)
         trip = stack_length(node, around)
-        outputs, stacked = list(node.outputs), []
+        outputs, stacked, ends = list(node.outputs), [], []
         record = [n for n in tape.record if n not in {x for f in done for x in (f.name, f.value)}]
+        after = {arg: result for result, arg in tape.following}
         for name in record:
             row = self.types[name]
-            stack = Value(self._name(f"{name}_tape"), row.with_shape(trip, *row.shape))
-            self.types[stack.name] = stack.type
+            length = trip + 1 if name in after else trip
+            stack = self.new(f"{name}_tape", row.with_shape(length, *row.shape))
             outputs.append(stack)
-            stacked.append((name, stack.name))
+            if name in after:
+                final = node.outputs[own.index(name)].name
+                longer = self.new(f"{name}_tape", stack.type)
+                ends.append(last_row(stack.name, final, longer, node))
+                stacked.append((after[name], longer.name, 1))
+                stack = longer
+            stacked.append((name, stack.name, 0))
         self.plans[first] = _Plan(tuple(stacked), tape.recompute, captured, tuple(done))
         count = len(region.args) + node.attr("stacked", 0)
-        attrs = dict(node.attrs) | {"stacked": node.attr("stacked", 0) + len(stacked)}
+        attrs = dict(node.attrs) | {"stacked": node.attr("stacked", 0) + len(record)}
         if attrs["stacked"]:
             attrs["stack_size"] = trip
         whole = Region(region.args, body, (*region.results[:count], *record, *region.results[count:]))
         if not node.attr("until"):
-            return (replace(node, outputs=tuple(outputs), attrs=make_attrs(attrs), regions=(whole,)),)
-        attrs["loose"] = node.attr("loose", 0) + len(stacked)  # nobody reads rows of iterations that did not run
+            return replace(node, outputs=tuple(outputs), attrs=make_attrs(attrs), regions=(whole,)), *ends
+        attrs["loose"] = node.attr("loose", 0) + len(record)  # nobody reads rows of iterations that did not run
         starts, node, ran = counted(replace(node, outputs=tuple(outputs), attrs=make_attrs(attrs), regions=(whole,)), self.new)
         if (last := window(node)) is not None:
-            more, node = in_turns(node, len(stacked), last, self.new)
+            more, node = in_turns(node, len(record), last, self.new)
             starts += more
             self.types.update((v.name, v.type) for v in node.outputs)
         self.plans[first] = replace(self.plans[first], ran=ran, last=last, implicit=is_implicit(node))
@@ -255,7 +189,7 @@ class _Taper:
         own, done = [a.name for a in node.regions[0].args], finished(node, self.types)
         while True:
             free = {n for f in done for n in (f.name, f.value)}
-            tape = choose(own, body, needed, self.types, node.attr("index"), saving, free)
+            tape = choose(own, body, needed, self.types, node.attr("index"), saving, free, steps(node))
             again = {v.name for n in tape.recompute for v in n.outputs} | set(needed)
             kept = [f for f in done if not f.early & again - set(tape.record)]
             if kept == done:
@@ -274,6 +208,13 @@ class _Taper:
 
     def _name(self, hint: str) -> str:
         return unused(hint, self.types)
+
+
+def last_row(stack: str, final: str, out: Value, loop: Node) -> Node:
+    """The stack of a carried value of a loop with its ``final`` value as one more row, behind that of the last iteration."""
+    count = trip_count(loop)
+    attrs = {"items": row_items(out.type, count if never_negative(count) else size_fn("max", 0, count)), "mode": "set"}
+    return Node("update", (stack, final), (out,), make_attrs(attrs), (), loop.span)
 
 
 def row_items(type: Type, row: Size) -> tuple[At | Range, ...]:
@@ -388,8 +329,8 @@ class _Sweep:
 
         def reverse_iteration(values: Sequence[Value], rows: Sequence[Value]) -> list[Value]:
             child = _Sweep(self.b, self.taper, _Env(self.taper.types, {}, self.env))
-            for name, stack in plan.stacked:
-                place = row if plan.last is None else row % plan.last
+            for name, stack, behind in plan.stacked:
+                place = row + behind if plan.last is None else row % plan.last
                 child.env.own[name] = self._row(self.env.value(stack), place, self.taper.types[name])
             for array in plan.done:
                 final = self.env.value(node.outputs[array.place].name)

@@ -121,7 +121,7 @@ class _Batcher:
 
         bounds = (node.attr("lower"), node.attr("upper"))
         finals = self.b.loop(node.attr("index"), *bounds, start, body, step=node.attr("step"), names=node.attr("names", ()),
-                            stack_size=node.attr("stack_size"))  # fmt: skip
+                            stack_size=tuple(v.type.shape[0] for v in node.outputs[count:]))  # fmt: skip
         for out, value, flag in zip(node.outputs, finals, found, strict=True):
             if flag and out in node.outputs[count:]:
                 rank = value.type.rank

@@ -255,13 +255,13 @@ class Builder:
         *,
         step: int = 1,
         names: Sequence[str] = (),
-        stack_size: SizeLike | None = None,
+        stack_size: SizeLike | tuple[Size, ...] | None = None,
     ) -> tuple[Value, ...]:
         """Append ``for index in lower..upper by step`` carrying values; returns finals, then stacks.
 
         ``body(*carried)`` returns a :class:`LoopBody`: next carried values (same types), values
         to stack along a new leading axis, one row per iteration, and for ``until`` a bool scalar
-        tested after each body. ``stack_size`` is the length of the stacks (default: trip count).
+        tested after each body. ``stack_size`` is the length of the stacks, or that of each (default: trip count).
         """
         low, high = Size.of(lower), Size.of(upper)
         trip = range_length(low, high, step)
@@ -274,9 +274,10 @@ class Builder:
         hints = list(names) + [""] * (len(carried) - len(names))
         region = self.region([(h, v.type) for h, v in zip(hints, carried, strict=True)], build)
         result = made[0]
-        length = trip if stack_size is None else Size.of(stack_size)
+        one = trip if stack_size is None or isinstance(stack_size, tuple) else Size.of(stack_size)
+        lengths = stack_size if isinstance(stack_size, tuple) else (one,) * len(result.stacked)
         outputs = [Value(self.fresh(h), v.type) for h, v in zip(hints, carried, strict=True)]
-        outputs += [Value(self.fresh(), v.type.with_shape(length, *v.type.shape)) for v in result.stacked]
+        outputs += [Value(self.fresh(), v.type.with_shape(s, *v.type.shape)) for s, v in zip(lengths, result.stacked, strict=True)]
         attrs = make_attrs(
             {
                 "index": index,
@@ -284,7 +285,7 @@ class Builder:
                 "upper": high,
                 "step": step,
                 "stacked": len(result.stacked),
-                "stack_size": length if result.stacked else None,
+                "stack_size": lengths[0] if lengths else None,
                 "until": True if result.until else None,
                 "names": tuple(names) or None,
             }

@@ -11,7 +11,7 @@ from .graph import Node, Region
 from .ops.common import attr_names, evaluator, torch_dtype
 from .ops.library import apply_vjp
 from .ops.table import Attrs, lookup
-from .types import Size, Type
+from .types import Type
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,7 +94,6 @@ def _loop_step(plan: Planner, node: Node) -> Step:
     attrs = dict(node.attrs)
     index, step = attrs["index"], attrs["step"]
     bounds = NodeAttrs(node, {k: attrs[k] for k in ("lower", "upper")})
-    length = Size.of(attrs.get("stack_size") or 0)
     ins = [plan.slot(n) for n in node.inputs]
     args, run, results = _region(plan, node.regions[0])
     carried = len(args)
@@ -143,7 +142,7 @@ def _loop_step(plan: Planner, node: Node) -> Step:
         for slot, value in zip(outs, state, strict=False):
             slots[slot] = value
         for slot, row, type in zip(outs[carried:], rows, stack_types, strict=True):
-            size = length.evaluate(sizes)
+            size = type.shape[0].evaluate(sizes)
             row += [row[-1]] * (min(len(places), size) - len(row)) if row else []  # stopped early: the last state stays
             if len(row) == size and row:
                 slots[slot] = torch.stack(row)

@@ -98,3 +98,10 @@ def stacks(nodes: Sequence[Node]) -> Iterator[Value]:
     for node in walk(nodes):
         if node.op == "for":
             yield from node.outputs[len(node.regions[0].args) :]
+
+
+def followed(nodes: Sequence[Node]) -> set[str]:
+    """The names of those :func:`stacks` that have the value at the end of their loop as one more row."""
+    every = list(walk(nodes))
+    found = {value.name for value in stacks(nodes)}
+    return {n.inputs[0] for n in every if n.op == "update" and n.inputs[0] in found}

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .adjoint import backward, differentiable, gradient
+from .activity import differentiable
+from .adjoint import backward, gradient
 from .graph import Builder, Graph, Value
 
 

@@ -8,6 +8,11 @@ Two ways are compared. *Residuals*: a minimum cut between what an iteration star
 contractions, reductions, loops and library calls are never computed again. *State*: the carried values at the start of an
 iteration, from which all is computed again; taken if it is much smaller, or if the policy of the outermost loops says so
 (``segments.py``), since it costs a second forward pass.
+
+What an iteration makes of a carried value is what the next one starts from: where the one is recorded, the other stands in the row
+behind, and is neither recorded nor computed again.
+
+    needed: p, q = p'/len, len           record p;     q <- the next row,  len <- p
 """
 
 from __future__ import annotations
@@ -27,32 +32,81 @@ SAVING = 16
 #: Families of ops that are computed again rather than recorded; random numbers follow from their counters.
 _CHEAP = frozenset({"elementwise", "view", "constructor", "random"})
 _VECTOR = 4 * NOMINAL  # bytes below which saving does not count
+_FEW = 3  # elementwise ops that take no longer than a read
 
 
 @dataclass(frozen=True)
 class Tape:
-    """``record``: values to stack, one row per iteration; ``recompute``: nodes that give the rest from a row."""
+    """``record``: values to stack, one row per iteration; ``following``: results of an iteration, each with the recorded value whose
+    next row it is; ``recompute``: nodes that give the rest from these."""
 
     record: tuple[str, ...]
     recompute: tuple[Node, ...]
+    following: tuple[tuple[str, str], ...] = ()
 
 
 def choose(
     args: Iterable[str], body: Sequence[Node], needed: Iterable[str], types: Mapping[str, Type], index: str, saving: int = SAVING,
-    free: Set[str] = frozenset(),
+    free: Set[str] = frozenset(), steps: Sequence[tuple[str, str]] = (),
 ) -> Tape:  # fmt: skip
     """The tape of a loop over ``index`` with carried ``args`` whose adjoint reads ``needed`` values of its body; the state, if it is
-    ``saving`` times smaller than residuals. Those in ``free`` are at hand anyway: to record them costs nothing."""
+    ``saving`` times smaller than residuals. Those in ``free`` are at hand anyway: to record them costs nothing. ``steps`` are those
+    of :func:`steps`."""
     producer = {v.name: n for n in body for v in n.outputs}
     own = set(args)
     wanted = sorted(n for n in set(needed) if n in own or n in producer)
     residuals = _minimum_cut(own, producer, wanted, types, index, free)
-    state = {n for n in _reached(wanted, producer, set()) if n in own}
-    if max(_weight(state - free, types), _VECTOR if saving > 1 else 0) * saving <= _weight(residuals - free, types):
-        residuals = state
-    again = _reached(wanted, producer, residuals) - residuals
-    nodes = tuple(n for n in body if any(v.name in again for v in n.outputs))
-    return Tape(tuple(sorted(residuals)), nodes)
+    state = _reached(wanted, producer, set()) & own
+    whole = max(_weight(state - free, types), _VECTOR if saving > 1 else 0) * saving <= _weight(residuals - free, types)
+
+    def tape(pairs: Sequence[tuple[str, str]]) -> Tape:
+        record, paid = state if whole else residuals, {name for pair in pairs for name in pair}
+        if pairs:
+            both = _reached(wanted, producer, paid) & (own | paid)
+            record = both if whole else _minimum_cut(own, producer, wanted, types, index, free | paid)
+        again = _reached(wanted, producer, record) - record
+        following = tuple(pair for pair in pairs if record.issuperset(pair))
+        nodes = tuple(n for n in body if any(v.name in again for v in n.outputs))
+        return Tape(tuple(sorted(record - {result for result, _ in following})), nodes, following)
+
+    plain = tape(())
+
+    def settled(pairs: Sequence[tuple[str, str]]) -> Tape:
+        found = tape(pairs) if pairs else plain
+        made = {v.name for n in found.recompute for v in n.outputs}  # what is computed again with others need not be read
+        return settled([p for p in pairs if p[0] not in made]) if any(result in made for result, _ in pairs) else found
+
+    useful = [p for p in steps if p[0] in plain.record or _pays(p[0], plain, wanted, producer)]
+    ways = {tuple(_matching(order, set(plain.record), free)) for order in (useful, useful[::-1])}
+    return min(map(settled, sorted(ways)), key=lambda tape: _weight(set(tape.record) - free, types))
+
+
+def _pays(result: str, tape: Tape, wanted: Sequence[str], producer: Mapping[str, Node]) -> bool:
+    """Whether it is worth a read not to compute a result again: for more than a few elementwise ops, or where others than such read it,
+    which must wait until it is all there."""
+    rest = _reached([n for n in wanted if n != result], producer, {*tape.record, result})
+    spared = [n for n in tape.recompute if not any(v.name in rest - {result} for v in n.outputs)]
+    if sum(lookup(n.op).family == "elementwise" for n in spared) > _FEW or not all(map(_is_cheap, spared)):
+        return True
+    return any(result in free_names(n) and lookup(n.op).family != "elementwise" for n in tape.recompute)
+
+
+def steps(node: Node) -> list[tuple[str, str]]:
+    """The results of an iteration of a ``for`` node, each with the carried value that it becomes, where a tape may have a row more for
+    the end of the loop: not where data tells how many rows there are."""
+    region = node.regions[0]
+    return [] if node.attr("until") else [(r, a.name) for r, a in zip(region.results, region.args, strict=False)]
+
+
+def _matching(steps: Sequence[tuple[str, str]], paid: set[str], free: Set[str]) -> list[tuple[str, str]]:
+    """Those of ``steps`` for which one row, which is recorded anyway, gives both: no value is in two of them."""
+    found: list[tuple[str, str]] = []
+    taken = set(free)
+    for pair in sorted(steps, key=lambda pair: -len(paid.intersection(pair))):  # first where both would be recorded
+        if pair[0] != pair[1] and paid.intersection(pair) and not taken.intersection(pair):
+            found.append(pair)
+            taken.update(pair)
+    return found
 
 
 def from_state(args: Iterable[str], body: Sequence[Node], needed: Iterable[str]) -> Tape:
@@ -137,10 +191,11 @@ def stack_length(node: Node, around: Sequence[Node]) -> Size:
         if index in size.names():
             first, last = loop.attr("lower"), loop.attr("upper") - (1 if loop.attr("step") > 0 else -1)
             size = greatest(size, index, first, last)
-    return size if _never_negative(size) else size_fn("max", 0, size)
+    return size if never_negative(size) else size_fn("max", 0, size)
 
 
-def _never_negative(size: Size) -> bool:
+def never_negative(size: Size) -> bool:
+    """Whether a size is seen to be at least 0, names being that."""
     atoms = {atom for monomial, c in size.terms for atom in monomial if c > 0}
-    known = all(isinstance(a, str) or (a.op == "max" and any(_never_negative(s) for s in a.args)) for a in atoms)
+    known = all(isinstance(a, str) or (a.op == "max" and any(never_negative(s) for s in a.args)) for a in atoms)
     return known and all(c > 0 for _, c in size.terms)

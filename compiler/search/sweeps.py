@@ -18,6 +18,7 @@ from ..loops.steps.fuse import aligned, can_fuse
 from ..loops.steps.mark import can_parallel, can_vector
 from .draft import Draft
 from .meetings import spare
+from .sinking import sunk
 
 
 def finish(draft: Draft) -> None:
@@ -81,25 +82,36 @@ class _Sweeps:
             self._fuse_siblings(todo, done)
 
     def _fuse_siblings(self, names: list[str], done: set[str]) -> None:
-        heads = list(names)
+        before = self.draft.copy()
+        groups = self._fuse_upward(names)
+        if len(groups) > 1 and (better := sunk(before.scheduled, groups, _Sweeps(before).worth_fusing)):
+            if self.draft.trying(lambda draft: _fuse_groups(draft, before, better)):
+                groups = better
+        done.update(group[0] for group in groups)
+
+    def _fuse_upward(self, names: list[str]) -> list[list[str]]:
+        """Fuse each loop with the last one above it that it fits; the loops that were fused, group by group."""
+        groups = {name: [name] for name in names}
         changed = True
         while changed:
             changed = False
             kept: list[str] = []
-            for name in heads:
+            for name in groups:
                 for head in reversed(kept):
-                    if not self._worth_fusing(head, name) or not aligned(self.scheduled, head, name):
+                    if not self.worth_fusing(head, name) or not aligned(self.scheduled, head, name):
                         continue
                     if can_fuse(self.scheduled, head, name) is None:
                         self.draft.take("fuse", head, name)
+                        groups[head] += groups[name]
                         changed = True
                         break
                 else:
                     kept.append(name)
-            heads = kept
-        done.update(heads)
+            groups = {name: groups[name] for name in kept}
+        return list(groups.values())
 
-    def _worth_fusing(self, a: str, b: str) -> bool:
+    def worth_fusing(self, a: str, b: str) -> bool:
+        """Whether two loops had better be one, if they can be."""
         first, second = self.scheduled.loop(a), self.scheduled.loop(b)
         if not self._arrays(first) & self._arrays(second) or self._iterates(first) != self._iterates(second):
             return False
@@ -169,6 +181,14 @@ class _Sweeps:
                 self.draft.take("parallel", order.name)
             else:
                 self._parallel(order.body)
+
+
+def _fuse_groups(draft: Draft, before: Draft, groups: list[list[str]]) -> None:
+    """Fuse loops, from where they were not yet fused."""
+    draft.adopt(before.copy())
+    for head, *others in groups:
+        for name in others:
+            draft.take("fuse", head, name)
 
 
 def _sequences(order: Order) -> Iterator[list[str]]:

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from ...compiler.graph.adjoint import differentiable, gradient, value_and_gradient
+from ...compiler.graph.activity import differentiable
+from ...compiler.graph.adjoint import gradient, value_and_gradient
 from ...compiler.graph.graph import Builder, Graph, Value
 from ...compiler.graph.ops.common import constant, zeros
 from ...compiler.graph.types import is_floating

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import unspool as us
 from tests.helpers import SIZES, random_graphs, random_inputs
-from unspool.compiler.graph.adjoint import backward, differentiable
+from unspool.compiler.graph.activity import differentiable
+from unspool.compiler.graph.adjoint import backward
 from unspool.compiler.graph.graph import Graph
 from unspool.compiler.graph.interp import interpret
 from unspool.compiler.graph.segments import KEEP, Policy, segment, tape_bytes

@@ -139,7 +139,7 @@ _unary("softplus", _F, "Smooth positive part: ln(1 + e^x), as max(x, 0) + ln(1 +
        unary_adjoint(lambda g, x, y: g * x().op("sigmoid")),
        lambda torch, attrs, x: torch.logaddexp(x, x.new_zeros(())))  # fmt: skip
 _unary("relu", "real", "Positive part: max(x, 0), derivative 0 at 0.",
-       unary_adjoint(lambda g, x, y: x().op("gt", 0).where(g, 0.0)))  # fmt: skip
+       unary_adjoint(lambda g, x, y: y().op("gt", 0).where(g, 0.0)))  # fmt: skip
 _unary("erf", _F, "Error function: 2/sqrt(pi) * integral of e^(-t^2) from 0 to x.",
        unary_adjoint(lambda g, x, y: g * (2 / sqrt(pi)) * (-(x() * x())).op("exp")))  # fmt: skip
 _unary("floor", _F, "Largest integer not above x. Derivative zero.")
