@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .adjoint import backward, differentiable
+from .activity import differentiable
+from .adjoint import backward
 from .batch import batch
 from .conjugate_gradients import with_loops
 from .graph import Graph, Node, Value, free_names

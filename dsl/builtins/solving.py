@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from string import ascii_lowercase
 
-from ...compiler.graph.adjoint import differentiable
+from ...compiler.graph.activity import differentiable
 from ...compiler.graph.graph import Node, Value
 from ...compiler.graph.linear import not_linear
 from ...compiler.graph.ops.common import real_twin
