@@ -14,6 +14,7 @@ from ..compiler.diagnostics import CompileError, DataError
 from ..compiler.driver import Compiled
 from ..compiler.graph.algorithm import Algorithm
 from ..compiler.graph.graph import Graph, Node, Value
+from ..compiler.graph.keep import Tapes
 from ..compiler.graph.ops.common import torch_dtype
 from ..compiler.graph.segments import KEEP, Policy
 from ..compiler.graph.types import Type
@@ -79,6 +80,10 @@ class StoredPlan(KernelPlan):
     def kept(self, wrt: tuple[int, ...], own: frozenset[int] | None) -> tuple[str, ...]:
         """Nothing: stored gradients compute all that they need."""
         return ()
+
+    def tapes(self, wrt: tuple[int, ...]) -> Tapes:
+        """Nothing, as above."""
+        return Tapes()
 
     def adjoint(
         self, wrt: tuple[int, ...], given: tuple[bool, ...], kept: tuple[str, ...] = (), policy: Policy = KEEP

@@ -21,12 +21,18 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from ..compiler.graph.algorithm import Constraint
+from ..compiler.graph.types import BYTES
 from . import memory
 from .constraints import pull_back
 from .execute import KernelPlan
 
 #: Places of operands that are values of stored tensors, with their constraints.
 Links = Sequence[tuple[int, Constraint]]
+
+#: What a forward pass hands to its gradient, beside costly products, takes no more than so many bytes.
+HANDED = 4 << 20
+#: And takes at least so many operations for each element; in tiles of problems, of which it is packed and unpacked, more.
+EFFORT = {False: 64, True: 256}
 
 _transforms_active = torch._C._are_functorch_transforms_active
 
@@ -82,6 +88,7 @@ class Call:
         fits = [i is None or self.shapes[i][: -ranks[i] or None] == (lead if self.flags[i] else ()) for i in self.likes]
         self._plain = not lead or (one_axis and all(fits))
         self.choice: memory.Choice | None = None  # of a gradient: how it keeps its memory within bounds
+        self.handed = 0  # of a gradient: bytes that the forward pass has kept for it
         self._derived: dict[Any, Call] = {}
         self._keeping: dict[tuple[bool, ...], Keeping | None] = {}
 
@@ -130,6 +137,7 @@ class Call:
                 self.teams,
                 self.plan.graph.name,
             )
+            found.handed = 0 if keeping is None else keeping.bytes
             found.choice = replace(choice, policy=found.plan.policy)  # that of a kernel file is as it was stored
             self._derived[wrt, given, names] = found
         return found
@@ -148,18 +156,27 @@ class Call:
         if needed in self._keeping:
             return self._keeping[needed]
         wrt = tuple([i for i, need in enumerate(needed) if need and self.plan.can_differ[i]])
-        names: tuple[str, ...] = ()
+        found = None
         if wrt and all(like is None for like in self.likes):
             own = None if self.count is None else frozenset([i for i, flag in enumerate(self.flags) if flag])
-            names = self.plan.kept(wrt, own)
-        found = None
-        if names:
-            likes = [None] * (len(self.likes) + len(names))
-            found = Keeping(names, Call(self.plan.keeping(names), self.sizes, self.shapes, self.lead, likes))
-            if self.plan.memory is not None and 2 * found.bytes > self.plan.memory:
-                found = None
+            tapes = self.plan.tapes(wrt)
+            each = own is None or all(s & own for s in tapes.sources)  # not once more for every problem what they share
+            if each and self.plan.memory is None and tapes.effort >= EFFORT[self.plan.in_tiles(self.count or 1)]:
+                found = self._keep(wrt, tapes.names, HANDED)
+            found = found or self._keep(wrt, self.plan.kept(wrt, own), self.plan.memory and self.plan.memory // 2)
         self._keeping[needed] = found
         return found
+
+    def _keep(self, wrt: tuple[int, ...], names: tuple[str, ...], most: int | None) -> Keeping | None:
+        """This call with more results, if there are ``names`` and what they name takes no more bytes than that."""
+        if not names or most == 0:
+            return None
+        types = self.plan.keeping_graph(wrt, names).result_types[len(self.likes) :]
+        size = prod(self.lead) * sum(t.numel.evaluate(self.sizes) * BYTES[t.dtype] for t in types)
+        if most is not None and size > most:
+            return None
+        likes = [None] * (len(self.likes) + len(names))
+        return Keeping(names, Call(self.plan.keeping(wrt, names), self.sizes, self.shapes, self.lead, likes), size)
 
     def tangent(self, wrt: tuple[int, ...]) -> Call:
         """The derivative along tangents of operands ``wrt``, which stand behind the operands."""
@@ -196,13 +213,7 @@ class Keeping:
 
     names: tuple[str, ...]
     call: Call
-
-    @property
-    def bytes(self) -> int:
-        """What is kept takes so much memory."""
-        first = len(self.call.likes) - len(self.names)
-        dtypes, shapes = self.call.plan.dtypes[first:], self.call.result_shapes[first:]
-        return sum(prod(shape) * dtype.itemsize for dtype, shape in zip(dtypes, shapes, strict=True))
+    bytes: int  # that what is kept takes
 
 
 def gradient_call(

@@ -54,12 +54,11 @@ static __attribute__((noinline, cold)) void us_apart(us_team *team, int here) {
   (void)team, (void)here;
 #endif
 }
-//= us_arrive
-// Counts a thread that has come to a meeting; how many had before.
-static inline int us_arrive(us_team *team) {
+//= us_meet
+// Notes where a thread comes to a meeting; goes apart from who came before.
+static inline void us_meet(us_team *team) {
   const int here = us_place();
   if (here && atomic_exchange_explicit(&team->place, here, memory_order_relaxed) == here) us_apart(team, here);
-  return atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel);
 }
 //= us_wait
 // Waits for the end of a phase: watches for about as long as waking a thread takes (some 12 us), then sleeps, so that on a busy machine those
@@ -102,7 +101,8 @@ static inline void us_open(us_team *team, int phase) {
 static inline void us_barrier(us_team *team, int64_t size) {
   if (size == 1) return;
   const int phase = atomic_load_explicit(&team->phase, memory_order_relaxed);
-  if (us_arrive(team) != size - 1) {
+  us_meet(team);
+  if (atomic_fetch_add_explicit(&team->arrived, 1, memory_order_acq_rel) != size - 1) {
     if (atomic_load_explicit(&team->phase, memory_order_acquire) == phase) us_wait(team, phase);
     return;
   }
@@ -115,10 +115,10 @@ static inline void us_barrier(us_team *team, int64_t size) {
 // and they could not become done if they wait for that one.
 static inline void us_leave(us_team *end, int64_t thread, int64_t size) {
   if (size == 1) return;
+  us_meet(end);
   if (thread == 0) {
-    atomic_store_explicit(&end->place, us_place(), memory_order_relaxed);
     if (atomic_load_explicit(&end->phase, memory_order_acquire) == 0) us_wait(end, 0);
-  } else if (us_arrive(end) == size - 2) {
+  } else if (atomic_fetch_add_explicit(&end->arrived, 1, memory_order_acq_rel) == size - 2) {
     us_open(end, 0);
   }
 }

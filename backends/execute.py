@@ -29,7 +29,7 @@ from ..compiler.graph.gram import Rewrite
 from ..compiler.graph.graph import Graph
 from ..compiler.graph.half import wide_results
 from ..compiler.graph.interp import interpret
-from ..compiler.graph.keep import keeping, products, wanted
+from ..compiler.graph.keep import Tapes, keeping, products, tapes, wanted
 from ..compiler.graph.ops.common import torch_dtype
 from ..compiler.graph.ops.select import FEW
 from ..compiler.graph.segments import KEEP, Policy
@@ -174,12 +174,16 @@ class Runner:
         layout, count = self.layout(batched, own, sizes), 1 if batch is None else batch
         return int(self.kernel.scratch(count, *self.threads(count * layout.instances, count), layout.integers))
 
+    def in_tiles(self, count: int) -> bool:
+        """Whether so many problems run in tiles."""
+        return self.compiled.tile is not None and count > TILE // 2
+
     def threads(self, instances: int, count: int) -> tuple[int, int]:
         """(teams, threads in each) for this many problems with so many instances of statements."""
         available = 1 if _forked else torch.get_num_threads()
         if available == 1 or instances < SMALL:
             return 1, 1
-        units = -(-count // TILE) if self.compiled.tile and count > TILE // 2 else count
+        units = -(-count // TILE) if self.in_tiles(count) else count
         if units >= available:
             return available, 1
         return (1, available) if instances >= LARGE or instances * self.compiled.team_saves > START else (1, 1)
@@ -237,6 +241,7 @@ class KernelPlan:
         self.calls: dict[Any, Any] = {}  # by the shapes of flat operands (autograd.py)
         self._derived: dict[Any, KernelPlan] = {}
         self._kept: dict[Any, tuple[str, ...]] = {}
+        self._tapes: dict[tuple[int, ...], Tapes] = {}
 
     @property
     def compiled(self) -> Compiled | None:
@@ -274,7 +279,7 @@ class KernelPlan:
         return backward(self._simple if kept else self.graph, wrt, given, kept, policy)
 
     def kept(self, wrt: tuple[int, ...], own: frozenset[int] | None) -> tuple[str, ...]:
-        """What the gradient in inputs ``wrt`` had better get than compute: products that follow from inputs ``own``, if not None."""
+        """What the gradient in inputs ``wrt`` had better get than compute, however much: products that follow from inputs ``own``, if not None."""
         key = (wrt, own)
         if key not in self._kept:
             found = {} if self.forward is None else products(self._simple)
@@ -282,9 +287,23 @@ class KernelPlan:
             self._kept[key] = wanted(self._simple, wrt, names) if names else ()
         return self._kept[key]
 
-    def keeping(self, names: tuple[str, ...]) -> KernelPlan:
-        """The plan with what is kept behind its results."""
-        return self._derive(("keeping", names), lambda: keeping(self._simple, names), accumulate=False)
+    def tapes(self, wrt: tuple[int, ...]) -> Tapes:
+        """What spares the gradient in inputs ``wrt`` the forward pass."""
+        if wrt not in self._tapes:
+            self._tapes[wrt] = Tapes() if self.forward is None else tapes(self._simple, wrt)
+        return self._tapes[wrt]
+
+    def in_tiles(self, count: int) -> bool:
+        """Whether so many problems run in tiles (if their operands are shared as is usual)."""
+        return self.forward is not None and self.forward.in_tiles(count)
+
+    def keeping(self, wrt: tuple[int, ...], names: tuple[str, ...]) -> KernelPlan:
+        """The plan with what is kept for the gradient in inputs ``wrt`` behind its results."""
+        return self._derive(("keeping", wrt, names), lambda: self.keeping_graph(wrt, names), accumulate=False)
+
+    def keeping_graph(self, wrt: tuple[int, ...], names: tuple[str, ...]) -> Graph:
+        """The graph of :meth:`keeping`."""
+        return keeping(self._simple, wrt, names)
 
     @cached_property
     def _simple(self) -> Graph:

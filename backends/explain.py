@@ -236,6 +236,7 @@ def tape_report(call: Call) -> Report | None:
     return {
         **choice.report(),
         "values": values,
+        "handed_bytes": call.handed,
         "problems_at_once": problems,
         "bytes": total,
         "fits": level(total, machine),

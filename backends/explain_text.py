@@ -79,12 +79,16 @@ _POLICIES = {
 
 #: How an iteration reads a value of a tape.
 _READ = {"in": "", "before and after": "the next row is what an iteration makes of it: read, not computed again"}
+_HANDED = "what the adjoint needs of every iteration comes from the forward pass, and nothing is computed twice"
 
 
 def _tape_lines(tape: Report) -> Iterator[str]:
-    yield f"tape: {tape['policy']}: {_POLICIES[tape['policy'].split()[0]]}"
+    told = _POLICIES[tape["policy"].split()[0]] if tape["values"] or not tape["handed_bytes"] else _HANDED
+    yield f"tape: {tape['policy']}: {told}"
     owner = "a problem" if tape["problems_at_once"] == 1 else f"{tape['problems_at_once']} problems side by side"
     rows = [(v["value"], v["type"], scaled(v["bytes"], "B"), _READ[v["read"]]) for v in tape["values"]]
+    if tape["handed_bytes"]:
+        rows.append(("handed", "", scaled(tape["handed_bytes"], "B"), "values of all problems that the forward pass hands over"))
     rows.append(("together", "", scaled(tape["bytes"], "B"), f"of {owner}: {_fits(tape['fits'])}"))
     at_work = f"{_several(tape['problems'], 'problem')}, of them {tape['teams']} at work at once" if tape["problems"] > 1 else "one problem"
     rows.append(("peak", "", scaled(tape["peak_bytes"], "B"), f"all scratch memory of the gradient, for {at_work}"))

@@ -94,13 +94,11 @@ def us_open(team: Any) -> None:
 
 
 @compiled  # type: ignore[untyped-decorator]
-def us_arrive(team: Any) -> Any:
-    """Count a thread that has come to a meeting; how many had before. One whose team waits on the same processor goes to another one
-    (see c_team.h, us_apart)."""
+def us_meet(team: Any) -> None:
+    """Note where a thread comes to a meeting; go apart from who came before (see c_team.h, us_apart)."""
     here = processor()
     if here != 0 and atomic_exchange(team, 1, here) == here and atomic_exchange(team, 2, 1) == 0:
         go_elsewhere(here)
-    return atomic_add(team, 0, 1)
 
 
 @compiled  # type: ignore[untyped-decorator]
@@ -109,7 +107,8 @@ def us_barrier(team: Any, size: Any) -> None:
     the same, ``team[16]`` counts the meetings, ``team[17]`` who sleeps."""
     if size > 1:
         phase = atomic_load(team, 16)
-        if us_arrive(team) == size - 1:
+        us_meet(team)
+        if atomic_add(team, 0, 1) == size - 1:
             atomic_store(team, 0, 0)
             atomic_store(team, 1, 0)
             us_open(team)
@@ -121,12 +120,12 @@ def us_barrier(team: Any, size: Any) -> None:
 def us_leave(end: Any, thread: Any, size: Any) -> None:
     """The end of a call: the first thread waits until the others are done. What OpenMP does there would keep the processor busy for much
     longer, and they could not become done if they wait for that one."""
-    if thread == 0:
-        if size > 1:
-            atomic_store(end, 1, processor())
+    if size > 1:
+        us_meet(end)
+        if thread == 0:
             us_wait(end, 0)
-    elif us_arrive(end) == size - 2:
-        us_open(end)
+        elif atomic_add(end, 0, 1) == size - 2:
+            us_open(end)
 
 
 @compiled  # type: ignore[untyped-decorator]

@@ -10,7 +10,7 @@ nothing for those that did not run (:mod:`.adjoint_until`). Only what lies betwe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..diagnostics import CompileError
@@ -31,14 +31,33 @@ def backward(
 ) -> Graph:
     """From inputs and one cotangent ``d_RESULT`` per differentiable result to the cotangents of inputs ``wrt``.
 
-    ``given`` says which results have a cotangent, if not all; those of the others are zero. Values ``kept``, which the graph makes
-    outside of its loops, are inputs behind those of the graph; ``policy`` is that of the outermost loops' tapes.
+    ``given`` says which results have a cotangent, if not all; those of the others are zero. Values ``kept`` of the ``recorded`` graph
+    are inputs behind those of the graph; ``policy`` is that of the outermost loops' tapes.
     """
     b = Builder(f"{graph.name}_backward", graph.inputs)
-    known = {name: b.input(f"kept_{name}", graph.types[name]) for name in kept}
+    types = recorded(graph, wrt)[0].types if kept else {}
+    known = {name: b.input(f"kept_{name}", types[name]) for name in kept}
     results = zip(graph.results, graph.result_types, given or [True] * len(graph.results), strict=True)
     cotangents = [b.input(f"d_{r}", t) if wanted and differentiable(t) else None for r, t, wanted in results]
     return b.finish(value_and_gradient(b, graph, graph.inputs, wrt, cotangents, known, policy)[1])
+
+
+def recorded(graph: Graph, wrt: Sequence[int]) -> tuple[Graph, set[str]]:
+    """The graph with all that its loops record for the gradient in inputs ``wrt``, and the names of the values that this gradient reads."""
+    taper, nodes = _augmented(graph, wrt, graph.results, KEEP)
+    sweep = taper.probe()
+    for name, type in zip(graph.results, graph.result_types, strict=True):
+        if differentiable(type):
+            sweep.add(name, Value(f"{name}?", type))
+    sweep.reverse(nodes)
+    return replace(graph, nodes=nodes), sweep.reads([graph.inputs[i].name for i in wrt])
+
+
+def _augmented(graph: Graph, wrt: Sequence[int], given: Iterable[str], policy: Policy) -> tuple[_Taper, tuple[Node, ...]]:
+    """The nodes with recording loops, for cotangents of the results ``given``."""
+    start = {graph.inputs[i].name for i in wrt if differentiable(graph.inputs[i].type)}
+    taper = _Taper(dict(graph.types), varied(graph.nodes, start) & useful(graph.nodes, given), policy)
+    return taper, taper.augment(graph.nodes, ())
 
 
 def gradient(
@@ -54,19 +73,30 @@ def value_and_gradient(
 ) -> tuple[list[Value], list[Value]]:  # fmt: skip
     """As :func:`gradient`, with the results of the graph first. Values that are ``known`` are not made again."""
     graph = policy.prepare(graph)
-    start = {graph.inputs[i].name for i in wrt if differentiable(graph.inputs[i].type)}
-    given = {r for r, c in zip(graph.results, cotangents, strict=True) if c is not None}
-    taper = _Taper(dict(graph.types), varied(graph.nodes, start) & useful(graph.nodes, given), policy)
-    nodes = taper.augment(graph.nodes, ())
+    given = {r for r, c in zip(graph.results, cotangents, strict=True) if c is not None or known}  # what is known serves all of them
+    taper, nodes = _augmented(graph, wrt, given, policy)
     own = {v.name: a for v, a in zip(graph.inputs, args, strict=True)} | dict(known or {})
     sweep = _Sweep(b, taper, _Env(taper.types, own))
-    sweep.emit([n for n in nodes if not any(v.name in (known or {}) for v in n.outputs)])
+    sweep.emit(_without(nodes, known) if known else nodes)
     for name, cotangent in zip(graph.results, cotangents, strict=True):
         if cotangent is not None:
             sweep.add(name, cotangent)
     sweep.reverse(nodes)
     results = [sweep.env.value(r) for r in graph.results]
     return results, [sweep.cotangent(graph.inputs[i]) for i in wrt]
+
+
+def _without(nodes: Sequence[Node], known: Collection[str]) -> list[Node]:
+    """The nodes that are still needed and can be computed where values are ``known``: not those that make them, nor what follows from
+    other values of these."""
+    kept, missing = [], set[str]()
+    for node in nodes:
+        made = {v.name for v in node.outputs}
+        if made & set(known) or free_names(node) & missing:
+            missing |= made - set(known)
+        else:
+            kept.append(node)
+    return kept
 
 
 class _Env:

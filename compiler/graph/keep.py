@@ -1,50 +1,64 @@
-"""What a forward pass hands to its backward pass: products outside of loops that are far cheaper to store than to make again.
+"""What a forward pass hands to its backward pass: what is far cheaper to store than to make again.
 
-    gram = x @ x.T                       forward:   gram is a result, too
-    for k: u = f(u, gram)     -->        backward:  gram is an input; x @ x.T is not made a second time
+    gram = x @ x.T                       forward:   gram and the tape of u are results, too
+    for k: u = f(u, gram)     -->        backward:  gram and the tape are inputs; x @ x.T is not made, the loop not run a second time
 
-Inside loops the tape decides (``tape.py``).
+Products outside of loops are worth it at any size, tapes only if they are small (``autograd.py``); large ones stay in the backward kernel, tile by
+tile (``tape.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 
-from .adjoint import backward
+from .adjoint import backward, recorded
+from .adjoint_until import stops_by_data
 from .graph import Graph, Node, Region, free_names, region_captures
 from .live import live
-from .tape import NOMINAL
-from .types import HALF
+from .tape import NOMINAL, choose, trip_count
+from .types import HALF, Size, Type
 
 #: Floating-point operations per element from which on a value is kept: storing and loading it takes as long as some hundred.
 LEAST = 128
+#: No inputs are so much smaller than what follows from them that all is computed again.
+NEVER = 1 << 62
 
 
 def products(graph: Graph) -> dict[str, frozenset[int]]:
     """Results of costly contractions outside of loops, and the numbers of the inputs that each follows from."""
     if any(t.dtype in HALF for t in graph.types.values()):
         return {}
-    sources = {v.name: frozenset((n,)) for n, v in enumerate(graph.inputs)}
-    found = {}
+    sources = _sources(graph)
+    costly = [n for n in graph.nodes if n.op == "einsum" and _cost(graph.types, n) >= LEAST]
+    return {n.output.name: sources[n.output.name] for n in costly if sources[n.output.name] and n.output.name not in graph.results}
+
+
+def _sources(graph: Graph) -> dict[str, frozenset[int]]:
+    """The numbers of the inputs that each value outside of loops follows from."""
+    found = {v.name: frozenset((n,)) for n, v in enumerate(graph.inputs)}
     for node in graph.nodes:
-        reached = frozenset[int]().union(*(sources[n] for n in free_names(node)))
-        sources |= {v.name: reached for v in node.outputs}
-        if node.op == "einsum" and reached and node.output.name not in graph.results and _cost(graph, node) >= LEAST:
-            found[node.output.name] = reached
+        reached = frozenset[int]().union(*(found[n] for n in free_names(node)))
+        found |= {v.name: reached for v in node.outputs}
     return found
 
 
-def _cost(graph: Graph, node: Node) -> int:
+def _extents(types: Mapping[str, Type], node: Node) -> dict[str, int]:
+    """How far each index of a contraction runs."""
+    parts = zip(node.attr("spec").partition("->")[0].split(","), node.inputs, strict=True)
+    return {letter: _nominal(size) for part, name in parts for letter, size in zip(part, types[name].shape, strict=True)}
+
+
+def _cost(types: Mapping[str, Type], node: Node) -> int:
     """Operations per element of a contraction."""
-    operands, result = node.attr("spec").split("->")
-    extents = {
-        letter: size.evaluate(dict.fromkeys(size.names(), NOMINAL))
-        for part, name in zip(operands.split(","), node.inputs, strict=True)
-        for letter, size in zip(part, graph.types[name].shape, strict=True)
-    }
-    return len(node.inputs) * prod(e for letter, e in extents.items() if letter not in result)
+    result = node.attr("spec").partition("->")[2]
+    return len(node.inputs) * prod(e for letter, e in _extents(types, node).items() if letter not in result)
+
+
+def _nominal(size: Size) -> int:
+    """A size, of names with a nominal value."""
+    return size.evaluate(dict.fromkeys(size.names(), NOMINAL))
 
 
 def wanted(graph: Graph, wrt: Sequence[int], names: Sequence[str]) -> tuple[str, ...]:
@@ -55,6 +69,43 @@ def wanted(graph: Graph, wrt: Sequence[int], names: Sequence[str]) -> tuple[str,
     return tuple(n for n, v in zip(names, inputs, strict=True) if v.name in read)
 
 
-def keeping(graph: Graph, names: Sequence[str]) -> Graph:
-    """The graph with more results."""
-    return replace(graph, name=f"{graph.name}_keeping", results=(*graph.results, *names))
+@dataclass(frozen=True)
+class Tapes:
+    """Values ``names`` from which a gradient follows without the forward pass, and the numbers of the inputs that each follows from;
+    ``effort`` is how many operations that takes for each of their elements, for counts known only at run time with nominal ones."""
+
+    names: tuple[str, ...] = ()
+    sources: tuple[frozenset[int], ...] = ()
+    effort: float = 0.0
+
+
+def tapes(graph: Graph, wrt: Sequence[int]) -> Tapes:
+    """Values of the recorded graph from which all that the gradient in inputs ``wrt`` reads follows without any loop, sum or product:
+    tapes, final states, small sums. Nothing where a loop's iterations are counted as it runs: rows of its tape may stay unwritten."""
+    if stops_by_data(graph) or any(t.dtype in HALF for t in graph.types.values()):
+        return Tapes()
+    whole, read = recorded(graph, wrt)
+    if not any(node.op == "for" for node in whole.nodes):
+        return Tapes()
+    inputs = frozenset(v.name for v in graph.inputs)
+    found = choose(inputs, whole.nodes, read, whole.types, "", NEVER, inputs)
+    names = tuple(name for name in found.record if name not in inputs)
+    elements = sum(_nominal(whole.types[name].numel) for name in names)
+    sources = _sources(whole)
+    return Tapes(names, tuple(sources[name] for name in names), sum(_operations(graph.types, n) for n in graph.nodes) / max(1, elements))
+
+
+def _operations(types: Mapping[str, Type], node: Node) -> int:
+    """Operations of a node and its regions; of an ``if``, those of both sides."""
+    inside = sum(_operations(types, n) for r in node.regions for n in r.nodes)
+    if node.op == "for":
+        return inside * max(1, _nominal(trip_count(node)))
+    if node.op == "einsum":
+        return len(node.inputs) * prod(_extents(types, node).values())
+    return inside + max((_nominal(types[n].numel) for n in (*node.inputs, *(v.name for v in node.outputs))), default=0)
+
+
+def keeping(graph: Graph, wrt: Sequence[int], names: Sequence[str]) -> Graph:
+    """The graph with more results: values of the graph that is recorded for the gradient in inputs ``wrt``."""
+    nodes = graph.nodes if set(names) <= set(graph.types) else recorded(graph, wrt)[0].nodes
+    return replace(graph, name=f"{graph.name}_keeping", nodes=nodes, results=(*graph.results, *names))

@@ -32,6 +32,8 @@ WORK = 2_000_000
 LEAST = 24
 #: Summands of a block: a panel of 16 columns stays in the near caches.
 SUMMANDS = 512
+#: A panel has two vectors, which share what they load, unless that takes this many times as many columns as with one.
+SPARED = 1.1
 _OPS = {"add", "sub", "mul", "neg"}
 
 
@@ -209,9 +211,11 @@ class _Blocking:
         self.shape = shape
         self.outer = ""
         machine = draft.task.machine
-        lanes = machine.lanes(shape.statement.write.dtype)
-        self.panel = 2 * lanes if shape.extents[shape.columns] > lanes else lanes
-        self.tile = _divisor(self.height(), machine.accumulators // 2)
+        lanes, columns = machine.lanes(shape.statement.write.dtype), shape.extents[shape.columns]
+        narrow, twice = (-(-columns // panel) * panel for panel in (lanes, 2 * lanes))
+        wide = columns > lanes and (shape.triangular or twice < SPARED * narrow)  # else many columns that nobody wants fill panels up
+        self.panel = 2 * lanes if wide else lanes
+        self.tile = _divisor(self.height(), machine.accumulators // (2 if wide else 1))
 
     def apply(self, waiting: Collection[str]) -> bool:
         """All steps, or False after some of them."""
@@ -353,4 +357,4 @@ def _block_size(value: Size) -> int:
 
 def _divisor(count: int, most: int) -> int:
     """Rows of a tile: at most ``most``, with as few left over in the last tile as may be."""
-    return min(range(most, max(1, most * 2 // 3) - 1, -1), key=lambda n: (-count % n, -n))
+    return min(range(most, max(1, min(8, most * 2 // 3)) - 1, -1), key=lambda n: (-count % n, -n))

@@ -242,6 +242,9 @@ class _Model:
             moved = next((d.name for d in reversed(s.dims) if d.name in chain[-1].value(s.name).names()), "")
             if any(stride(a, self.arrays[a.array], moved) not in (0, 1) for a, _ in self.refs[s.name]):
                 continue
+            made = {self.nest.statement_table[name].write.array for name, _ in loop.values} - {s.write.array}
+            if any(a.array in made and not any(mine & i.names() for i in a.index) for a, _ in self.refs[s.name]):
+                continue  # what one iteration makes the next one overwrites: they cannot be taken at once
             sums = [p for p in chain if self._sums(p, s)]
             if sums and (sums[-1] is chain[-1] or sums == chain[:-1]):
                 trip, space = 1.0, inside[s.name]
