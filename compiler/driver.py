@@ -27,6 +27,7 @@ from . import options
 from .graph.compare import compare
 from .graph.conjugate_gradients import SOLVE, with_loops
 from .graph.graph import Graph, Node, walk
+from .graph.masked import masked
 from .graph.ops.select import FEW
 from .graph.ops.table import lookup
 from .graph.partition import kernel_graph, kernels, partition
@@ -42,7 +43,7 @@ from .loops.dependences import IllegalSchedule
 from .loops.expand import rule_for
 from .loops.isl import safe
 from .loops.lower import CannotExpand, lower
-from .loops.nest import Nest
+from .loops.nest import Nest, exits
 from .loops.scan import scan
 from .loops.schedule import Schedule, apply, parse_schedule, prove
 from .loops.schedule_parts import split_batch, split_kernels
@@ -147,8 +148,12 @@ def compile_graph(
     tree = stages.run("scan", TREE, lambda: scan(scheduled, f"us_{nest.name}"))
     text, tiled = steps, None
     wide = nest
-    if batching is not None and size and any(s.routine for s in nest.statements):
-        wide = lower(simple, accumulate=accumulate, strict=strict, beside=True)
+    if batching is not None and size:
+        waiting = any(loop.exit and loop.exit.leaves for loop in exits(nest.order).values())
+        waiting = waiting and (schedule is not None or pays(nest, batching.per_problem, batching.own, size))
+        if waiting or any(s.routine for s in nest.statements):
+            side = simplify(masked(simple)) if waiting else simple
+            wide = lower(side, accumulate=accumulate, strict=strict, beside=True)
     made = _batch_tile(stages, wide, batching, size, forced=schedule is not None)
     if made is not None:
         tiled, tile_steps = _order(stages, "tile-schedule", made.nest, together, machine, strict, tile=True)
@@ -204,12 +209,12 @@ def _batch_tile(stages: Stages, nest: Nest, batching: Batching | None, size: int
         if size and forced:
             raise IllegalSchedule(f"step `batch {size}` does not apply: the kernels of a host program take no tiles of problems")
         return None
-    reason = can_tile_batch(nest, batching.per_problem, batching.own)
+    reason = can_tile_batch(nest, batching.per_problem, batching.own, stay=True)
     if reason and forced:
         raise IllegalSchedule(f"step `batch {size}` does not apply: {reason}")
     if reason or not (forced or pays(nest, batching.per_problem, batching.own, size)):
         return None
-    made = tile_batch(nest, batching.per_problem, batching.own, size)
+    made = tile_batch(nest, batching.per_problem, batching.own, size, stay=True)
     return replace(made, nest=stages.run("tile", NEST, lambda: made.nest))
 
 

@@ -6,6 +6,10 @@ What differs between problems gets a trailing axis over the tile, so that a vect
 problems and an operand that the problems share is loaded once for all of them. Batched operands are packed into
 that layout when the tile starts, and results unpacked; the rest of the compiler sees a nest like any other.
 A tile that is not full computes copies of its last problem, and never writes them.
+
+    until ended[t]                -->        until all_ended[t];   all_ended[t+1] = and over p of ended[t+1, p]
+
+A loop that data end goes on until its last problem is through; what the others have must stay as it is (:mod:`~..graph.masked`).
 """
 
 from __future__ import annotations
@@ -20,12 +24,14 @@ from .nest import (
     Apply,
     ArrayInfo,
     Dim,
+    Exit,
     Expr,
     Leaf,
     LoopOrder,
     Nest,
     Order,
     Statement,
+    accesses,
     exits,
     leaves,
     map_expr,
@@ -33,6 +39,7 @@ from .nest import (
 )
 from .nest import Sequence as SequenceOrder
 from .storing import nominal
+from .tree import Literal
 
 #: A tile's own arrays may take this much memory; beyond, problems run one at a time.
 STATE_BYTES = 16 << 20
@@ -51,13 +58,16 @@ class BatchTile:
     strides: tuple[str, ...]
 
 
-def can_tile_batch(nest: Nest, per_problem: Sequence[bool], own: Sequence[bool]) -> str | None:
+def can_tile_batch(nest: Nest, per_problem: Sequence[bool], own: Sequence[bool], *, stay: bool = False) -> str | None:
     """Why problems cannot share a tile, or None. ``per_problem`` tells of each input, ``own`` of each output, whether every
-    problem has one; an output that is shared must be accumulated."""
+    problem has one; an output that is shared must be accumulated. With ``stay`` problems that have left a loop with ``until`` keep what
+    they have in iterations that others go through."""
     wide = _wide(nest, per_problem, own)
     outputs = {a.name for a in nest.arrays if a.scope == "output"}
-    if exits(nest.order):
-        return f"data tells which iterations of {min(exits(nest.order))} run, for each problem"
+    for name, loop in sorted(exits(nest.order).items()):
+        assert loop.exit is not None
+        if {a.array for a in accesses(loop.exit.test)} & wide and not (stay and loop.exit.leaves and isinstance(loop.exit.test, Access)):
+            return f"data tells which iterations of {name} run, for each problem"
     for s in nest.statements:
         touched = {a.array for a in s.reads()} & wide
         if outputs & {a.array for a in s.reads()}:
@@ -91,9 +101,9 @@ def pays(nest: Nest, per_problem: Sequence[bool], own: Sequence[bool], size: int
     return state <= STATE_BYTES and shared > SHARE * total
 
 
-def tile_batch(nest: Nest, per_problem: Sequence[bool], own: Sequence[bool], size: int) -> BatchTile:
+def tile_batch(nest: Nest, per_problem: Sequence[bool], own: Sequence[bool], size: int, *, stay: bool = False) -> BatchTile:
     """The nest of a tile of ``size`` problems. Raises ValueError with the reason of :func:`can_tile_batch`."""
-    reason = can_tile_batch(nest, per_problem, own)
+    reason = can_tile_batch(nest, per_problem, own, stay=stay)
     if reason:
         raise ValueError(f"cannot tile the batch: {reason}")
     return _Tiler(nest, _wide(nest, per_problem, own), size).tile()
@@ -146,6 +156,8 @@ class _Tiler:
         self.numbers = (f"w{n}" for n in count())
         self.lanes = _free("lanes", taken)
         self.strides = {a.name: _free(f"{a.name}_stride", taken) for a in _operands(nest) if a.name in wide}
+        tests = [loop.exit.test for loop in exits(nest.order).values() if loop.exit is not None]
+        self.flags = {t.array: _free(f"all_{t.array}", taken) for t in tests if isinstance(t, Access) and t.array in wide}
         self.packed = {a.name: _free(f"{a.name}_tile", taken) for a in _operands(nest) if a.name in wide and a.scope == "input"}
 
     def tile(self) -> BatchTile:
@@ -153,6 +165,7 @@ class _Tiler:
         used = {r.array for s in self.nest.statements for r in s.reads()}
         packs = [self._pack(a) for a in self.nest.arrays if a.name in self.packed and a.name in used]
         changed = dict(self._statement(s) for s in self.nest.statements)
+        self.joins = {s.name: self._join(s) for s in self.nest.statements if s.write.array in self.flags}
         order = sequence([*(o for _, o in packs), self._order(self.nest.order, changed)])
         arrays = [*map(self._array, self.nest.arrays)]
         arrays += [
@@ -160,7 +173,8 @@ class _Tiler:
             for a in self.nest.arrays
             if a.name in self.packed and a.name in used
         ]
-        statements = (*(s for s, _ in packs), *(s for s, _ in changed.values()))
+        arrays += [replace(a, name=self.flags[a.name]) for a in self.nest.arrays if a.name in self.flags]
+        statements = (*(s for s, _ in packs), *(s for s, _ in changed.values()), *(s for made in self.joins.values() for s, _ in made))
         params = tuple(sorted({*self.nest.params, self.lanes, *self.strides.values()}))
         nest = Nest(f"{self.nest.name}_tile", params, tuple(arrays), statements, order)
         strides = tuple(self.strides.get(a.name, "") for a in _operands(self.nest))
@@ -213,10 +227,26 @@ class _Tiler:
     def _order(self, order: Order, changed: Mapping[str, tuple[Statement, Dim | None]]) -> Order:
         if isinstance(order, Leaf):
             statement, lane = changed[order.statement]
-            return order if lane is None else _loops(statement, [lane], order)
+            made = order if lane is None else _loops(statement, [lane], order)
+            return sequence([made, *(o for _, o in self.joins.get(order.statement, ()))])
         if isinstance(order, SequenceOrder):
             return SequenceOrder(tuple(self._order(c, changed) for c in order.children))
-        return replace(order, body=self._order(order.body, changed))
+        more = [(s.name, value) for name, value in order.values for s, _ in self.joins.get(name, ())]
+        exit = order.exit
+        if exit is not None and isinstance(exit.test, Access) and exit.test.array in self.flags:
+            exit = Exit(replace(exit.test, array=self.flags[exit.test.array]), exit.leaves)
+        return replace(order, values=(*order.values, *more), body=self._order(order.body, changed), exit=exit)
+
+    def _join(self, s: Statement) -> list[tuple[Statement, Order]]:
+        """What makes the flag of the tile from those of the problems that a statement has written."""
+        write = Access(self.flags[s.write.array], s.write.index, "bool")
+        first = replace(s, name=f"{s.name}_all", write=write, value=s.value if isinstance(s.value, Literal) else Literal(True, "bool"))
+        if isinstance(s.value, Literal):
+            return [(first, Leaf(first.name))]
+        lane = Dim(next(self.numbers), self.size)
+        value = Access(s.write.array, (*s.write.index, Size.of(lane.name)), "bool")
+        every = replace(s, name=f"{s.name}_and", dims=(*s.dims, lane), write=write, value=value, reduce="and")
+        return [(first, Leaf(first.name)), (every, _loops(every, [lane], Leaf(every.name)))]
 
 
 def _loops(statement: Statement, dims: Sequence[Dim], inner: Order) -> Order:

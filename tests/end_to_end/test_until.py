@@ -13,6 +13,7 @@ from torch import Tensor
 import unspool as us
 from tests.loops.run_team import run_team
 from tests.loops.run_tree import Runner
+from unspool.compiler import driver
 from unspool.compiler.graph.adjoint import backward
 from unspool.compiler.graph.graph import Graph
 from unspool.compiler.graph.interp import interpret
@@ -105,6 +106,7 @@ NUMBA_LATER = {
     "test_kernels_stop_where_the_interpreter_does": ("ista", "twice", "down", None),
     "test_gradients_are_differences": ("ista", "twice", "down"),
     "test_second_derivatives_and_tangents": (),
+    "test_problems_side_by_side_stop_by_themselves": ("ista", "twice", "down"),
 }
 F64 = torch.float64
 
@@ -281,3 +283,24 @@ def test_a_kernel_is_one_kernel(tmp_path: Path) -> None:
     operands = [x.float() for x in problem("ista", 3)]
     for a, b in zip(loaded(*operands), TEXTS.ista(*operands, target="c"), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_problems_side_by_side_stop_by_themselves(name: str, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a batch tile a loop ends with its last problem; the others, one that is NaN among them, keep what they have, and so do their traces
+    and gradients."""
+    monkeypatch.setattr(driver, "pays", lambda *args: True)
+    program = us.loads(TEXT.replace("(A: real[m, n]", "(given A: real[m, n]"), "until.us")[name]
+    a, y, tol = problem(name, 21)
+    tol[5], tol[7], y[9, 0] = -1.0, 1e6, torch.nan
+    kernel = program.compile(shapes={"m": 6, "n": 5, "batch": 21}, dtype="f64", target=target)
+    assert "\nbatch 16\n" in kernel.schedule
+    layers = [program.build(A=a, dtype="f64", target=t) for t in (target, "interpreter")]
+    (got, path), (want, track) = (layer(y, tol, trace=["x"]) for layer in layers)
+    torch.testing.assert_close([*got, path.x], [*want, track.x], rtol=1e-9, atol=1e-12, equal_nan=True)
+    y[9, 0] = 0.5
+    found = []
+    for layer in layers:
+        z = y.clone().requires_grad_()
+        found.append(torch.autograd.grad(layer(z, tol)[0].square().sum(), [z, *layer.parameters()]))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-8, atol=1e-11)
