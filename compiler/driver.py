@@ -147,14 +147,13 @@ def compile_graph(
     scheduled, steps = _order(stages, "schedule", nest, alone, machine, strict)
     tree = stages.run("scan", TREE, lambda: scan(scheduled, f"us_{nest.name}"))
     text, tiled = steps, None
-    wide = nest
+    wide, stay = nest, False
     if batching is not None and size:
-        waiting = any(loop.exit and loop.exit.leaves for loop in exits(nest.order).values())
-        waiting = waiting and (schedule is not None or pays(nest, batching.per_problem, batching.own, size))
-        if waiting or any(s.routine for s in nest.statements):
-            side = simplify(masked(simple)) if waiting else simple
-            wide = lower(side, accumulate=accumulate, strict=strict, beside=True)
-    made = _batch_tile(stages, wide, batching, size, forced=schedule is not None)
+        stay = any(loop.exit and loop.exit.leaves for loop in exits(nest.order).values())
+        stay = stay and (schedule is not None or pays(nest, batching.per_problem, batching.own, size))
+        if stay or any(s.routine for s in nest.statements):
+            wide = lower(simplify(masked(simple)) if stay else simple, accumulate=accumulate, strict=strict, beside=True)
+    made = _batch_tile(stages, wide, batching, size, forced=schedule is not None, stay=stay)
     if made is not None:
         tiled, tile_steps = _order(stages, "tile-schedule", made.nest, together, machine, strict, tile=True)
         function = stages.run("tile-scan", TREE, lambda: scan(tiled, f"us_{nest.name}_tile"))
@@ -203,18 +202,21 @@ def _order(
     return scheduled, str(chosen)
 
 
-def _batch_tile(stages: Stages, nest: Nest, batching: Batching | None, size: int, *, forced: bool) -> BatchTile | None:
-    """The nest of a tile of problems, if it is possible and pays (or, ``forced``, a schedule asks for it)."""
+def _batch_tile(
+    stages: Stages, nest: Nest, batching: Batching | None, size: int, *, forced: bool, stay: bool
+) -> BatchTile | None:
+    """The nest of a tile of problems, if it is possible and pays (or, ``forced``, a schedule asks for it); ``stay``: see
+    :func:`~.loops.batch_tile.can_tile_batch`."""
     if batching is None or not size:
         if size and forced:
             raise IllegalSchedule(f"step `batch {size}` does not apply: the kernels of a host program take no tiles of problems")
         return None
-    reason = can_tile_batch(nest, batching.per_problem, batching.own, stay=True)
+    reason = can_tile_batch(nest, batching.per_problem, batching.own, stay=stay)
     if reason and forced:
         raise IllegalSchedule(f"step `batch {size}` does not apply: {reason}")
     if reason or not (forced or pays(nest, batching.per_problem, batching.own, size)):
         return None
-    made = tile_batch(nest, batching.per_problem, batching.own, size, stay=True)
+    made = tile_batch(nest, batching.per_problem, batching.own, size, stay=stay)
     return replace(made, nest=stages.run("tile", NEST, lambda: made.nest))
 
 

@@ -295,6 +295,23 @@ def test_nothing_is_kept_of_the_iterations(monkeypatch: pytest.MonkeyPatch) -> N
     assert asked["written", 700] - asked["written", 400] >= 300 * 2 * 4 * 8
 
 
+def test_problems_of_a_tile_stop_by_themselves() -> None:
+    """With a shared matrix 16 problems are gone through side by side, each to its tolerance; gradients, too."""
+    program = us.loads("algorithm f(given A: real[n, n], b: real[n], tol: real) -> real[n]:\n    return solve_cg(A, b, tol=tol)\n").f
+    assert "\nbatch 16\n" in program.compile(shapes={"n": 16, "batch": 37}, dtype="f64", target="c").schedule
+    A, b, tol = definite(16), dice(37, 16, seed=1), torch.logspace(-0.2, -12, 37, dtype=F64)
+    b[3], b[20, 1], tol[30] = 0, torch.nan, 0
+    found = []
+    for target in ("c", "interpreter"):
+        (z,) = leaves([b])
+        x = program.build(A=A, dtype="f64", target=target)(z, tol)
+        g = torch.autograd.grad((x * dice(37, 16, seed=2)).sum(), z)[0]
+        found.append([x.detach(), g])
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-10, equal_nan=True)
+    for p in (0, 15, 16, 36):
+        torch.testing.assert_close(found[0][0][p], plain(A, b[p], 160, float(tol[p])), rtol=1e-9, atol=1e-10)
+
+
 def test_an_implicit_layer_inside_of_an_iteration() -> None:
     """ADMM whose inner solve starts from the last one: the start has no derivative, and needs none."""
     A, y = leaves([dice(6, 4), dice(2, 6, seed=1)])

@@ -106,7 +106,7 @@ NUMBA_LATER = {
     "test_kernels_stop_where_the_interpreter_does": ("ista", "twice", "down", None),
     "test_gradients_are_differences": ("ista", "twice", "down"),
     "test_second_derivatives_and_tangents": (),
-    "test_problems_side_by_side_stop_by_themselves": ("ista", "twice", "down"),
+    "test_problems_side_by_side_stop_by_themselves": (),
 }
 F64 = torch.float64
 
@@ -285,7 +285,8 @@ def test_a_kernel_is_one_kernel(tmp_path: Path) -> None:
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", ["ista", "nested", *(pytest.param(n, marks=pytest.mark.slow) for n in ("twice", "down"))])
 def test_problems_side_by_side_stop_by_themselves(name: str, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a batch tile a loop ends with its last problem; the others, one that is NaN among them, keep what they have, and so do their traces
     and gradients."""
@@ -298,6 +299,8 @@ def test_problems_side_by_side_stop_by_themselves(name: str, target: str, monkey
     layers = [program.build(A=a, dtype="f64", target=t) for t in (target, "interpreter")]
     (got, path), (want, track) = (layer(y, tol, trace=["x"]) for layer in layers)
     torch.testing.assert_close([*got, path.x], [*want, track.x], rtol=1e-9, atol=1e-12, equal_nan=True)
+    if name == "nested":  # its gradient is one of problems one by one
+        return
     y[9, 0] = 0.5
     found = []
     for layer in layers:
