@@ -149,8 +149,8 @@ def compile_graph(
     text, tiled = steps, None
     wide, stay = nest, False
     if batching is not None and size:
-        stay = any(loop.exit and loop.exit.leaves for loop in exits(nest.order).values())
-        stay = stay and (schedule is not None or pays(nest, batching.per_problem, batching.own, size))
+        ways = [loop.exit.leaves for loop in exits(nest.order).values() if loop.exit is not None]
+        stay = bool(ways) and all(ways) and (schedule is not None or pays(nest, batching.per_problem, batching.own, size))
         if stay or any(s.routine for s in nest.statements):
             wide = lower(simplify(masked(simple)) if stay else simple, accumulate=accumulate, strict=strict, beside=True)
     made = _batch_tile(stages, wide, batching, size, forced=schedule is not None, stay=stay)
