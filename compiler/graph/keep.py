@@ -9,16 +9,16 @@ tile (``tape.py``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import prod
 
 from .adjoint import backward, recorded
 from .adjoint_until import stops_by_data
-from .graph import Graph, Node, Region, free_names, region_captures
+from .graph import Graph, Region, free_names, region_captures
 from .live import live
-from .tape import NOMINAL, choose, trip_count
-from .types import HALF, Size, Type
+from .tape import choose
+from .types import HALF
+from .work import extent, operations
 
 #: Floating-point operations per element from which on a value is kept: storing and loading it takes as long as some hundred.
 LEAST = 128
@@ -31,7 +31,7 @@ def products(graph: Graph) -> dict[str, frozenset[int]]:
     if any(t.dtype in HALF for t in graph.types.values()):
         return {}
     sources = _sources(graph)
-    costly = [n for n in graph.nodes if n.op == "einsum" and _cost(graph.types, n) >= LEAST]
+    costly = [n for n in graph.nodes if n.op == "einsum" and operations([n], graph.types, {}) >= LEAST * extent(n.output.type.numel, {})]
     return {n.output.name: sources[n.output.name] for n in costly if sources[n.output.name] and n.output.name not in graph.results}
 
 
@@ -42,23 +42,6 @@ def _sources(graph: Graph) -> dict[str, frozenset[int]]:
         reached = frozenset[int]().union(*(found[n] for n in free_names(node)))
         found |= {v.name: reached for v in node.outputs}
     return found
-
-
-def _extents(types: Mapping[str, Type], node: Node) -> dict[str, int]:
-    """How far each index of a contraction runs."""
-    parts = zip(node.attr("spec").partition("->")[0].split(","), node.inputs, strict=True)
-    return {letter: _nominal(size) for part, name in parts for letter, size in zip(part, types[name].shape, strict=True)}
-
-
-def _cost(types: Mapping[str, Type], node: Node) -> int:
-    """Operations per element of a contraction."""
-    result = node.attr("spec").partition("->")[2]
-    return len(node.inputs) * prod(e for letter, e in _extents(types, node).items() if letter not in result)
-
-
-def _nominal(size: Size) -> int:
-    """A size, of names with a nominal value."""
-    return size.evaluate(dict.fromkeys(size.names(), NOMINAL))
 
 
 def wanted(graph: Graph, wrt: Sequence[int], names: Sequence[str]) -> tuple[str, ...]:
@@ -90,19 +73,9 @@ def tapes(graph: Graph, wrt: Sequence[int]) -> Tapes:
     inputs = frozenset(v.name for v in graph.inputs)
     found = choose(inputs, whole.nodes, read, whole.types, "", NEVER, inputs)
     names = tuple(name for name in found.record if name not in inputs)
-    elements = sum(_nominal(whole.types[name].numel) for name in names)
+    elements = sum(extent(whole.types[name].numel, {}) for name in names)
     sources = _sources(whole)
-    return Tapes(names, tuple(sources[name] for name in names), sum(_operations(graph.types, n) for n in graph.nodes) / max(1, elements))
-
-
-def _operations(types: Mapping[str, Type], node: Node) -> int:
-    """Operations of a node and its regions; of an ``if``, those of both sides."""
-    inside = sum(_operations(types, n) for r in node.regions for n in r.nodes)
-    if node.op == "for":
-        return inside * max(1, _nominal(trip_count(node)))
-    if node.op == "einsum":
-        return len(node.inputs) * prod(_extents(types, node).values())
-    return inside + max((_nominal(types[n].numel) for n in (*node.inputs, *(v.name for v in node.outputs))), default=0)
+    return Tapes(names, tuple(sources[name] for name in names), operations(graph.nodes, graph.types, {}) / max(1, elements))
 
 
 def keeping(graph: Graph, wrt: Sequence[int], names: Sequence[str]) -> Graph:
