@@ -25,7 +25,7 @@ from ..compiler.graph.activity import differentiable
 from ..compiler.graph.adjoint import backward
 from ..compiler.graph.batch import batch as batch_graph
 from ..compiler.graph.counts import counts, with_counts
-from ..compiler.graph.gram import Rewrite
+from ..compiler.graph.gram.rewrite import Rewrite
 from ..compiler.graph.graph import Graph
 from ..compiler.graph.half import wide_results
 from ..compiler.graph.interp import interpret

@@ -17,12 +17,12 @@ from ..compiler.driver import Batching, HostProgram, compile_graph, compile_host
 from ..compiler.graph.adjoint_until import stops_by_data, with_backward
 from ..compiler.graph.batch import batch as batch_graph
 from ..compiler.graph.conjugate_gradients import SOLVE
-from ..compiler.graph.gram import Rewrite, gram, may_rewrite
+from ..compiler.graph.gram.rewrite import Rewrite, gram, may_rewrite
+from ..compiler.graph.gram.sharing import Setting, common
 from ..compiler.graph.graph import Graph, Node, walk
 from ..compiler.graph.interp import interpret
 from ..compiler.graph.once import cut
 from ..compiler.graph.partition import kernel_graph
-from ..compiler.graph.sharing import Setting, common
 from ..compiler.graph.specialize import size_names, specialize
 from ..compiler.graph.trace import trace as trace_graph
 from ..compiler.graph.types import HALF
@@ -184,7 +184,7 @@ problems of a batch usually share (nothing depends on it but speed). ``origin`` 
         self, sizes: Mapping[str, int], trace: tuple[str, ...] = (), problems: int = 1, shared: frozenset[str] = frozenset()
     ) -> Rewritten:
         """The graph, its products taken before loops where that pays for these sizes and so many problems with inputs ``shared`` (see
-        :mod:`~..compiler.graph.gram`). Kernels are made for graphs: calls with other counts have the same one where the same pays."""
+        :mod:`~..compiler.graph.gram.rewrite`). Kernels are made for graphs: calls with other counts have the same one where the same pays."""
         graph, _ = self.variant(trace)
         if self.settings.as_written or not self._may(trace):
             return Rewritten(graph)

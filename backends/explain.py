@@ -13,7 +13,7 @@ from typing import Any
 
 from ..compiler.diagnostics import Span
 from ..compiler.driver import TILE, Compiled, HostProgram, why_host
-from ..compiler.graph.gram import Rewrite
+from ..compiler.graph.gram.rewrite import Rewrite
 from ..compiler.graph.graph import Node, walk
 from ..compiler.graph.partition import CHEAP
 from ..compiler.graph.segments import followed, stack_bytes, stacks
@@ -203,7 +203,7 @@ def level(size: int, machine: Machine) -> str:
 
 
 def rewrites_report(found: Sequence[Rewrite], *, once: bool, strict: bool) -> list[Report]:
-    """What was done to the graph before it was compiled (:mod:`~..compiler.graph.gram`); operations are of one problem."""
+    """What was done to the graph before it was compiled (:mod:`~..compiler.graph.gram.rewrite`); operations are of one problem."""
     return [
         {
             "rewrite": "gram",

@@ -12,7 +12,7 @@ import torch
 
 from ..compiler.diagnostics import CompileError, DataError
 from ..compiler.driver import Compiled
-from ..compiler.graph.gram import gram
+from ..compiler.graph.gram.rewrite import gram
 from ..compiler.graph.text import print_graph
 from ..compiler.loops.isl import safe
 from ..compiler.loops.text import print_nest

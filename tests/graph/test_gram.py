@@ -12,11 +12,11 @@ from torch import Tensor
 
 from unspool.compiler.graph.adjoint import backward
 from unspool.compiler.graph.compare import draw
-from unspool.compiler.graph.gram import gram, may_rewrite
-from unspool.compiler.graph.gram_check import why_wrong
+from unspool.compiler.graph.gram.check import why_wrong
+from unspool.compiler.graph.gram.rewrite import gram, may_rewrite
+from unspool.compiler.graph.gram.sharing import Setting, common
 from unspool.compiler.graph.graph import Graph, Node, walk
 from unspool.compiler.graph.interp import interpret
-from unspool.compiler.graph.sharing import Setting, common
 from unspool.compiler.graph.specialize import specialize
 from unspool.compiler.graph.text import parse_graph, print_graph
 from unspool.compiler.graph.types import is_floating
@@ -178,7 +178,7 @@ def _with(node: Node, old: Node, new: Node) -> Node:
 
 def test_a_wrong_product_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The original stays, with a note."""
-    from unspool.compiler.graph import reassociate
+    from unspool.compiler.graph.gram import reassociate
 
     value = reassociate.Emitter.value
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .graph import Node
-from .ops.contract import split_spec
+from ..graph import Node
+from ..ops.contract import split_spec
 
 #: Ops nested deeper than this are written by the name of their value.
 DEPTH = 3

@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from .graph import Builder, Graph, Node, Region, Value, free_names
+from ..graph import Builder, Graph, Node, Region, Value, free_names
+from ..ops.common import attr_names
+from ..types import is_floating
 from .multilinear import LINEAR
-from .ops.common import attr_names
-from .types import is_floating
 
 
 def can_rotate(graph: Graph, loop: Node, place: int, used: frozenset[str]) -> str | None:

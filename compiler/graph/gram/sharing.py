@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .graph import Graph, free_names, walk
+from ..graph import Graph, free_names, walk
 
 
 @dataclass(frozen=True)

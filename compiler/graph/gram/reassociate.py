@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
-from ..diagnostics import Span
-from .graph import Node, Value, make_attrs
+from ...diagnostics import Span
+from ..graph import Node, Value, make_attrs
+from ..ops.table import infer
+from ..segments import unused
+from ..types import Size, Type
 from .multilinear import NONE, Factor, Form, Indices, Term
-from .ops.table import infer
 from .product_order import Tree, best_order, members
-from .segments import unused
-from .types import Size, Type
 
 #: A value and the index of each of its axes.
 Operand = tuple[str, Indices]

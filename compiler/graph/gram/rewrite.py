@@ -5,7 +5,7 @@
 Found by data flow: every product of the body is expanded to a sum of products of what the loop changes and what it does not
 (:mod:`.multilinear`), and each is taken in its cheapest order (:mod:`.reassociate`); a loop that multiplies at the end of an iteration and at
 the start of the next is rotated first (:mod:`.rotate`). Taken where the operations of all iterations, those before the loop included, are fewer by
-a clear factor, and only after a check (:mod:`.gram_check`). Results are rounded differently: off under ``numerics="strict"``. What is accepted, and
+a clear factor, and only after a check (:mod:`.check`). Results are rounded differently: off under ``numerics="strict"``. What is accepted, and
 why, is in docs/decisions/014-gram.md.
 """
 
@@ -15,20 +15,20 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
-from .. import options
-from ..diagnostics import Span
-from .gram_check import part, why_wrong
-from .graph import Graph, Node, Region, region_captures, walk
+from ... import options
+from ...diagnostics import Span
+from ..graph import Graph, Node, Region, region_captures, walk
+from ..simplify import simplify
+from ..tape import trip_count
+from ..types import is_floating
+from ..work import extent, operations
+from .check import part, why_wrong
 from .multilinear import LINEAR, Expander, Factor, Form, NoForm
 from .phrase import phrase
 from .reassociate import Emitter
 from .rotate import can_rotate, rotate
 from .sharing import Setting, common, loses_sharing, shared_values
-from .simplify import simplify
 from .squares import may_expand
-from .tape import trip_count
-from .types import is_floating
-from .work import extent, operations
 
 #: Operations must become fewer by this factor, counting what changes, ...
 FACTOR = 1.5

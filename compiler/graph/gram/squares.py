@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .graph import Node, Region
+from ..graph import Node, Region
 from .multilinear import LINEAR, Expander, Form
 
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
-from .graph import Node
-from .ops.contract import split_spec
-from .rules import literal
-from .types import Size, Type
+from ..graph import Node
+from ..ops.contract import split_spec
+from ..rules import literal
+from ..types import Size, Type
 
 #: Ops that a form follows. Of a quotient only what is divided.
 LINEAR = frozenset({"add", "sub", "neg", "mul", "div", "einsum", "sum", "permute", "reshape", "broadcast"})

@@ -1,4 +1,4 @@
-"""The check of a rewritten graph before it is taken (:mod:`.gram`): products are compared exactly, then the whole graph runs.
+"""The check of a rewritten graph before it is taken (:mod:`.rewrite`): products are compared exactly, then the whole graph runs.
 
 A part that is only sums and products of its operands is a polynomial. Small integers, and powers of two where something is divided,
 make every intermediate value exact in float64, so two such parts that agree on drawn data, with sizes that are all different, are the same
@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .. import options
-from ..diagnostics import DataError
-from .compare import distance, draw
-from .graph import Graph, Node, Value, walk
-from .interp import interpret
-from .specialize import size_names, specialize
-from .types import Size, Type, is_floating
+from ... import options
+from ...diagnostics import DataError
+from ..compare import distance, draw
+from ..graph import Graph, Node, Value, walk
+from ..interp import interpret
+from ..specialize import size_names, specialize
+from ..types import Size, Type, is_floating
 
 if TYPE_CHECKING:
     from torch import Tensor
