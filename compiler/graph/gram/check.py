@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from ... import options
 from ...diagnostics import DataError
-from ..compare import distance, draw
+from ..compare import distance
 from ..graph import Graph, Node, Value, walk
 from ..interp import interpret
+from ..ops.common import torch_dtype
 from ..specialize import size_names, specialize
-from ..types import Size, Type, is_floating
+from ..types import Size, Type, is_complex, is_floating
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,9 +52,9 @@ def part(producers: Mapping[str, Node], types: Mapping[str, Type], result: str, 
 def why_wrong(before: Graph, after: Graph, parts: Sequence[tuple[Graph, Graph]], whole: bool) -> str:
     """Why a rewritten graph cannot be taken, or nothing. ``parts``: its products before and after. ``whole``: not only products have changed, so
     that the graph has to run, too."""
-    import torch
+    import numpy as np
 
-    generator = torch.Generator().manual_seed(options.current.seed)
+    generator = np.random.default_rng(options.current.seed)  # torch's may not be asked inside vmap
     for old, new in parts:
         if not _same_part(old, new, generator):
             return "the products do not agree with those of the program"
@@ -82,10 +83,9 @@ def _exact(value: Value, divides: bool, generator: Any) -> Tensor:
     """Small integers, or powers of two."""
     import torch
 
-    shape = [s.evaluate({}) for s in value.type.shape]
-    if divides:
-        return torch.tensor([0.5, 1.0, 2.0, -1.0, 4.0], dtype=torch.float64)[torch.randint(0, 5, shape, generator=generator)]
-    return torch.randint(-3, 4, shape, generator=generator).to(torch.float64)
+    shape = tuple(s.evaluate({}) for s in value.type.shape)
+    drawn = generator.choice([0.5, 1.0, 2.0, -1.0, 4.0], shape) if divides else generator.integers(-3, 4, shape)
+    return torch.tensor(drawn, dtype=torch.float64, device="cpu")
 
 
 def _small(graph: Graph) -> Graph:
@@ -129,6 +129,14 @@ def _gap(before: Graph, after: Graph, generator: Any) -> float | None:
 
 
 def _positive(type: Type, generator: Any) -> Tensor:
-    """Real numbers around 1, which square roots, logarithms and divisions take; others as :func:`~.compare.draw` has them."""
-    found = draw(type, {}, generator)
-    return (found.abs() + 0.5) / 2 if is_floating(type.dtype) else found
+    """Numbers around 1, which square roots, logarithms and divisions take; ones for integers (an index), bits for keys."""
+    import torch
+
+    shape = tuple(s.evaluate({}) for s in type.shape)
+    if is_floating(type.dtype) or is_complex(type.dtype):
+        drawn = 0.25 + abs(generator.standard_normal(shape)) / 2
+    elif type.dtype == "key":
+        drawn = generator.integers(-(2**62), 2**62, shape)
+    else:
+        drawn = generator.integers(0, 2, shape) if type.dtype == "bool" else 1 + 0 * generator.integers(0, 2, shape)
+    return torch.tensor(drawn, dtype=torch_dtype(torch, type.dtype), device="cpu")
