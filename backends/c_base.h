@@ -71,7 +71,7 @@ static inline $T us_pow_$t($T a, $T b) {
 //= us_fma : f32 f64
 // One rounding where the machine has it, two where it would be a library call.
 static inline $T us_fma_$t($T a, $T b, $T c) {
-#ifdef __FP_FAST_FMA$F
+#if defined(__FP_FAST_FMA$F) || defined(__FMA__)  // the second: clang on x86
   return __builtin_fma$f(a, b, c);
 #else
   return a * b + c;

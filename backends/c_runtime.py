@@ -40,7 +40,7 @@ def _substitute(text: str, dtype: str, lanes: int) -> str:
         "t": dtype, "T": C_TYPES.get(dtype, ""), "R": C_TYPES.get(real, ""), "U": "uint64_t" if dtype == "i64" else "uint32_t",
         "K": "int64_t" if BITS.get(dtype) == 64 else "int32_t",
         "f": "f" if single else "", "F": "F" if single else "", "b": str(BITS.get(dtype, 0)), "n": str(lanes), "h": str(lanes // 2),
-        "s": "s" if single else "d", "i": "" if single else "d", "xs": ", ".join(["x"] * lanes),
+        "s": "s" if single else "d", "xs": ", ".join(["x"] * lanes),
     }  # fmt: skip
     return re.sub(r"\$(xs|[a-zA-Z])", lambda m: table[m[1]], text)
 
@@ -107,8 +107,8 @@ def prelude(source: str) -> str:
     out += "#ifdef _OPENMP\n#include <omp.h>\n#endif\n"
     if "SYS_futex" in text:
         out += "#if defined(__linux__)\n#include <linux/futex.h>\n#include <sys/syscall.h>\n#include <unistd.h>\n#endif\n"
-    if "_mm" in text:
-        out += "#if defined(__x86_64__)\n#include <immintrin.h>\n#endif\n"
+    if "__has_builtin" in text:
+        out += "#ifndef __has_builtin\n#define __has_builtin(name) defined(__x86_64__)\n#endif\n"
     return out + _vector_functions(text) + "".join("\n" + p for p in parts)
 
 

@@ -1,4 +1,5 @@
-// Vectors of $n elements, for register tiles. GCC vector types; the fused multiply-add needs the machine's own name for it.
+// Vectors of $n elements, for register tiles. GCC vector types; the fused multiply-add needs the machine's own name for it:
+// that of the compiler, since to read the system's header of all such names takes longer than to compile most kernels.
 
 //= us_vec : f32 f64 x 2 4 8 16
 typedef $T us_$tx$n __attribute__((vector_size($n * sizeof($T))));
@@ -17,13 +18,13 @@ static inline __attribute__((always_inline)) us_$tx$n us_splat_$tx$n($T x) {
 }
 //= us_fma : f32 f64 x 2 4 8 16
 static inline __attribute__((always_inline)) us_$tx$n us_fma_$tx$n(us_$tx$n a, us_$tx$n b, us_$tx$n c) {
-#if defined(__FP_FAST_FMA$F) && defined(__x86_64__) && $n * $b == 512 && defined(__AVX512F__)
-  return (us_$tx$n)_mm512_fmadd_p$s((__m512$i)a, (__m512$i)b, (__m512$i)c);
-#elif defined(__FP_FAST_FMA$F) && defined(__x86_64__) && $n * $b == 256
-  return (us_$tx$n)_mm256_fmadd_p$s((__m256$i)a, (__m256$i)b, (__m256$i)c);
-#elif defined(__FP_FAST_FMA$F) && defined(__x86_64__) && $n * $b == 128
-  return (us_$tx$n)_mm_fmadd_p$s((__m128$i)a, (__m128$i)b, (__m128$i)c);
-#elif defined(__FP_FAST_FMA$F)
+#if (defined(__FP_FAST_FMA$F) || defined(__FMA__)) && $n * $b == 512 && defined(__AVX512F__) && __has_builtin(__builtin_ia32_vfmaddp$s512_mask)
+  return __builtin_ia32_vfmaddp$s512_mask(a, b, c, -1, 4);  // all lanes, rounded as usual
+#elif (defined(__FP_FAST_FMA$F) || defined(__FMA__)) && $n * $b == 256 && __has_builtin(__builtin_ia32_vfmaddp$s256)
+  return __builtin_ia32_vfmaddp$s256(a, b, c);
+#elif (defined(__FP_FAST_FMA$F) || defined(__FMA__)) && $n * $b == 128 && __has_builtin(__builtin_ia32_vfmaddp$s)
+  return __builtin_ia32_vfmaddp$s(a, b, c);
+#elif (defined(__FP_FAST_FMA$F) || defined(__FMA__))
   us_$tx$n r;
   for (int i = 0; i < $n; i++) r[i] = __builtin_fma$f(a[i], b[i], c[i]);
   return r;
