@@ -214,6 +214,10 @@ def small(monkeypatch: pytest.MonkeyPatch, name: str, plan: Plan) -> list[Contes
     return list(kinds[name](plan))
 
 
+#: Workloads of many kernels, which others are like.
+LATER = ("em", "es", "admm", "sinkhorn")
+
+
 def agree(contests: list[Contest], peers: set[str]) -> None:
     for contest in contests:
         outcome = hold(contest, rounds=1, seconds=0)
@@ -222,7 +226,7 @@ def agree(contests: list[Contest], peers: set[str]) -> None:
         assert [(s.name, s.failure) for s in outcome.scores if s.failure] == []
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in LATER else []) for n in NAMES])
 def test_everyone_computes_the_same(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     agree(small(monkeypatch, name, Plan("quick", QUICK)), {"eager"})
 

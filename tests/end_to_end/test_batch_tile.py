@@ -39,6 +39,7 @@ def test_batches_of_all_sizes_agree_with_the_interpreter(name: str, dtype: torch
     assert kernel.forward.compiled.tile is not None
 
 
+@pytest.mark.slow  # programs on target numba have tiles elsewhere, too
 def test_tiles_on_target_numba() -> None:
     """At sizes that other tests have, too: numba takes seconds for a kernel."""
     A = torch.randn(6, 9, dtype=torch.float64) / 4

@@ -88,6 +88,7 @@ def same(got: Any, want: Any) -> None:
 # -- higher derivatives ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # like test_second_derivatives_in_shared_and_broadcast_operands, by finite differences
 @pytest.mark.parametrize("lead", [(), (2,), (2, 3)])
 def test_gradgradcheck(lead: tuple[int, ...]) -> None:
     layer = smooth()

@@ -104,7 +104,7 @@ NAMES = ["ista", "nested", "twice", "down"]
 TARGETS = ["c", "numba"]
 NUMBA_LATER = {
     "test_kernels_stop_where_the_interpreter_does": ("ista", "twice", "down", None),
-    "test_gradients_are_differences": ("ista", "twice", "down"),
+    "test_gradients_are_differences": ("ista", "twice", "down", "nested"),
     "test_second_derivatives_and_tangents": (),
     "test_problems_side_by_side_stop_by_themselves": (),
 }

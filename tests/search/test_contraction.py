@@ -119,7 +119,7 @@ def test_random_contractions_keep_their_result() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "target"), [*((n, "c") for n in PRODUCTS), ("product", "numba"), ("lower triangle", "numba"), ("leading axis", "numba")]
+    ("name", "target"), [*((n, "c") for n in PRODUCTS), ("lower triangle", "numba"), pytest.param("product", "numba", marks=pytest.mark.slow), pytest.param("leading axis", "numba", marks=pytest.mark.slow)]
 )
 def test_on_a_target(name: str, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contraction, "WORK", 1)

@@ -47,7 +47,7 @@ def test_it_is_found_in_every_text(name: str) -> None:
     assert "parallel" in schedule
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(n=st.integers(34, 41), name=st.sampled_from(sorted(FOUND)))
 def test_sizes_that_nothing_divides(n: int, name: str) -> None:
     assert "split" in proposed(pivots, graph_of(FOUND[name][0]), {"n": n}, MACHINE)
@@ -71,7 +71,7 @@ def test_it_is_the_choice_for_shortest_paths() -> None:
     assert "fission" not in chosen(graph_of(PATHS), {"n": 20}, Machine(64, 32))
 
 
-@pytest.mark.parametrize("target", ["c", "numba"])
+@pytest.mark.parametrize("target", ["c", pytest.param("numba", marks=pytest.mark.slow)])
 def test_kernels_of_the_class(target: str) -> None:
     """A forced size of the class, compiled, against the interpreter; negative cycles, where every copy of row k counts."""
     program = next(iter(loads(PATHS)))
