@@ -118,9 +118,11 @@ def test_random_contractions_keep_their_result() -> None:
     assert sum(fired) >= 3  # of 15, of which about half are worth it
 
 
-@pytest.mark.parametrize(
-    ("name", "target"), [*((n, "c") for n in PRODUCTS), ("lower triangle", "numba"), pytest.param("product", "numba", marks=pytest.mark.slow), pytest.param("leading axis", "numba", marks=pytest.mark.slow)]
-)
+ON_TARGETS = [*((n, "c") for n in PRODUCTS), ("lower triangle", "numba")]
+ON_TARGETS_LATER = [pytest.param(n, "numba", marks=pytest.mark.slow) for n in ("product", "leading axis")]
+
+
+@pytest.mark.parametrize(("name", "target"), [*ON_TARGETS, *ON_TARGETS_LATER])
 def test_on_a_target(name: str, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contraction, "WORK", 1)
     algorithm = next(iter(loads(PRODUCTS[name][0])))
