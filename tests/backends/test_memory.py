@@ -53,7 +53,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-@pytest.mark.parametrize("lead", [(), (3,), (64,)], ids=str)
+@pytest.mark.parametrize("lead", [(), (3,), pytest.param((64,), marks=pytest.mark.slow)], ids=str)
 def test_the_budget_is_kept_and_gradients_are_the_same(lead: tuple[int, ...], asked: list[int]) -> None:
     y, z = data(*lead)
     forms = 2 if len(lead) and lead[0] > 16 else 1

@@ -41,7 +41,7 @@ POOLED = """algorithm pooled(x: real[m, n], w: real[n]) -> real[m]:
 """
 
 
-NUMBA_LATER = {"test_values_places_and_mask": ("f64", "i64")}
+NUMBA_LATER: dict[str, tuple[object, ...]] = {"test_values_places_and_mask": ("f64", "i64"), "test_problems_of_a_batch_lie_side_by_side": ()}
 
 
 @pytest.fixture(params=["c", "numba"])

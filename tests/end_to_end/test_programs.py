@@ -118,7 +118,7 @@ def gradients(case: Case, target: str) -> tuple[Callable[[], torch.Tensor], list
 
 
 #: Programs like others on the list, whose gradients numba takes long to compile.
-LATER = {"lasso.iht", "lasso.fista", "em.gmm", "em.unrolled_em", "es.eggroll", "tv.tv", "bilevel.hyperclean"}
+LATER = {"lasso.iht", "lasso.fista", "em.gmm", "em.unrolled_em", "es.eggroll", "tv.tv", "bilevel.hyperclean", "balance.sinkhorn", "lasso.lista"}
 GRADIENTS = [
     pytest.param(case, target, id=f"{target}-{case}", marks=[pytest.mark.slow] if target == "numba" and str(case) in LATER else [])
     for target in ("c", "numba")

@@ -43,7 +43,7 @@ def close(got: torch.Tensor, want: torch.Tensor) -> None:
     assert float((got - want).abs().max() if want.numel() else 0.0) <= 1e-9 * scale
 
 
-@settings(max_examples=120)
+@settings(max_examples=200)
 @given(graph=random_graphs(), seed=st.integers(0, 10**6))
 def compiled_is_interpreted(graph: Graph, seed: int) -> None:
     kernel = plan(graph)
@@ -76,7 +76,7 @@ def test_numba_is_interpreted(graph: Graph, seed: int) -> None:
         close(got, want)
 
 
-@settings(max_examples=28)
+@settings(max_examples=20)
 @given(graph=random_graphs(), seed=st.integers(0, 10**6), count=st.sampled_from([1, 2, 4, 7, 9]))
 def test_tiles_of_problems_are_interpreted(graph: Graph, seed: int, count: int) -> None:
     """In program order: whether a tile pays, and what else is done to it, has other tests."""
@@ -96,7 +96,7 @@ def test_tiles_of_problems_are_interpreted(graph: Graph, seed: int, count: int) 
             close(got[n], want)
 
 
-@settings(max_examples=28)
+@settings(max_examples=20)
 @given(graph=random_graphs(results=1), seed=st.integers(0, 10**6))
 def test_gradients_of_compiled_programs(graph: Graph, seed: int) -> None:
     inputs = [x.requires_grad_() for x in random_inputs(graph, seed)]
@@ -110,7 +110,7 @@ def test_gradients_of_compiled_programs(graph: Graph, seed: int) -> None:
         close(torch.zeros_like(x) if g is None else g, torch.zeros_like(x) if w is None else w)
 
 
-@settings(max_examples=10)
+@settings(max_examples=8)
 @given(graph=random_graphs(smooth=True, results=1), seed=st.integers(0, 10**6))
 def test_second_derivatives_and_tangents_of_compiled_programs(graph: Graph, seed: int) -> None:
     kernel, flags = plan(graph), [n % 2 == 0 for n in range(6)]

@@ -69,7 +69,7 @@ algorithm fixed(x: real[n]) -> real[n]:
 NUMBA_LATER = {
     "test_the_last_iterations": (1, 4000),
     "test_the_fixed_point": (),
-    "test_parameters_and_a_loss_in_the_kernel": ("unrolled", "truncated:5"),
+    "test_parameters_and_a_loss_in_the_kernel": (),
     "test_a_loop_that_never_runs_is_the_identity": (),
 }
 F64 = torch.float64

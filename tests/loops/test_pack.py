@@ -69,7 +69,7 @@ def _step(scheduled: Scheduled, dice: random.Random) -> Step:
 def test_random_steps_keep_the_result() -> None:
     applied: Counter[str] = Counter()
 
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=40, deadline=None)
     @given(nest=contractions(7), seed=st.integers(0, 10**6))
     def check(nest: Nest, seed: int) -> None:
         _walk(nest, seed, applied)

@@ -38,7 +38,7 @@ from unspool.compiler.search.draft import Task
 from unspool.compiler.target import Machine
 
 #: Groups of nests, each a test of its own that takes every step; nests of a group, and those of them compiled for c and for numba.
-GROUPS, NESTS, C_EVERY, NUMBA_EVERY = 2, 80, 10, 40
+GROUPS, NESTS, C_EVERY, NUMBA_EVERY = 4, 80, 10, 40
 TRIES = 12
 #: Iterations of a run; and so many that every dependence shows, blocks of loops over them included, where a refusal is to be explained.
 COUNTS, MANY = {"K": 4, "L": 3}, {"K": 13, "L": 12}
