@@ -242,6 +242,7 @@ class KernelPlan:
         self._derived: dict[Any, KernelPlan] = {}
         self._kept: dict[Any, tuple[str, ...]] = {}
         self._tapes: dict[tuple[int, ...], Tapes] = {}
+        self._keeping: dict[tuple[tuple[int, ...], tuple[str, ...]], Graph] = {}
 
     @property
     def compiled(self) -> Compiled | None:
@@ -302,8 +303,11 @@ class KernelPlan:
         return self._derive(("keeping", wrt, names), lambda: self.keeping_graph(wrt, names), accumulate=False)
 
     def keeping_graph(self, wrt: tuple[int, ...], names: tuple[str, ...]) -> Graph:
-        """The graph of :meth:`keeping`."""
-        return keeping(self._simple, wrt, names)
+        """The graph of :meth:`keeping`, which calls of every shape ask how large it is."""
+        found = self._keeping.get((wrt, names))
+        if found is None:
+            found = self._keeping[wrt, names] = keeping(self._simple, wrt, names)
+        return found
 
     @cached_property
     def _simple(self) -> Graph:

@@ -100,6 +100,22 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 @pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of the scratch memory that calls have asked for."""
+    from unspool.backends.workspace import Workspace
+
+    sizes: list[int] = []
+    get = Workspace.get
+
+    def counted(self: Workspace, size: int) -> Any:
+        sizes.append(size)
+        return get(self, size)
+
+    monkeypatch.setattr(Workspace, "get", counted)
+    return sizes
+
+
+@pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """``golden(text)`` compares ``text`` with ``tests/golden/<suite>/<test>.txt``, or writes it with --update-golden."""
     suite = Path(request.node.path).relative_to(ROOT / "tests").with_suffix("")

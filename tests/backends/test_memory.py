@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 import unspool as us
-from unspool.backends import workspace
 from unspool.dsl.compile_options import CompileOptions
 
 LASSO = us.load(Path(__file__).parents[1] / "programs" / "lasso.us")
@@ -37,20 +36,6 @@ def gradients(built: Any, y: Tensor, z: Tensor, forms: int = 2) -> list[list[Ten
         return [list(outside)]
     _, inside = built.value_and_grad(LOSS)(y, z)
     return [list(outside), [inside[n] for n, _ in built.named_parameters()]]
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Sizes of the scratch memory that calls have asked for."""
-    sizes: list[int] = []
-    get = workspace.Workspace.get
-
-    def counted(self: workspace.Workspace, size: int) -> Tensor:
-        sizes.append(size)
-        return get(self, size)
-
-    monkeypatch.setattr(workspace.Workspace, "get", counted)
-    return sizes
 
 
 @pytest.mark.parametrize("lead", [(), (3,), pytest.param((64,), marks=pytest.mark.slow)], ids=str)

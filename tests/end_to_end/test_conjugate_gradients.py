@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import unspool as us
-from unspool.backends import workspace
 
 TEXTS = us.loads(
     """
@@ -272,27 +271,19 @@ def test_nothing_breaks_when_the_residual_has_become_nothing() -> None:
     torch.testing.assert_close(x, torch.linalg.solve(A, b), rtol=1e-4, atol=1e-5)
 
 
-def test_nothing_is_kept_of_the_iterations(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_kept_of_the_iterations(asked: list[int]) -> None:
     """Scratch memory grows by the flags of the loops, a byte for an iteration, for each thread: not by what an iteration computes. That of
     a loop written out does."""
-    sizes: list[int] = []
-    get = workspace.Workspace.get
-
-    def counted(self: workspace.Workspace, size: int) -> Tensor:
-        sizes.append(size)
-        return get(self, size)
-
-    monkeypatch.setattr(workspace.Workspace, "get", counted)
     A, y, c = leaves([dice(6, 4), dice(3, 6, seed=1), torch.tensor(0.3, dtype=F64)])
-    asked = {}
+    most = {}
     for name, steps in itertools.product(("counted", "written"), (400, 700)):
         x = TEXTS[name](A, y, c, 0 if name == "counted" else 1e-9, J=steps, target="c")
-        sizes.clear()
+        asked.clear()
         torch.autograd.grad(x.sum(), (A, y, c))
-        asked[name, steps] = max(sizes)
+        most[name, steps] = max(asked)
     threads = torch.get_num_threads()
-    assert asked["counted", 700] - asked["counted", 400] <= 2 * 300 * threads + 256
-    assert asked["written", 700] - asked["written", 400] >= 300 * 2 * 4 * 8
+    assert most["counted", 700] - most["counted", 400] <= 2 * 300 * threads + 256
+    assert most["written", 700] - most["written", 400] >= 300 * 2 * 4 * 8
 
 
 def test_problems_of_a_tile_stop_by_themselves() -> None:

@@ -8,7 +8,6 @@ from torch import Tensor
 
 import unspool as us
 from tests.graph.carried import PROGRAMS
-from unspool.backends import workspace
 from unspool.compiler.graph import adjoint
 
 SIZES = {"n": 6, "m": 4}
@@ -38,20 +37,6 @@ def gradients(name: str, target: str, count: int, batch: int | None, memory: str
 def test_compiled_gradients_are_the_interpreters(name: str, target: str, count: int, batch: int | None) -> None:
     for got, want in zip(gradients(name, target, count, batch), gradients(name, "interpreter", count, batch), strict=True):
         torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-10)
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Sizes of the scratch memory that calls have asked for."""
-    sizes: list[int] = []
-    get = workspace.Workspace.get
-
-    def counted(self: workspace.Workspace, size: int) -> Tensor:
-        sizes.append(size)
-        return get(self, size)
-
-    monkeypatch.setattr(workspace.Workspace, "get", counted)
-    return sizes
 
 
 @pytest.mark.parametrize("batch", [None, 40])

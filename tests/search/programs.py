@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -48,6 +48,15 @@ def graph_of(text: str) -> Graph:
     return next(iter(loads(text))).algorithm.graph
 
 
+def computes(draft: Draft, inputs: list[torch.Tensor], wanted: Sequence[torch.Tensor], sizes: dict[str, int]) -> None:
+    """Assert that the loops of a draft give these results."""
+    outputs = [np.zeros(tuple(w.shape)) for w in wanted]
+    tree = scan(draft.scheduled, "k")
+    Runner(tree, [*(x.numpy() for x in inputs), *outputs], {p: sizes[p] for p in tree.integers}, 1)
+    for got, want in zip(outputs, wanted, strict=True):
+        np.testing.assert_allclose(got, want.numpy(), rtol=1e-9, atol=1e-9)
+
+
 def proposed(
     proposer: Callable[[Draft], bool], graph: Graph, sizes: dict[str, int], machine: Machine = SMALL, *, strict: bool = False,
     run: bool = True,
@@ -65,11 +74,7 @@ def proposed(
         shapes = [tuple(s.evaluate({}) for s in t.shape) for t in types]
         inputs = [torch.as_tensor(np.random.default_rng(n).uniform(-0.2, 0.2, shape)) for n, shape in enumerate(shapes)]
         wanted = interpret(fixed, inputs, sizes)
-        outputs = [np.zeros(tuple(w.shape)) for w in wanted]
-        tree = scan(draft.scheduled, "k")
-        Runner(tree, [*(x.numpy() for x in inputs), *outputs], {p: sizes[p] for p in tree.integers}, 1)
-        for got, want in zip(outputs, wanted, strict=True):
-            np.testing.assert_allclose(got, want.numpy(), rtol=1e-9, atol=1e-9)
+        computes(draft, inputs, wanted, sizes)
     return str(draft.schedule)
 
 

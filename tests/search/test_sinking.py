@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import SIZES, random_graphs, random_inputs
-from tests.loops.run_tree import Runner
-from tests.search.programs import SMALL, graph_of
+from tests.search.programs import SMALL, computes, graph_of
 from unspool.compiler.graph.activity import differentiable
 from unspool.compiler.graph.adjoint import backward
 from unspool.compiler.graph.graph import Graph
@@ -20,7 +18,6 @@ from unspool.compiler.graph.interp import interpret
 from unspool.compiler.graph.simplify import simplify
 from unspool.compiler.graph.specialize import specialize
 from unspool.compiler.loops.lower import CannotExpand, lower
-from unspool.compiler.loops.scan import scan
 from unspool.compiler.loops.schedule import prove
 from unspool.compiler.search import sweeps
 from unspool.compiler.search.draft import Draft, Task
@@ -80,12 +77,7 @@ def in_memory(draft: Draft) -> int:
 
 
 def same(draft: Draft, graph: Graph, sizes: dict[str, int], inputs: list[torch.Tensor]) -> None:
-    wanted = interpret(graph, inputs, sizes)
-    results = [np.zeros(tuple(y.shape)) for y in wanted]
-    tree = scan(draft.scheduled, "k")
-    Runner(tree, [*(x.numpy() for x in inputs), *results], {p: sizes[p] for p in tree.integers}, 1)
-    for got, want in zip(results, wanted, strict=True):
-        np.testing.assert_allclose(got, want.numpy(), rtol=1e-9, atol=1e-9)
+    computes(draft, inputs, interpret(graph, inputs, sizes), sizes)
 
 
 @pytest.mark.parametrize(("text", "count", "fewer"), [(TV, "K", 5), (OTHER, "N", 1)], ids=["tv", "denoise"])
