@@ -30,6 +30,17 @@ class Machine:
 
 
 @dataclass(frozen=True)
+class Gpu(Machine):
+    """A GPU. ``cores`` are its multiprocessors; ``threads`` of a block; bytes of shared memory that a block may have and that a
+    multiprocessor has for all of its blocks; 4-byte registers of a thread at most."""
+
+    threads: int = 256
+    shared_bytes: int = 99 << 10
+    shared_total: int = 164 << 10
+    thread_registers: int = 255
+
+
+@dataclass(frozen=True)
 class Capabilities:
     """``machine``: what it generates code for; ``dtypes``: element types that kernels may hold."""
 
