@@ -7,6 +7,7 @@ instance defines ``name_dtype`` (``us_maximum_f32``, ``us_load_f64x8``), and nee
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def _substitute(text: str, dtype: str, lanes: int) -> str:
     return re.sub(r"\$(xs|[a-zA-Z])", lambda m: table[m[1]], text)
 
 
-def _random_constants(text: str) -> str:
+def random_constants(text: str) -> str:
     """The numbers of ``random_bits``: ``$tag(name)``, ``$horner(TABLE, z)``, ``$NAME``."""
 
     def horner(m: re.Match[str]) -> str:
@@ -60,38 +61,48 @@ def _random_constants(text: str) -> str:
     return re.sub(r"\$(SQRT2|LN2|STEP|M0|M1|W0|W1)", lambda m: repr(getattr(random_bits, m[1])), text)
 
 
+def instances(text: str) -> dict[str, str]:
+    """The text of every instance of every section of a file, by name."""
+    found: dict[str, str] = {}
+    for part in re.split(r"^//= ", text, flags=re.M)[1:]:
+        head, _, body = part.partition("\n")
+        body = body.rstrip() + "\n"
+        name, _, rest = head.partition(" : ")
+        dtypes, _, lanes = rest.partition(" x ")
+        for count in lanes.split() or ["0"]:
+            for dtype in dtypes.split() or [""]:
+                instance = f"{name}_{dtype}" if dtype else name
+                if count != "0":
+                    instance += f"x{count}"
+                instance = re.sub(r"^us_vec_", "us_", instance)
+                instance = re.sub(r"^us_\$t_", "us_", instance)
+                found[instance] = _substitute(body, dtype, int(count))
+    return found
+
+
 @lru_cache(maxsize=1)
 def sections() -> dict[str, str]:
     """The text of every instance of every section, by name, in the order they must be printed."""
     found: dict[str, str] = {}
     for file in FILES:
-        text = _random_constants((Path(__file__).parent / file).read_text(encoding="utf-8"))
-        for part in re.split(r"^//= ", text, flags=re.M)[1:]:
-            head, _, body = part.partition("\n")
-            body = body.rstrip() + "\n"
-            name, _, rest = head.partition(" : ")
-            dtypes, _, lanes = rest.partition(" x ")
-            for count in lanes.split() or ["0"]:
-                for dtype in dtypes.split() or [""]:
-                    instance = f"{name}_{dtype}" if dtype else name
-                    if count != "0":
-                        instance += f"x{count}"
-                    instance = re.sub(r"^us_vec_", "us_", instance)
-                    instance = re.sub(r"^us_\$t_", "us_", instance)
-                    found[instance] = _substitute(body, dtype, int(count))
+        found |= instances(random_constants((Path(__file__).parent / file).read_text(encoding="utf-8")))
     return found
 
 
-def needed(source: str) -> list[str]:
-    """The sections a source uses, with all that they use, in printing order."""
-    table = sections()
+def needed_of(table: Mapping[str, str], source: str, *, direct: bool = False) -> list[str]:
+    """The sections a source uses, with all that they use (or ``direct`` ones alone), in the order of the table."""
     todo, seen = [source], set()
     while todo:
         for word in _WORD.findall(todo.pop()):
             if word in table and word not in seen:
                 seen.add(word)
-                todo.append(table[word])
+                todo += [] if direct else [table[word]]
     return [name for name in table if name in seen]
+
+
+def needed(source: str) -> list[str]:
+    """The sections a source uses, with all that they use, in printing order."""
+    return needed_of(sections(), source)
 
 
 def prelude(source: str) -> str:

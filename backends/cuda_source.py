@@ -7,8 +7,8 @@ The kernel is ``extern "C" __global__ void NAME(const us_call call)`` with ``us_
     void *pointers[P];                 operands: inputs, then outputs
     int64_t batch_strides[P], team_strides[P], integers[M];
 
-(arrays of length 1 where there are none). The grid has ``teams * blocks`` blocks of ``threads`` threads. A team works on a contiguous
-share of the problems. Scratch memory is laid out as: a counter of :data:`COUNTER` bytes for each team if ``meets``, what a problem needs
+(arrays of length 1 where there are none). The grid has ``teams * blocks`` blocks of ``threads`` threads. Teams take
+problems, or tiles of them, in turns. Scratch memory is laid out as: a counter of :data:`COUNTER` bytes for each team if ``meets``, what a problem needs
 for each team, what a thread needs for each thread.
 """
 
@@ -21,6 +21,8 @@ from .writer import Source
 
 #: Bytes of the place where the blocks of a team count each other.
 COUNTER = 64
+#: Nothing.
+NONE = Int("const")
 #: Fields of ``us_call`` before its arrays.
 HEAD = ("batch", "teams", "blocks", "scratch", "failed")
 
@@ -30,7 +32,8 @@ class CudaSource(Source):
     """``name`` of the kernel function; ``threads`` of a block; ``shared``: bytes of dynamic shared memory of a block; ``meets``: blocks of a
     team wait for each other, so that all of the grid must run at once and the counters be zero when it begins; ``problem_bytes`` and
     ``thread_bytes`` of scratch memory without batch tiles and with them; ``tile_from``: how many problems it takes for these (0: there
-    are none)."""
+    are none); ``blocks`` that one problem has work for, at most (tiles of problems have one block
+    each); ``largest``: elements of the largest array of a problem whose size is known only at run time, which must be below 2**31."""
 
     name: str
     threads: int
@@ -40,3 +43,5 @@ class CudaSource(Source):
     problem_bytes: tuple[Int, Int]
     thread_bytes: tuple[Int, Int]
     tile_from: int
+    blocks: int = 1
+    largest: Int = NONE

@@ -26,7 +26,7 @@ def uneven(body: Block, integers: Sequence[str]) -> dict[int, float]:
 
 def _uneven(tree: Tree | Block, env: Mapping[str, int]) -> Iterator[tuple[int, float]]:
     if isinstance(tree, Loop):
-        if "parallel" in tree.kind:
+        if tree.dealt:
             found = None if "vector" in tree.kind else _first(tree, env)
             if found is not None:
                 yield id(tree), found

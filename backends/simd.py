@@ -22,7 +22,7 @@ class SimdPlan:
 def plan(loop: Loop, arrays: Mapping[str, Array], stack_bytes: int = 16384) -> SimdPlan | None:
     """How to print a vector loop, or None for an ordinary loop: complex sums, sums under a condition, large locals."""
     inside = list(walk(loop.body))
-    if any(isinstance(t, (Barrier, Single, LibraryCall)) or (isinstance(t, Loop) and "parallel" in t.kind) for t in inside):
+    if any(isinstance(t, (Barrier, Single, LibraryCall)) or (isinstance(t, Loop) and t.dealt) for t in inside):
         return None
     own = {t.array.name: t.array for t in inside if isinstance(t, Declare)}
     if any(_large(a, stack_bytes) for a in own.values()):

@@ -77,7 +77,7 @@ def match(tree: Tree, arrays: Arrays) -> Contraction | None:
         return None
     *reductions, vector = chain
     stores = tuple(c for c in vector.body.children if isinstance(c, Store))
-    if not stores or len(stores) != len(vector.body.children) or any("parallel" in r.kind for r in reductions):
+    if not stores or len(stores) != len(vector.body.children) or any(r.dealt for r in reductions):
         return None
     dtype = stores[0].value.dtype
     if dtype not in TILED or any(s.reduce != "add" or s.value.dtype != dtype or arrays[s.array].dtype != dtype for s in stores):
@@ -124,7 +124,7 @@ def _calls(e: Expr) -> list[Call]:
 
 def independent(loop: Loop) -> bool:
     """Whether iterations of a loop touch different elements, so that any order of their parts is right."""
-    if "parallel" in loop.kind:
+    if loop.dealt:
         return True
     own = {t.array.name for t in walk(loop.body) if isinstance(t, Declare)}
     bound = {t.name for t in walk(loop.body) if isinstance(t, Loop)}
@@ -163,7 +163,7 @@ def can_jam(loop: Loop, arrays: Arrays) -> bool:
     if loop.step != 1 or "vector" in loop.kind or trip(loop) in (0, 1):
         return False
     for inner in walk(loop.body):
-        if isinstance(inner, (Barrier, Single, LibraryCall)) or (isinstance(inner, Loop) and "parallel" in inner.kind):
+        if isinstance(inner, (Barrier, Single, LibraryCall)) or (isinstance(inner, Loop) and inner.dealt):
             return False
     if not all(_small(t.array) for t in loop.body.children if isinstance(t, Declare)):
         return False

@@ -46,7 +46,6 @@ from .tile_text import Tile, factors
 from .tiles import Contraction, can_jam, match, moves, rows, shared_tile, trip
 from .whole_vectors import parts
 
-#: Larger local arrays live in the scratch memory of a thread.
 STACK_BYTES = 16384
 LIBRARY = {"topk_mask": (1, 2, 2), "topk": (3, 1, 3), "argsort": (1, 1, 3)}
 
@@ -61,6 +60,9 @@ class Source:
 
 class Writer(ABC):
     """Prints the body of one function; the lines are in ``top`` (what stands at its start) and ``text``."""
+
+    #: Larger local arrays live in the scratch memory of a thread.
+    stack_bytes = STACK_BYTES
 
     def __init__(self, function: Function, printer: Printer, make: Callable[[int], Text], machine: Machine, strict: bool) -> None:
         for array in function.arrays:
@@ -125,10 +127,10 @@ class Writer(ABC):
         extents = [constant(s) for s in array.shape]
         count = 1
         for extent in extents:
-            count = count * extent if extent is not None else STACK_BYTES
+            count = count * extent if extent is not None else self.stack_bytes
         if not array.shape:
             self.local(array)
-        elif None not in extents and count * BITS[array.dtype] // 8 <= STACK_BYTES:
+        elif None not in extents and count * BITS[array.dtype] // 8 <= self.stack_bytes:
             self.local(array, count)
         elif array not in self.scratch:
             self.scratch.append(array)
@@ -193,6 +195,8 @@ class Writer(ABC):
 
     def loop(self, loop: Loop) -> None:
         """Print a loop in the best way it allows."""
+        if "parallel" not in loop.kind and (loop.dealt or loop.lanes > 1):
+            raise CompileError(f"target {self.printer.target} has no loops of kind {loop.kind}, which are for GPUs")
         if loop.tests:
             self.tested(loop)
             return
@@ -207,7 +211,7 @@ class Writer(ABC):
             self.jammed(loop, lower, upper, size)
             return
         v = self.names.get("variable", loop.name)
-        if trip(loop) == 1 and "parallel" not in loop.kind:
+        if trip(loop) == 1 and not loop.dealt:
             self.text.scope()
             self.text.let(self.printer.value_type("i64"), v, self.printer.int(lower))
             self.block(loop.body)
@@ -241,7 +245,7 @@ class Writer(ABC):
 
     def range(self, loop: Loop, grain: int) -> tuple[Int, Int]:
         """First and end value of a loop for this thread."""
-        if "parallel" not in loop.kind:
+        if not loop.dealt:
             return simple(loop.lower), simple(loop.upper)
         if "vector" in loop.kind:
             known = self.printer.arrays

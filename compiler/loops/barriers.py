@@ -42,7 +42,8 @@ class _Team:
             if writes(child) & read:
                 out.append(Barrier())
                 read = frozenset()
-            if isinstance(child, Loop) and "parallel" in child.kind:
+            if isinstance(child, Loop) and child.dealt:
+                child = self.of_block(child) if child.kind == "block" else child
                 out += [child] if quiet else [child, Barrier()]
                 read = read if quiet else frozenset()
             elif has_parallel(child):
@@ -72,6 +73,14 @@ class _Team:
         ends = inner_quiet and not quiet
         return ([made, Barrier()], frozenset()) if ends else ([made], read | end | tested)
 
+    def of_block(self, loop: Loop) -> Loop:
+        """A loop over blocks of threads: those of one block meet in its iterations, and between them."""
+        if not any(has_parallel(child) for child in loop.body.children):
+            return loop if writes(loop) <= self.local else replace(loop, body=Block((Single(loop.body), Barrier())))
+        body, _ = self.block(loop.body.children, frozenset(), quiet=False)
+        last = body and isinstance(body[-1], Barrier)
+        return replace(loop, body=Block(body if last else (*body, Barrier())))
+
     def branch(self, branch: Tree, read: frozenset[str], quiet: bool) -> tuple[list[Tree], frozenset[str]]:
         """A guard around parallel loops: every thread goes the same way."""
         assert isinstance(branch, If)
@@ -97,7 +106,7 @@ def _needed(children: tuple[Tree, ...], local: frozenset[str]) -> tuple[Tree, ..
 
 def _inside(tree: Tree, local: frozenset[str]) -> Tree:
     """A tree whose blocks have what barriers they need."""
-    if isinstance(tree, Loop) and "parallel" not in tree.kind:
+    if isinstance(tree, Loop) and (not tree.dealt or tree.kind == "block"):
         return replace(tree, body=Block(_needed(tree.body.children, local)))
     if isinstance(tree, If):
         orelse = None if tree.orelse is None else Block(_needed(tree.orelse.children, local))
@@ -119,7 +128,7 @@ def _conflict(first: tuple[Tree, ...], second: tuple[Tree, ...], local: frozense
 
 def has_parallel(tree: Tree) -> bool:
     """Whether a parallel loop is in a tree."""
-    return any(isinstance(node, Loop) and "parallel" in node.kind for node in walk(tree))
+    return any(isinstance(node, Loop) and node.dealt for node in walk(tree))
 
 
 def same_shares(loop: Loop) -> bool:
@@ -131,7 +140,7 @@ def same_shares(loop: Loop) -> bool:
 
     def visit(tree: Tree) -> None:
         nonlocal beside
-        if isinstance(tree, Loop) and "parallel" in tree.kind:
+        if isinstance(tree, Loop) and tree.dealt:
             found.append(tree)
         elif isinstance(tree, (Loop, If, Single, Declare)):
             bound.update([tree.name] if isinstance(tree, Loop) else [])

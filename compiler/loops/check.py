@@ -3,7 +3,8 @@
 1. Names of arrays and statements are unique; every statement stands in the order once.
 2. Bounds use outer dims and params, indices and guards dims and params, shapes params.
 3. An access names an array with as many axes as it has indices, in the array's dtype; inputs are never written.
-4. A loop has a value for exactly the statements below it; it is serial, unroll, parallel or vector, or both of these.
+4. A loop has a value for exactly the statements below it; it is serial, unroll, parallel or vector, or both of these;
+   on a GPU block, thread, both of these, or lane2 to lane32.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from collections.abc import Iterable
 from ..diagnostics import UnspoolError
 from ..graph.types import Size
 from .nest import Access, Nest, Statement, Whole, leaves, loops_of, size_values
+from .steps.deal import LANES
 from .text import print_nest, print_statement
 
-KINDS = frozenset({"serial", "parallel", "vector", "unroll"})
+KINDS = frozenset({"serial", "parallel", "vector", "unroll", "block", "thread", *(f"lane{n}" for n in LANES)})
 
 
 class NestError(UnspoolError):

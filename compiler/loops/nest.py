@@ -14,7 +14,7 @@ from functools import cached_property
 
 from ..diagnostics import Span
 from ..graph.types import Size
-from .tree import Literal
+from .tree import DEALT, Literal
 
 
 @dataclass(frozen=True)
@@ -160,8 +160,8 @@ class Exit:
 class LoopOrder:
     """One loop: each statement below is at the iteration that its expression gives.
 
-    ``kind`` is ``serial``, ``unroll`` (few iterations, written out), ``parallel`` or ``vector``. A loop with an ``exit`` keeps its
-    statements: none may enter or leave it.
+    ``kind`` is ``serial``, ``unroll`` (few iterations, written out), ``parallel`` or ``vector``; on a GPU ``block``, ``thread`` or
+    ``lane8`` (see :mod:`.steps.deal`). A loop with an ``exit`` keeps its statements: none may enter or leave it.
     """
 
     name: str
@@ -177,7 +177,12 @@ class LoopOrder:
     @property
     def at_once(self) -> bool:
         """Whether iterations run at once, on threads or side by side in vectors."""
-        return bool({"parallel", "vector"} & set(self.kind.split()))
+        return self.dealt or "vector" in self.kind or "lane" in self.kind
+
+    @property
+    def dealt(self) -> bool:
+        """Whether iterations are dealt out to threads, or to blocks of them."""
+        return not DEALT.isdisjoint(self.kind.split())
 
     @property
     def innermost(self) -> bool:

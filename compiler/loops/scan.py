@@ -42,6 +42,7 @@ from .scheduled import Scheduled, block_of, extent
 from .scopes import apart, beside, by_one, settle
 from .steps.unroll import MOST, can_unroll
 from .tree import (
+    DEALT,
     Array,
     Block,
     Call,
@@ -314,8 +315,8 @@ def _quiet_loops(scheduled: Scheduled) -> set[str]:
     """Serial loops around one parallel loop whose dependences all stay within one of its iterations."""
     found = set()
     for loop in scheduled.loops.values():
-        inside = [p for p in loops_of(loop.body) if "parallel" in p.kind]
-        if "parallel" in loop.kind or len(inside) != 1 or set(leaves(loop)) != set(leaves(inside[0])):
+        inside = [p for p in loops_of(loop.body) if p.dealt]
+        if loop.dealt or len(inside) != 1 or set(leaves(loop)) != set(leaves(inside[0])):
             continue
         if any("unroll" in o.kind for o in loops_of(loop.body)):
             continue  # isl writes iterations out beside the parallel loop: others than before may get them
@@ -342,21 +343,26 @@ def _crosses(scheduled: Scheduled, loop: LoopOrder, inner: LoopOrder) -> bool:
     return False
 
 
-def _outermost_parallel(order: Order, inside: bool = False) -> Order:
-    """A team is split once: loops inside a parallel one run as the others do."""
+def _dealt_once(order: Order, around: frozenset[str] = frozenset(), above: LoopOrder | None = None) -> Order:
+    """A team is split once: loops inside one that is dealt out run as the others do. Threads of blocks are split once more, and loops that are
+    dealt to threads may be directly inside of each other. ``around``: what the loops around are; ``above``: the one directly above."""
     if isinstance(order, Leaf):
         return order
     if isinstance(order, SequenceOrder):
-        return SequenceOrder(tuple(_outermost_parallel(c, inside) for c in order.children))
-    kinds = order.kind.split()
-    kept = [k for k in kinds if k != "parallel"] if inside else kinds
-    body = _outermost_parallel(order.body, inside or "parallel" in kinds)
-    return replace(order, body=body, kind=" ".join(kept) or "serial")
+        return SequenceOrder(tuple(_dealt_once(c, around) for c in order.children))
+    barred = set[str]()
+    if around:
+        barred = {"parallel", "block"} if around <= {"block"} else set(DEALT)
+        if above is not None and "thread" in above.kind:
+            barred = {"parallel", "block"}
+    kept = [k for k in order.kind.split() if k not in barred]
+    made = replace(order, kind=" ".join(kept) or "serial")
+    return replace(made, body=_dealt_once(order.body, around | (DEALT & set(kept)), made if made.dealt else None))
 
 
 def scan(scheduled: Scheduled, function_name: str) -> Function:
     """The loop tree of a scheduled nest."""
-    scheduled = scheduled.with_order(_outermost_parallel(scheduled.nest.order))
+    scheduled = scheduled.with_order(_dealt_once(scheduled.nest.order))
     scattered: frozenset[str] = frozenset()
     alone: frozenset[str] = frozenset()
     while True:
@@ -399,7 +405,7 @@ def _scan(scheduled: Scheduled, function_name: str, scattered: frozenset[str], a
         children = maker.tree(ast)
     names = frozenset(a.name for a in arrays if a.scope.startswith("local"))
     body = Block(synchronise(tuple(children), names))
-    kept = [_array(a) for scope in ("input", "output", "problem", "kept", "thread") for a in arrays if a.scope == scope]
+    kept = [_array(a) for scope in ("input", "output", "problem", "kept", "shared", "block", "thread") for a in arrays if a.scope == scope]
     return Function(function_name, nest.params, tuple(kept), body), maker.torn
 
 

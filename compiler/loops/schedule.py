@@ -19,6 +19,19 @@ from .schedule_parts import step_lines
 from .scheduled import Scheduled, ends_by_data
 from .steps.accumulate import accumulate, can_accumulate
 from .steps.contract import can_contract, contract, not_private
+from .steps.deal import (
+    LANES,
+    block,
+    can_block,
+    can_lane,
+    can_register,
+    can_shared,
+    can_thread,
+    lane,
+    register,
+    shared,
+    thread,
+)
 from .steps.drop import can_drop, drop
 from .steps.expand import can_expand, expand
 from .steps.fold import can_fold, fold
@@ -68,6 +81,11 @@ STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., str | None]]] = {
     "overlap": (overlap, can_overlap),
     "parallel": (parallel, can_parallel),
     "vector": (vector, can_vector),
+    "block": (block, can_block),
+    "thread": (thread, can_thread),
+    "lane": (lane, can_lane),
+    "shared": (shared, can_shared),
+    "register": (register, can_register),
     "contract": (contract, can_contract),
     "expand": (expand, can_expand),
     "pack": (pack, can_pack),
@@ -167,7 +185,7 @@ def _entered(scheduled: Scheduled, step: Step) -> str | None:
 
 
 #: Steps that move no statement.
-_INSIDE = frozenset({"parallel", "vector", "contract"})
+_INSIDE = frozenset({"parallel", "vector", "contract", "block", "thread", "lane", "shared", "register"})
 
 
 def apply_step(scheduled: Scheduled, step: Step) -> Scheduled:
@@ -184,7 +202,7 @@ def _keeps(step: Step) -> bool:
     return step.name in _KEEPING or (step.name == "tile" and sum(isinstance(a, str) for a in step.args) == 1)
 
 
-_KEEPING = frozenset({"fission", "distribute", "fuse", "parallel", "vector", "contract", "drop", "omit", "shift"})
+_KEEPING = frozenset({"fission", "distribute", "fuse", "drop", "omit", "shift"}) | _INSIDE
 
 
 def _refused(nest: Nest, step: Step, reason: str) -> IllegalSchedule:
@@ -234,6 +252,16 @@ def _illegal(scheduled: Scheduled, strict: bool) -> str | None:
     return None
 
 
+#: Kinds of loops, and what must hold for them.
+_MARKS: dict[str, Callable[[Scheduled, str], str | None]] = {
+    "parallel": can_parallel,
+    "block": can_parallel,
+    "thread": can_parallel,
+    "vector": can_vector,
+    **{f"lane{n}": can_vector for n in LANES},
+}
+
+
 def prove(scheduled: Scheduled, *, strict: bool = False) -> None:
     """Check the order, and every parallel and vector mark, against the dependences. Raises IllegalSchedule."""
     nest = scheduled.nest
@@ -244,7 +272,7 @@ def prove(scheduled: Scheduled, *, strict: bool = False) -> None:
             raise IllegalSchedule(f"{array} is contracted at {owner}, but {reason}")
     for loop in scheduled.loops.values():
         for kind in loop.kind.split():
-            test = {"parallel": can_parallel, "vector": can_vector}.get(kind)
+            test = _MARKS.get(kind)
             reason = test(scheduled, loop.name) if test else None
             if reason:
                 text = f"loop {loop.name} is marked {kind}, but {reason}"

@@ -23,24 +23,23 @@ def settle(scheduled: Scheduled, scattered: frozenset[str]) -> tuple[ArrayInfo, 
     mixed: set[str] = set()
     arrays = {a.name: a for a in scheduled.nest.arrays}
     for loop in loops_of(scheduled.nest.order):
-        if "parallel" not in loop.kind:
+        if not loop.dealt:
             continue
         inside = {loop.name, *(inner.name for inner in loops_of(loop.body))}
         for w in {w for s in leaves(loop) for w in _targets(scheduled.nest.statement_table[s])}:
             if arrays[w].scope.startswith("local") and arrays[w].scope.split()[1] not in inside:
-                arrays[w] = replace(arrays[w], scope="problem")  # each thread fills a part of it
+                arrays[w] = replace(arrays[w], scope=_common(scheduled, loop))  # each thread fills a part of it
     for name in {a.scope.split()[1] for a in arrays.values() if a.scope.startswith("local")}:
         path = (*scheduled.outer(name), scheduled.loop(name))
         for a in [a for a in arrays.values() if a.scope == f"local {name}"]:
             if a.name not in scattered and not apart(scheduled, a.name, path[:-1]):
                 continue
-            own = any("parallel" in loop.kind for loop in path)
             if a.shape or a.name in scattered:  # isl may take the loops around apart, too
-                arrays[a.name] = replace(a, scope="thread" if own else "problem")
+                arrays[a.name] = replace(a, scope=_home(path))
     changed = True
     while changed:
         changed = False
-        for unit in _units(scheduled.nest.order):
+        for unit, around in _units(scheduled.nest.order):
             written = {w for s in leaves(unit) for w in _targets(scheduled.nest.statement_table[s])}
             inside = {loop.name for loop in loops_of(unit)}
             outer_locals = {
@@ -50,7 +49,7 @@ def settle(scheduled: Scheduled, scattered: frozenset[str]) -> tuple[ArrayInfo, 
             if shared and outer_locals - mixed:
                 mixed |= outer_locals
                 for w in outer_locals:
-                    arrays[w] = replace(arrays[w], scope="problem")
+                    arrays[w] = replace(arrays[w], scope="problem" if around is None else "block")
                 changed = True
     return tuple(arrays.values())
 
@@ -59,17 +58,33 @@ def _targets(statement: Statement) -> set[str]:
     return {w.array for w in statement.outputs} if statement.routine else {statement.write.array}
 
 
-def _units(order: Order) -> list[Order]:
-    """The largest parts that hold no parallel loop, and are not inside one."""
+def _common(scheduled: Scheduled, loop: LoopOrder) -> str:
+    """Where an array lies that the threads fill to which a loop is dealt."""
+    blocks = any(o.kind == "block" for o in scheduled.outer(loop.name))
+    return "block" if blocks and "block" not in loop.kind else "problem"
+
+
+def _home(path: Sequence[LoopOrder]) -> str:
+    """Where an array lies that belongs to one iteration of loops, if not at its declaration."""
+    if any(loop.dealt and loop.kind != "block" for loop in path):
+        return "thread"
+    return "block" if any(loop.kind == "block" for loop in path) else "problem"
+
+
+def _units(order: Order, around: LoopOrder | None = None) -> list[tuple[Order, LoopOrder | None]]:
+    """The largest parts that hold no loop that is dealt out, and are not inside one; but for loops over blocks of threads, which are given
+    with the parts inside of them."""
     if isinstance(order, Leaf):
-        return [order]
+        return [(order, around)]
     if isinstance(order, SequenceOrder):
-        return [u for c in order.children for u in _units(c)]
-    if "parallel" in order.kind:
+        return [u for c in order.children for u in _units(c, around)]
+    if order.kind == "block":
+        return _units(order.body, order)
+    if order.dealt:
         return []
-    if any("parallel" in loop.kind for loop in loops_of(order.body)):
-        return _units(order.body)
-    return [order]
+    if any(loop.dealt for loop in loops_of(order.body)):
+        return _units(order.body, around)
+    return [(order, around)]
 
 
 def by_one(tree: Block) -> set[str]:
@@ -84,7 +99,7 @@ def beside(tree: Block, arrays: Collection[str]) -> set[str]:
     used: tuple[set[str], set[str]] = (set(), set())  # beside parallel loops, inside
 
     def visit(node: Tree | Block) -> None:
-        if (isinstance(node, Loop) and "parallel" in node.kind) or not children(node):
+        if (isinstance(node, Loop) and node.dealt and node.kind != "block") or not children(node):
             inside = isinstance(node, Loop)
             used[inside].update((reads(node) | writes(node)) & set(arrays))
         else:

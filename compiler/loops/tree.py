@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: Kinds of loops whose iterations are dealt out: to the threads of a team; to the blocks of a GPU that work on a problem; to their threads.
+DEALT = frozenset({"parallel", "block", "thread"})
+
 
 @dataclass(frozen=True)
 class Int:
@@ -27,6 +30,8 @@ class Array:
     ``input``/``output``: a pointer the caller passes, one slice per problem of the batch;
     ``problem``: scratch of one problem, shared by the threads that work on it;
     ``thread``: scratch of one thread; ``local``: declared at its :class:`Declare` (rank 0: a register).
+    On a GPU also ``block``: memory of one block of threads, for one iteration of a ``block`` loop; ``shared``: as ``problem``, and in
+    a block's own memory where one block works on the problem.
     Row-major. ``shape`` may use the kernel's integer arguments (``K``), not loop variables.
     """
 
@@ -90,6 +95,10 @@ class Loop:
 
     ``kind``: ``serial``; ``parallel`` (iterations split over the team of threads that works on the
     problem: independent); ``vector`` (iterations independent but for reductions into fixed elements).
+    On a GPU ``block`` loops are dealt to the blocks of threads that work on the problem, ``thread`` loops to the threads of a block inside of
+    one, else to all threads of these blocks (those nested in each other without anything between as one loop); ``lane8`` loops to 8
+    neighbouring threads that have one iteration of the ``thread`` loop around in common, or to 8 threads where there is none, sums as in
+    vector loops. What is beside a ``lane`` loop in a ``thread`` loop all of these threads do, but for storing what others can see.
     The loop ends before the first iteration for which ``until`` holds; iterations for which ``unless`` holds do not run.
     """
 
@@ -101,6 +110,16 @@ class Loop:
     kind: str = "serial"
     until: Expr | None = None
     unless: Expr | None = None
+
+    @property
+    def dealt(self) -> bool:
+        """Whether iterations are dealt out to threads, or to blocks of them."""
+        return not DEALT.isdisjoint(self.kind.split())
+
+    @property
+    def lanes(self) -> int:
+        """Threads that have an iteration of the loop around in common and deal out this one; 1 for other loops."""
+        return next((int(k[4:]) for k in self.kind.split() if k.startswith("lane")), 1)
 
     @property
     def tests(self) -> tuple[Expr, ...]:

@@ -13,10 +13,12 @@ from dataclasses import replace
 from ..loops.dependences import IllegalSchedule
 from ..loops.schedule import Schedule, prove
 from ..loops.scheduled import Scheduled
+from ..target import Gpu
 from .contraction import contractions
 from .cost import estimate
 from .draft import Draft, Task
 from .factorization import factorizations
+from .gpu import finish_gpu
 from .lanes import lanes
 from .overlapping import overlapping
 from .pivot import pivots
@@ -48,6 +50,11 @@ def candidates(task: Task) -> list[Draft]:
     begun = start.copy()
     omit_overwritten(begun)
     begun.task = replace(task, nest=begun.scheduled.nest)
+    if isinstance(task.machine, Gpu):
+        draft = begun.copy()
+        draft.origin = "gpu"
+        finish_gpu(draft)
+        return [draft]
     made = [begun]
     for proposer in PROPOSERS:
         for base in list(made):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from random import Random
 from typing import TypeVar
 
@@ -338,6 +339,18 @@ def fusion(scheduled: Scheduled, dice: Random) -> Args | None:
     return one_of(dice, [("min",), ("min",), (), ("smart",), ("max",)] if len(scheduled.nest.statements) < 3 else [("min",)])
 
 
+def lane(scheduled: Scheduled, dice: Random) -> Args | None:
+    """An innermost loop and a number of lanes, mostly one that there is."""
+    found = innermost(scheduled, dice)
+    return found and (*found, dice.choice([2, 4, 8, 32, 3]))
+
+
+def shared(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A scratch array, mostly."""
+    arrays = scheduled.nest.arrays
+    return one_of(dice, [(a.name,) for a in arrays if a.scope == "problem"] or [(a.name,) for a in arrays])
+
+
 #: step name -> how its arguments are drawn
 ARGUMENTS: dict[str, Draw] = {
     "fuse": siblings,
@@ -373,7 +386,15 @@ ARGUMENTS: dict[str, Draw] = {
     "omit": omit,
     "isl": fusion,
     "fold": fold,
+    "block": loop,
+    "thread": loop,
+    "lane": lane,
+    "shared": shared,
+    "register": contract,
 }
+
+#: Steps for the threads of a processor, and those for a GPU: a schedule has marks of one kind.
+PROCESSOR, GPU = frozenset({"parallel", "vector"}), frozenset({"block", "thread", "lane", "shared", "register"})
 
 
 def mangled(order: Order, dice: Random) -> Order:
@@ -476,6 +497,21 @@ def _take_turns(scheduled: Scheduled, dice: Random) -> list[Step]:
     return [] if args is None else [Step("expand", args), Step("fold", (args[0], 0))]
 
 
+def _in_registers(scheduled: Scheduled, dice: Random) -> list[Step]:
+    """Two sweeps made one, dealt to threads, with what one leaves for the other in registers."""
+    table, options = scheduled.nest.statement_table, list[list[Step]]()
+    for s in sequences(scheduled.nest.order):
+        for a, b in pairwise(s.children):
+            if isinstance(a, LoopOrder) and isinstance(b, LoopOrder):
+                written = {table[n].write.array for n, _ in a.values} & set[str]().union(*(table[n].arrays() for n, _ in b.values))
+                between = [x.name for x in scheduled.nest.arrays if x.name in written and x.scope == "problem"]
+                steps = [Step("fuse", (a.name, b.name)), Step("thread", (a.name,))]
+                options += [[*steps, Step("register", (x, a.name))] for x in between]
+    if pair := contract(scheduled, dice):
+        options.append([Step("thread", pair[1:]), Step("register", pair)])
+    return one_of(dice, options) or []
+
+
 #: Steps that are legal together more often than one by one.
 RECIPES: tuple[Callable[[Scheduled, Random], list[Step]], ...] = (
     _align,
@@ -487,3 +523,5 @@ RECIPES: tuple[Callable[[Scheduled, Random], list[Step]], ...] = (
     _own_tiles,
     _take_turns,
 )
+#: The same for a GPU.
+GPU_RECIPES = (*RECIPES, *(3 * (_in_registers,)))

@@ -34,7 +34,7 @@ class _Thread(Runner):
         """Run one node."""
         if isinstance(t, Loop):
             values = range(evaluate(t.lower, self.env), evaluate(t.upper, self.env), t.step)
-            split = "parallel" in t.kind
+            split = t.dealt
             assert not (split and inside), f"the team is split again at {t.name}"
             for v in self.part(values) if split else values:
                 self.env[t.name] = v

@@ -144,10 +144,10 @@ class Runner:
         if isinstance(t, Loop):
             values = list(range(evaluate(t.lower, self.env), evaluate(t.upper, self.env), t.step))
             around = self.split
-            if "parallel" in t.kind:
-                assert not around, f"the team is split again at {t.name}"
+            if t.dealt:
+                assert not around or t.kind.split() == ["thread"], f"the team is split again at {t.name}"
                 self.random.shuffle(values)
-                self.split = True
+                self.split = t.kind != "block"  # those of a block meet inside of it
             for v in values:
                 self.env[t.name] = v
                 if t.until is not None and self.value(t.until):

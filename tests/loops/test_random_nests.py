@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import is_
 from random import Random
 
@@ -19,7 +19,7 @@ import torch
 from tests.backends import trees
 from tests.helpers import RUNS
 from tests.helpers import STEPS as REPORT
-from tests.loops.drawing import ARGUMENTS, RECIPES, mangled
+from tests.loops.drawing import ARGUMENTS, GPU, GPU_RECIPES, PROCESSOR, RECIPES, mangled
 from tests.loops.nests import CLASSES, random_arrays, random_nest
 from tests.loops.oracle import Conflicts, cited
 from tests.loops.run_team import run_team
@@ -55,9 +55,9 @@ class Session:
     checked: Counter[str] = field(default_factory=Counter)
     classes: Counter[str] = field(default_factory=Counter)
 
-    def name(self, dice: Random) -> str:
+    def name(self, dice: Random, *, gpu: bool) -> str:
         """A step, rather one that was seldom applied."""
-        names = dice.sample(list(ARGUMENTS), 3)
+        names = dice.sample([n for n in ARGUMENTS if n not in (PROCESSOR if gpu else GPU)], 3)
         return min(names, key=lambda n: self.applied[n])
 
 
@@ -70,17 +70,19 @@ class Walk:
         self.steps: list[Step] = []
         self.program = Conflicts(nest, self.integers)
         self.strict = self.dice.random() < 0.2
+        self.gpu = seed % 5 == 3
         self.start = self.now = Scheduled.start(nest, strict=self.strict)
 
     def attempt(self) -> None:
         """Draw a step, or a few that belong together, and take what is legal."""
         dice = self.dice
         if dice.random() < 0.25:
-            self.take(dice.choice(RECIPES)(self.now, dice))
+            steps = dice.choice(GPU_RECIPES if self.gpu else RECIPES)(self.now, dice)
+            self.take([replace(s, name="block") if self.gpu and s.name == "parallel" else s for s in steps])
             return
         steps, tried = [], self.now
         for _ in range(dice.choice([1, 1, 1, 2, 3])):  # orders on the way need not be legal
-            name = self.session.name(dice)
+            name = self.session.name(dice, gpu=self.gpu)
             args = ARGUMENTS[name](tried, dice)
             if args is None:
                 continue
@@ -167,13 +169,13 @@ class Walk:
         found = program.reversed(tried.nest.order, strict=self.strict)
         for loop in tried.loops.values():
             for kind in loop.kind.split():
-                if kind == "vector" and any("unroll" not in inner.kind for inner in loops_of(loop.body)):
+                if (kind == "vector" or "lane" in kind) and any("unroll" not in inner.kind for inner in loops_of(loop.body)):
                     return "a loop is inside a vector"
-                if not found and kind in ("parallel", "vector"):
+                if not found and kind not in ("serial", "unroll"):
                     found = program.joined(
                         tried.nest.order,
                         loop,
-                        reductions=kind == "vector" and not self.strict,
+                        reductions=(kind == "vector" or "lane" in kind) and not self.strict,
                         private=lambda a, loop=loop: tried.is_private(a, loop),
                     )
         return found
@@ -181,10 +183,10 @@ class Walk:
     def refusal(self, tried: Scheduled, step: Step, reason: str) -> None:
         """A step that names a dependence between iterations of one loop must be right about it."""
         self.session.refused[step.name] += 1
-        if step.name not in ("parallel", "vector", "reverse") or "joins different iterations" not in reason:
+        if step.name not in ("parallel", "vector", "reverse", "block", "thread", "lane") or "joins different iterations" not in reason:
             return
         loop = tried.loop(str(step.args[0]))
-        reductions = step.name == "reverse" or (step.name == "vector" and not self.strict)
+        reductions = step.name == "reverse" or (step.name in ("vector", "lane") and not self.strict)
 
         def joined(program: Conflicts) -> str:
             return program.joined(tried.nest.order, loop, reductions=reductions, private=lambda a: tried.is_private(a, loop))
@@ -209,11 +211,12 @@ class Walk:
             Runner(plain, expected, integers)
             Runner(tree, found, integers, self.seed)
             close(found, expected)
-            shared = random_arrays(self.nest, self.seed, integers)
-            run_team(tree, shared, integers, seed=self.seed)
-            close(shared, expected)
+            if not self.gpu:
+                shared = random_arrays(self.nest, self.seed, integers)
+                run_team(tree, shared, integers, seed=self.seed)
+                close(shared, expected)
         inputs = sum(a.scope == "input" for a in self.nest.arrays)
-        for target in targets:
+        for target in () if self.gpu else targets:
             expected = random_arrays(self.nest, self.seed, self.integers)
             Runner(plain, expected, self.integers)
             operands = [torch.from_numpy(a) for a in random_arrays(self.nest, self.seed, self.integers)]

@@ -161,6 +161,11 @@ DRAWN = {
     "omit": (reused(), "omit S1; omit S0"),
     "isl": (chain(1), "isl"),
     "fold": (history(2), "fold T 0"),
+    "block": (chain(1), "overlap t0 2 3 i0 i1; contract T_t0 t0_tile; contract B_t0 t0_tile; block t0_tile; thread i0; thread i1"),
+    "thread": (chain(0), "thread i0"),
+    "lane": (total(), "lane i1 4"),
+    "shared": (chain(0), "shared T; thread i0; thread i1"),
+    "register": (chain(0), "fuse i0 i1; thread i0; register T i0"),
 }
 
 
@@ -242,7 +247,9 @@ def test_contraction_makes_a_scalar_and_refuses_what_outlives_the_iteration() ->
         apply(chain(0), parse_schedule("contract T i0"))
 
 
-@pytest.mark.parametrize("text", ["fuse i0", "fuse i0 nothing", "melt i0", "tile i0 1", "parallel", "unroll_jam t0 0"])
+@pytest.mark.parametrize(
+    "text", ["fuse i0", "fuse i0 nothing", "lane i0 3", "shared A", "register T i0", "melt i0", "tile i0 1", "parallel", "unroll_jam t0 0"]
+)  # fmt: skip
 def test_steps_that_do_not_apply_say_why(text: str) -> None:
     with pytest.raises(IllegalSchedule, match="step"):
         apply(chain(0), parse_schedule(text))

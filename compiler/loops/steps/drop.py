@@ -14,7 +14,7 @@ def can_drop(scheduled: Scheduled, name: str) -> str | None:
     if any(owner == name for _, owner in scheduled.private):
         return f"an array lives in one iteration of {name}"
     loop = scheduled.loop(name)
-    if "parallel" in loop.kind or "vector" in loop.kind:
+    if loop.at_once:
         return f"{name} is marked {loop.kind}"
     if not any(_same(loop, outer) for outer in scheduled.outer(name)):
         return f"{name} has no loop around it whose iterations have one of its iterations each"

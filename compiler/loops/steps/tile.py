@@ -8,6 +8,7 @@ from itertools import pairwise
 from ...graph.types import Size
 from ..nest import LoopOrder, Order
 from ..scheduled import Scheduled, change_loop, once
+from ..tree import DEALT
 
 
 @once
@@ -56,15 +57,15 @@ def tile(scheduled: Scheduled, *args: str | int) -> Scheduled:
             inner = replace(one, name=f"{one.name}_i", body=inner, kind=_only(one.kind, "vector"))
         for one, size in zip(reversed(band), reversed(sizes), strict=True):
             blocks = tuple((s, v // Size.of(size)) for s, v in one.values)
-            inner = LoopOrder(f"{one.name}_o", blocks, inner, _only(one.kind, "parallel"))
+            inner = LoopOrder(f"{one.name}_o", blocks, inner, _only(one.kind, *DEALT))
         return inner
 
     tiled = scheduled.with_order(change_loop(scheduled.nest.order, names[0], change))
     return tiled.renamed({name: f"{name}_i" for name in names})
 
 
-def _only(kind: str, mark: str) -> str:
-    return mark if mark in kind.split() else "serial"
+def _only(kind: str, *marks: str) -> str:
+    return " ".join(k for k in kind.split() if k in marks) or "serial"
 
 
 def _split(args: tuple[str | int, ...]) -> tuple[list[str], list[int]]:

@@ -1,0 +1,416 @@
+"""Loop tree to CUDA C++: one kernel with the interface of :mod:`.cuda_source`.
+
+Iterations of loops that are dealt to threads go round: neighbouring threads have neighbouring ones, so that they read memory together.
+Threads that have an iteration in common (``lane`` loops) compute all that is beside the lane loops, each for itself; what others can see
+the first of them stores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+
+from ..compiler.loops.tree import Array, Barrier, Block, Declare, Function, Int, LibraryCall, Load, Loop, Single, Store, Tree
+from ..compiler.loops.tree_walk import walk, writes
+from ..compiler.target import Gpu
+from .affine import names, simple
+from .c_runtime import BITS
+from .cuda_expressions import CudaPrinter
+from .cuda_runtime import prelude
+from .cuda_source import CudaSource
+from .cuda_text import LIMIT, CudaBody, cuda_text, index_type
+from .emit import combine
+from .simd import plan
+from .text import Text
+from .tiles import trip
+from .writer import Writer, describe
+
+#: Larger local arrays live in the scratch memory of a thread.
+STACK_BYTES = 4096
+#: What sums over lanes start from; None: the least or greatest value of an integer type.
+_NEUTRAL = {"add": "0", "mul": "1", "max": "-INFINITY", "min": "INFINITY", "and": "1", "or": "0"}
+
+
+def emit(function: Function, gpu: Gpu, *, strict: bool = False) -> CudaSource:
+    """The CUDA source of a kernel. Raises CompileError for dtypes and ops that the target does not have."""
+    checks: list[str] = []
+    threads = threads_of(function, gpu)
+    main = _body(function, gpu, threads, strict, checks)
+    tile = _body(function.tile.function, gpu, threads, strict, checks) if function.tile else None
+    made = cuda_text(main, tile, gpu, threads)
+    return CudaSource(prelude(made.text) + made.text, tuple(checks), function.name, threads, made.shared, made.meets,
+                      tuple(function.integers), made.problem_bytes, made.thread_bytes, made.tile_from, made.blocks, made.largest)  # fmt: skip
+
+
+def threads_of(function: Function, gpu: Gpu) -> int:
+    """Threads of a block: as many as the widest loop that is dealt out has work for, whole warps, at most what the GPU is set to."""
+    widest = max([widest_loop(f.body) for f in (function, *([function.tile.function] if function.tile else []))])
+    return min(gpu.threads, max(32, -(-widest // 32) * 32))
+
+
+def widest_loop(body: Block) -> int:
+    """Threads that a loop of a body can keep busy, at most; a count known only at run time is many."""
+    found = 1
+    for loop in walk(body):
+        if isinstance(loop, Loop) and (loop.dealt or loop.lanes > 1):
+            chain = dealt_chain(loop)
+            counts = [trip(one) for one in chain if one.dealt]
+            lanes = max([one.lanes for one in walk(chain[-1].body) if isinstance(one, Loop)] + [loop.lanes])
+            found = max(found, lanes * prod(1024 if n is None else n for n in counts))
+    return found
+
+
+def dealt_chain(loop: Loop) -> list[Loop]:
+    """Loops directly inside of each other that are dealt to threads in one go, from the outermost one on."""
+    chain = [loop]
+    while len(chain[-1].body.children) == 1:
+        inner = chain[-1].body.children[0]
+        bound = {one.name for one in chain}
+        if not isinstance(inner, Loop) or "thread" not in inner.kind or inner.tests or bound & (names(inner.lower) | names(inner.upper)):
+            break
+        chain.append(inner)
+    return chain
+
+
+def _body(function: Function, gpu: Gpu, threads: int, strict: bool, checks: list[str]) -> CudaBody:
+    """The body of one function; its run-time checks are added to ``checks``."""
+    printer = CudaPrinter({a.name: a for a in function.arrays}, checks, strict=strict)
+    writer = _CudaWriter(function, printer, Text, gpu, strict)
+    writer.threads = threads
+    writer.block(function.body)
+    widest = widest_loop(function.body)
+    return CudaBody(function, printer, writer.scratch, [*writer.top.lines, *writer.text.lines], widest)
+
+
+@dataclass(frozen=True)
+class _Common:
+    """Threads that have an iteration in common; ``own`` are the arrays that each of them has for itself."""
+
+    lanes: int
+    own: frozenset[str]
+
+
+class _CudaWriter(Writer):
+    printer: CudaPrinter
+    threads = 0
+    stack_bytes = STACK_BYTES
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)  # type: ignore[arg-type]
+        self.in_block = False  # inside of a loop over blocks: the threads are those of one block
+        self.common: _Common | None = None
+        self.guarded = False  # what is printed runs on the first lane alone
+        self.index = index_type(self.function)
+
+    # -- where things run ------------------------------------------------------------------------------------------------
+
+    def tree(self, tree: Tree) -> None:
+        """Print one node."""
+        if isinstance(tree, Barrier):
+            self.text.call("__syncthreads()" if self.in_block else "us_team_barrier(team)")
+        elif isinstance(tree, Single):
+            self.single(tree)
+        elif isinstance(tree, Store):
+            with self.by_first(tree.array):
+                self.store(tree)
+        elif isinstance(tree, LibraryCall):
+            with self.by_first(tree.outputs[0].array):
+                self.library_call(tree)
+        elif isinstance(tree, Declare):
+            self.declare(tree.array)
+            if self.common is not None:
+                self.common = _Common(self.common.lanes, self.common.own | {tree.array.name})
+        else:
+            super().tree(tree)
+
+    def single(self, tree: Single) -> None:
+        """Print what one thread does alone, or with lanes the first ones."""
+        lanes = _lanes(tree.body)
+        self.text.if_(f"{self.member} < {lanes}" if lanes > 1 else f"{self.member} == 0")
+        with self.as_group(lanes):
+            self.block(tree.body)
+        self.text.close()
+
+    @property
+    def member(self) -> str:
+        """The number of this thread among those that loops are dealt to here."""
+        return "(int)threadIdx.x" if self.in_block else "member"
+
+    @property
+    def members(self) -> str:
+        """How many these are."""
+        return str(self.threads) if self.in_block else "team_size"
+
+    @contextmanager
+    def as_group(self, lanes: int) -> Iterator[None]:
+        """Print code that so many threads have in common."""
+        before = self.common
+        if lanes > 1:
+            self.common = _Common(lanes, frozenset())
+        yield
+        self.common = before
+
+    @contextmanager
+    def by_first(self, array: str) -> Iterator[None]:
+        """Print an assignment: by the first lane, if others can see the array. The lanes meet before and after it."""
+        alone = self.common is not None and not self.guarded and array not in self.common.own
+        if not alone:
+            yield
+            return
+        self.meet()
+        self.text.if_(f"{self.lane} == 0")
+        self.guarded = True
+        yield
+        self.guarded = False
+        self.text.close()
+        self.meet()
+
+    def meet(self) -> None:
+        """Print that the lanes of a group wait for each other."""
+        assert self.common is not None
+        line = f"__syncwarp({self.mask});"
+        if self.text.lines and self.text.lines[-1].strip() == line:
+            return
+        self.text.line(line)
+
+    @property
+    def lane(self) -> str:
+        """The number of this thread in its group."""
+        assert self.common is not None
+        return f"(int)(threadIdx.x % {self.common.lanes})"
+
+    @property
+    def mask(self) -> str:
+        """The lanes of the group."""
+        assert self.common is not None
+        return f"us_lanes({self.common.lanes})"
+
+    # -- storage and statements ------------------------------------------------------------------------------------------
+
+    def local(self, array: Array, count: int = 0) -> None:
+        """Print the declaration of a variable, or of ``count`` elements of a thread's own."""
+        kind, text = self.printer.storage_type(array.dtype), self.names.get("array", array.name)
+        self.text.line(f"{kind} {text}[{count}];  // {describe(array, self.printer)}" if count else f"{kind} {text};")
+
+    def combine(self, reduce: str, held: str, value: str, dtype: str, vector: bool) -> str:
+        """The right side of ``held reduce= value``."""
+        if self.strict and reduce in ("add", "mul") and dtype in ("f32", "f64"):
+            return f"us_{reduce}_rn_{dtype}({held}, {value})"
+        return combine(reduce, held, value, dtype)
+
+    def address(self, load: Load) -> str:
+        """Where a block of an array begins."""
+        return self.printer.address(load)
+
+    def at(self, load: Load) -> str:
+        """The element at the beginning of a block."""
+        return self.printer.read(load.array, load.index)
+
+    def share(self, text: Text, first: str, last: str, trips: str, grain: int, uneven: float | None) -> None:
+        raise AssertionError("iterations go round")
+
+    def ceiling(self, count: str, step: int) -> str:
+        """``count / step``, rounded up."""
+        return f"({count} + {step - 1}) / {step}"
+
+    def positive(self, count: str) -> str:
+        """A number, or 0 where it is negative."""
+        return f"({self.index})us_imax({count}, 0)"
+
+    def vector_hint(self, reductions: Sequence[tuple[str, str, str]]) -> None:
+        """Threads are the lanes."""
+
+    # -- loops -----------------------------------------------------------------------------------------------------------
+
+    def loop(self, loop: Loop) -> None:
+        """Print a loop as its kind says."""
+        if loop.tests:
+            self.tested(loop)
+        elif loop.kind == "block":
+            self.over_blocks(loop)
+        elif loop.dealt:
+            self.over_threads(loop)
+        elif loop.lanes > 1:
+            self.over_lanes(loop)
+        else:
+            self.serial(loop)
+
+    def open(self, loop: Loop, lower: Int, upper: Int, first: str = "", stride: str = "") -> None:
+        """Open a ``for``; with ``first`` and ``stride`` from the first-th iteration on, so many on each time."""
+        v, kind = self.names.get("variable", loop.name), self.index
+        start, end = self.printer.int(lower), self.printer.int(upper)
+        if not first:
+            move = f"{v}++" if loop.step == 1 else f"{v} += {loop.step}"
+        else:
+            times = "" if loop.step == 1 else f" * {loop.step}"
+            start, move = first + times if start == "0" else f"{start} + {first}{times}", f"{v} += {stride}{times}"
+        self.text.open(f"for ({kind} {v} = {start}; {v} < {end}; {move})")
+
+    def head(self, loop: Loop, lower: Int, upper: Int) -> None:
+        """Open a plain ``for``."""
+        self.open(loop, lower, upper)
+
+    def range(self, loop: Loop, grain: int) -> tuple[Int, Int]:
+        """First and end value of a loop."""
+        return simple(loop.lower), simple(loop.upper)
+
+    def serial(self, loop: Loop) -> None:
+        """Print a loop that every thread runs; what it adds up in one place it holds in a variable."""
+        lower, upper = self.range(loop, 1)
+        if trip(loop) == 1:
+            self.text.scope()
+            self.text.let(self.index, self.names.get("variable", loop.name), self.printer.int(lower))
+            self.block(loop.body)
+            self.text.close()
+            return
+        inner = any(isinstance(t, Loop) for t in walk(loop.body))
+        made = None if inner else plan(loop, self.printer.arrays, self.stack_bytes)
+        if made is not None and made.reductions:
+            self.reducing(loop, made.reductions, "", "")
+            return
+        self.open(loop, lower, upper)
+        self.block(loop.body)
+        self.text.close()
+
+    def over_blocks(self, loop: Loop) -> None:
+        """Print a loop whose iterations are dealt to the blocks of a team."""
+        self.open(loop, *self.range(loop, 1), "block", "team.blocks")
+        self.in_block = True
+        self.block(loop.body)
+        self.in_block = False
+        self.text.close()
+
+    def over_threads(self, loop: Loop) -> None:
+        """Print loops whose iterations are dealt to threads, or to groups of them."""
+        chain = dealt_chain(loop) if "thread" in loop.kind else [loop]
+        lanes = _lanes(chain[-1].body)
+        first = self.member if lanes == 1 else f"{self.member} / {lanes}"
+        stride = self.members if lanes == 1 else f"{self.members} / {lanes}"
+        if len(chain) == 1:
+            self.open(loop, *self.range(loop, 1), first, stride if lanes == 1 else f"({stride})" if loop.step > 1 else stride)
+        else:
+            self.unrank(chain, first, stride)
+        with self.as_group(lanes):
+            self.block(chain[-1].body)
+        self.text.close()
+
+    def unrank(self, chain: list[Loop], first: str, stride: str) -> None:
+        """Open a loop over the iterations of several loops, and tell which one of each it is at."""
+        counts, known = [], [trip(one) for one in chain]
+        kind = "int64_t" if None not in known and prod(n or 0 for n in known) >= LIMIT else self.index
+        for one, count in zip(chain, known, strict=True):
+            if count is not None:
+                counts.append(str(count))
+                continue
+            text = self.names.fresh("count")
+            trips = self.printer.int(simple(Int("-", (one.upper, one.lower))))
+            self.text.let(kind, text, self.positive(self.ceiling(f"({trips})", one.step) if one.step > 1 else trips))
+            counts.append(text)
+        total = str(prod(n or 0 for n in known)) if None not in known else " * ".join(counts)
+        turn = self.names.fresh("turn")
+        self.text.open(f"for ({kind} {turn} = {first}; {turn} < {total}; {turn} += {stride})")
+        rest = turn
+        for n, one in reversed(list(enumerate(chain))):
+            place = rest
+            if n:
+                place = f"{rest} % {counts[n]}" if " " not in rest else f"({rest}) % {counts[n]}"
+                rest = f"{rest} / {counts[n]}"
+            lower = self.printer.int(simple(one.lower))
+            scaled = place if one.step == 1 else f"({place}) * {one.step}"
+            value = scaled if lower == "0" else f"{lower} + {scaled}"
+            self.text.let(kind, self.names.get("variable", one.name), value)
+
+    def over_lanes(self, loop: Loop) -> None:
+        """Print a loop whose iterations are dealt to the threads of a group."""
+        if self.guarded:
+            self.serial(loop)
+            return
+        if self.common is None:  # outside of loops that are dealt out: every warp computes the same
+            with self.as_group(loop.lanes):
+                self.over_lanes(loop)
+            return
+        made = plan(loop, self.printer.arrays, self.stack_bytes)
+        if made is None:
+            self.serial(loop)
+            return
+        assert self.common is not None
+        visible = writes(loop.body) - self.common.own - {t.array.name for t in walk(loop.body) if isinstance(t, Declare)}
+        if visible:
+            self.meet()
+        if made.reductions:
+            self.reducing(loop, made.reductions, self.lane, str(self.common.lanes))
+        else:
+            self.open(loop, *self.range(loop, 1), self.lane, str(self.common.lanes))
+            self.apart(loop.body.children)
+            self.text.close()
+        if visible:
+            self.meet()
+
+    def apart(self, children: Sequence[Tree]) -> None:
+        """Print what each lane does for itself, on its own elements."""
+        before, self.guarded = self.guarded, True
+        for child in children:
+            self.tree(child)
+        self.guarded = before
+
+    def reducing(self, loop: Loop, reductions: tuple[Store, ...], first: str, stride: str) -> None:
+        """Print a loop that adds up in variables, one for each place; over lanes these are joined after it."""
+        places: dict[tuple[str, tuple[Int, ...], str], tuple[str, Store]] = {}
+        lower, upper = self.range(loop, 1)
+        self.text.if_(f"{self.printer.int(lower)} < {self.printer.int(upper)}")
+        for store in reductions:
+            key = (store.array, store.index, store.reduce)
+            if key in places:
+                continue
+            dtype = self.printer.arrays[store.array].dtype
+            places[key] = self.names.fresh("sum"), store
+            start = _neutral(store.reduce, dtype) if first else self.printer.read(store.array, store.index)
+            self.text.variable(self.printer.storage_type(dtype), places[key][0], start)
+        self.open(loop, lower, upper, first, stride)
+        before, self.guarded = self.guarded, self.guarded or bool(first)
+        for child in loop.body.children:
+            found = places.get((child.array, child.index, child.reduce)) if isinstance(child, Store) else None
+            if isinstance(child, Store) and found is not None:
+                self.store(child, found[0], fused=True)
+            else:
+                self.tree(child)
+        self.guarded = before
+        self.text.close()
+        for text, store in places.values():
+            if first:
+                self.join(text, store)
+            with self.by_first(store.array):
+                dtype = self.printer.arrays[store.array].dtype
+                held = self.printer.read(store.array, store.index)
+                value = self.combine(store.reduce, held, text, dtype, False) if first else text
+                self.text.assign(self.printer.element(store.array, store.index), self.printer.stored(store.array, value))
+        self.text.close()
+
+    def join(self, text: str, store: Store) -> None:
+        """Print the sum of what all lanes have, which then all of them have."""
+        assert self.common is not None
+        dtype, distance = self.printer.arrays[store.array].dtype, self.common.lanes // 2
+        kind = "i64" if dtype == "key" else dtype
+        while distance:
+            other = f"us_other_{kind}({self.mask}, {text}, {distance})"
+            self.text.assign(text, self.combine(store.reduce, text, other, dtype, False))
+            distance //= 2
+
+
+def _lanes(body: Block) -> int:
+    """Threads that have an iteration with this body in common."""
+    return max([one.lanes for one in walk(body) if isinstance(one, Loop)], default=1)
+
+
+def _neutral(reduce: str, dtype: str) -> str:
+    """What a reduction starts from."""
+    if dtype in ("f32", "f64") or reduce not in ("max", "min"):
+        return _NEUTRAL[reduce]
+    if dtype == "bool":
+        return "0" if reduce == "max" else "1"
+    bits = BITS[dtype]
+    least = f"(-INT64_C({2 ** (bits - 1) - 1}) - 1)"
+    return least if reduce == "max" else f"INT64_C({2 ** (bits - 1) - 1})"
+
