@@ -107,13 +107,13 @@ def find_compiler() -> str:
 def identity(compiler: str) -> str:
     """What a compiler says it is."""
     words = shlex.split(compiler)
-    code, out, err = _execute([*words, "--version"], None, VERSION_SECONDS)
+    code, out, err = execute([*words, "--version"], None, VERSION_SECONDS)
     if code:
         raise CompileError(f"the C compiler {compiler!r} does not run: exit code {code} {err.strip()[:500]}".rstrip())
     return f"{shutil.which(words[0])} {out}"
 
 
-def _execute(command: list[str], folder: Path | None, seconds: float) -> tuple[int, str, str]:
+def execute(command: list[str], folder: Path | None, seconds: float) -> tuple[int, str, str]:
     """Exit code, output and errors of a command, which is killed with all it has started when it takes too long.
 
     Raises CompileError if it does not start, or does not end in time.
@@ -311,7 +311,7 @@ def _compile(source: str, compiler: str, options_used: tuple[str, ...]) -> bytes
             raise CompileError(f"cannot write the source of a kernel: {error}; set TMPDIR to a folder with room") from None
         for threads in (["-fopenmp"], []):
             command = [*shlex.split(compiler), *options_used, *threads, "kernel.c", "-o", "kernel.so", "-lm"]
-            code, out, err = _execute(command, folder, COMPILE_SECONDS)
+            code, out, err = execute(command, folder, COMPILE_SECONDS)
             if code == 0:
                 try:
                     return made.read_bytes()

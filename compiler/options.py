@@ -83,6 +83,8 @@ class Options:
         _cache,
     )
     compiler: str = _switch("", "CC", "the C compiler, a command; empty: cc, gcc or clang", _name)
+    cxx: str = _switch("", "CXX", "the C++ compiler of target emulated, a command; empty: c++, g++ or clang++", _name)
+    emulate: str = _switch("", "UNSPOOL_EMULATE", "how target emulated runs: `races`, and forward, reverse or random:SEED", _name)
     target: str = _switch("", "UNSPOOL_TARGET", "target by name; empty: the best one installed", _name)
 
 
