@@ -30,7 +30,8 @@ HERE = Path(__file__).parent
 HEADERS = ("cuda_on_cpu.h", "cuda_pointers_on_cpu.h", "cuda_math_on_cpu.h")
 RUNTIME = ("cuda_fibers.cpp", "cuda_stacks.h", "cuda_warps.h", "cuda_races.h", HEADERS[0])
 FLAGS = (
-    "-march=native" if platform.machine() in ("x86_64", "AMD64") else "-mcpu=native", "-std=c++17", "-fPIC", "-shared", "-w", "-ffp-contract=off", "-fno-strict-aliasing", "-fno-exceptions", "-fstack-clash-protection",
+    "-march=native" if platform.machine() in ("x86_64", "AMD64") else "-mcpu=native", "-std=c++17", "-fPIC", "-shared", "-w",
+    "-ffp-contract=off", "-fno-strict-aliasing", "-fno-exceptions", "-fstack-clash-protection",
 )  # fmt: skip
 
 #: What can go wrong, by the runtime's numbers.
@@ -98,7 +99,7 @@ def emulate(
     threads: int,
     shared: int = 0,
     together: bool = False,
-    manner: Manner = Manner(),  # noqa: B008
+    manner: Manner = Manner(),
 ) -> None:
     """Run the kernel ``name`` of a CUDA text on ``grid`` blocks of ``threads`` threads with ``shared`` bytes of dynamic shared memory.
 
@@ -200,7 +201,8 @@ def _compiled(text: str, name: str, races: bool, compiler: str) -> Emulated:
     flags = [*FLAGS, "-O1", *(["-DUS_RACES", "-g1"] if races else []), f"-I{HERE}", "-DUS_ON_CPU", "-include", HEADERS[0]]
     whole = f"{text}\nUS_KERNEL({name})\n"
     key = _key(whole, " ".join([*FLAGS, str(races)]), compiler, *(_header(h) for h in HEADERS))
-    return _cached(key, whole, flags, compiler, _load)
+    found: Emulated = _cached(key, whole, flags, compiler, _load)
+    return found
 
 
 @lru_cache(maxsize=1)

@@ -67,6 +67,7 @@ struct us_text {  // what a compiled text tells of itself
 #define blockDim (us_at->block_dim)
 #define gridDim (us_at->grid_dim)
 #define warpSize 32
+#define US_FUNCTION static inline
 #define US_INLINE static inline __attribute__((always_inline))
 #define US_LINE int line = __builtin_LINE()
 #define US_DYNAMIC_SHARED (us_at->dynamic)

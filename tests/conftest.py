@@ -1,9 +1,11 @@
-"""What every test may use: the two markers, golden files, the programs of the language page. At the end of a run: what the random
+"""What every test may use: the markers, golden files, the programs of the language page. At the end of a run: what the random
 programs covered."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -40,6 +42,31 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(gpu)
     # Whole programs and pages take longest: they go first, so that no process is left alone with one of them in the end.
     items.sort(key=lambda item: item.path.parent != ROOT / "tests")
+
+
+def _module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # of the package it is in
+        return False
+
+
+#: What tests with the mark ``needs`` may name: whether it is there, and how it comes.
+OPTIONAL: dict[str, tuple[Callable[[], bool], str]] = {
+    "c++": (lambda: any(map(shutil.which, filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++")))), "a C++ compiler: g++ or clang++"),
+    "nvcc": (lambda: _module("cuda.bindings.nvrtc") or shutil.which("nvcc") is not None, "pip install 'unspool[cuda]', or nvcc on the PATH"),
+    "nvrtc": (lambda: _module("cuda.bindings.nvrtc"), "pip install 'unspool[cuda]'"),
+    "triton": (lambda: _module("triton"), "pip install 'unspool[triton]'"),
+    "tvm": (lambda: _module("tvm"), "pip install 'unspool[tvm]'"),
+}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test whose ``needs`` are not there is skipped; where CI is set, it fails."""
+    for name in dict.fromkeys(name for mark in item.iter_markers("needs") for name in mark.args):
+        there, how = OPTIONAL[name]
+        if not there():
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs {name}: {how}")
 
 
 def _later(item: pytest.Item) -> bool:

@@ -12,6 +12,8 @@ import torch
 from unspool.backends.cuda_emulate import EmulationError, Manner, emulate
 from unspool.compiler.diagnostics import CompileError, DataError
 
+pytestmark = pytest.mark.needs("c++")
+
 TEXT = (Path(__file__).parent / "cuda_cases.cu").read_text(encoding="utf-8")
 BLOCKS, THREADS = 3, 64
 SHARED = 8 * THREADS
