@@ -1,8 +1,10 @@
 # Every target does its own set-up: in a fresh clone, `make demo` and `make test` are enough.
-# Settings: PYTHON (3.10 to 3.13), VENV (where the environment goes), PIP_ARGS, PYTEST_ARGS, BENCH_ARGS and POLYBENCH_ARGS (more arguments).
+# Settings: PYTHON (3.10 to 3.13), VENV (where the environment goes), EXTRAS (which extras of pyproject.toml go into it: tests that need others are
+# skipped), PIP_ARGS, PYTEST_ARGS, BENCH_ARGS and POLYBENCH_ARGS (more arguments).
 
 PYTHON ?= python3
 VENV ?= .venv
+EXTRAS ?= dev,demo,docs
 PIP_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
@@ -25,7 +27,7 @@ setup: $(INSTALLED) ## make the environment in .venv and install everything into
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[dev,demo,docs]'
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[$(EXTRAS)]'
 	@touch $@
 
 links: $(LINKS) ## link the four folders below unspool/, for type checkers only
