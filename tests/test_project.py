@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from . import conftest
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 
@@ -71,3 +73,33 @@ def test_the_site_loads_nothing_from_other_hosts() -> None:
 def test_ci_runs(target: str) -> None:
     assert f"timed make {target}\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert f"\n{target}: $(INSTALLED)" in (ROOT / "Makefile").read_text(encoding="utf-8") or target == "setup"
+
+
+class Asking:
+    """A test that needs a part, as far as ``pytest_runtest_setup`` looks at it."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def iter_markers(self, name: str) -> list[Any]:
+        return [pytest.mark.needs(*self.names).mark] if name == "needs" else []
+
+
+def test_what_lacks_an_optional_part_is_skipped_and_fails_where_ci_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(conftest.OPTIONAL, "there", (lambda: True, ""))
+    monkeypatch.setitem(conftest.OPTIONAL, "missing", (lambda: False, "pip install it"))
+    monkeypatch.delenv("CI", raising=False)
+    conftest.pytest_runtest_setup(Asking("there"))  # type: ignore[arg-type]
+    with pytest.raises(pytest.skip.Exception, match="needs missing: pip install it"):
+        conftest.pytest_runtest_setup(Asking("there", "missing"))  # type: ignore[arg-type]
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="needs missing: pip install it"):
+        conftest.pytest_runtest_setup(Asking("missing"))  # type: ignore[arg-type]
+
+
+def test_ci_installs_every_extra_that_tests_may_need() -> None:
+    wanted = re.search(r"^export EXTRAS=(\S+)$", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), flags=re.M)
+    assert wanted is not None
+    named = {m[1] for _, how in conftest.OPTIONAL.values() if (m := re.search(r"unspool\[(\w+)\]", how))}
+    declared = set(re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), flags=re.M))
+    assert named & declared <= set(wanted[1].split(","))
