@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from math import prod
 
 from ..compiler.loops.tree import Array, Barrier, Block, Declare, Function, Int, LibraryCall, Load, Loop, Single, Store, Tree
-from ..compiler.loops.tree_walk import walk, writes
+from ..compiler.loops.tree_walk import loads, walk, writes
 from ..compiler.target import Gpu
-from .affine import names, simple
+from .affine import ONE, linear, names, offset, simple
 from .c_runtime import BITS
 from .cuda_expressions import CudaPrinter
 from .cuda_runtime import prelude
@@ -29,6 +30,8 @@ from .writer import Writer, describe
 
 #: Larger local arrays live in the scratch memory of a thread.
 STACK_BYTES = 4096
+#: Elements that one load brings, the most first.
+VECTOR = {"f32": (4, 2), "f64": (2,)}
 #: What sums over lanes start from; None: the least or greatest value of an integer type.
 _NEUTRAL = {"add": "0", "mul": "1", "max": "-INFINITY", "min": "INFINITY", "and": "1", "or": "0"}
 
@@ -103,6 +106,42 @@ class _CudaWriter(Writer):
         self.common: _Common | None = None
         self.guarded = False  # what is printed runs on the first lane alone
         self.index = index_type(self.function)
+
+    # -- what is read together ---------------------------------------------------------------------------------------------
+
+    def block(self, block: Block) -> None:
+        """Print a sequence; what assignments in a row read of neighbouring elements is loaded together."""
+        for stores, run in groupby(block.children, lambda c: isinstance(c, Store)):
+            children = list(run)
+            if stores and len(children) > 1 and self.common is None:
+                self.together([c for c in children if isinstance(c, Store)])
+            for child in children:
+                self.tree(child)
+            self.printer.loaded.clear()
+
+    def together(self, stores: Sequence[Store]) -> None:
+        """Print vector loads of what assignments read, where none of them writes it."""
+        written = {s.array for s in stores}
+        found = dict.fromkeys(x for s in stores for x in loads(s.value) if x.array not in written and x.dtype in VECTOR)
+        lines: dict[tuple[object, ...], dict[int, Load]] = {}
+        for x in found:
+            info = self.printer.arrays[x.array]
+            if info.scope != "local" and info.shape:
+                form = linear(offset(x.index, info.shape))
+                lines.setdefault((x.array, *sorted((str(a), c) for a, c in form.items() if a != ONE)), {})[form.get(ONE, 0)] = x
+        for line in lines.values():
+            places = sorted(line)
+            while places:
+                first = places[0]
+                x = line[first]
+                size = next((n for n in VECTOR[x.dtype] if all(first + i in line for i in range(n))), 1)
+                if size > 1:
+                    name = self.names.fresh("near")
+                    array, at = self.printer.position(x)
+                    self.text.let(f"us_vector_{x.dtype}x{size}", name, f"us_near_{x.dtype}x{size}({array}, {at})")
+                    for i in range(size):
+                        self.printer.loaded[line[first + i].array, line[first + i].index] = f"{name}.v[{i}]"
+                places = [p for p in places if p >= first + size]
 
     # -- where things run ------------------------------------------------------------------------------------------------
 

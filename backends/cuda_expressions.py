@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from ..compiler.loops.tree import Array, Call, Load
+from ..compiler.loops.tree import Array, Call, Int, Load
 from .expressions import Printer as CPrinter
 from .printer import COMPLEXES, REALS, strip
 
@@ -28,10 +28,16 @@ class CudaPrinter(CPrinter):
     def __init__(self, arrays: Mapping[str, Array], checks: list[str] | None = None, *, strict: bool = False) -> None:
         super().__init__(arrays, checks)
         self.strict = strict
+        self.loaded: dict[tuple[str, tuple[Int, ...]], str] = {}  # elements that vector loads have brought, by place
 
     def value_type(self, dtype: str, lanes: int = 1) -> str:
         """The type of a named value."""
         return "bool" if dtype == "bool" else self.storage_type(dtype)
+
+    def read(self, array: str, index: Iterable[Int]) -> str:
+        """The value of one element."""
+        place = array, tuple(index)
+        return self.loaded.get(place) or super().read(*place)
 
     def real_function(self, op: str, dtype: str) -> str | None:
         """The name of the function that computes an op of real numbers; None if there is none."""

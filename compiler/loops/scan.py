@@ -432,6 +432,8 @@ def _jammed(scheduled: Scheduled) -> dict[str, tuple[LoopOrder, int, int]]:
         inner = loop.body
         if not isinstance(inner, LoopOrder) or not inner.innermost or not set(inner.kind.split()) & {"unroll", "vector"}:
             continue
+        if "unroll" in loop.kind:
+            continue  # isl writes it out, or splits it
         block, outer = block_of(scheduled, inner), scheduled.outer(loop.name)
         if block is not None and block[1] <= MOST and block[0].name in {o.name for o in outer}:
             found[loop.name] = inner, [o.name for o in outer].index(block[0].name), block[1]

@@ -30,6 +30,10 @@ from .sweeps import fuse_sweeps
 WARP = 32
 #: Loops that are dealt out and have fewer iterations leave lanes to sums inside of them.
 FEW = 1024
+#: Rows that a thread computes together, the most first; threads that must be left for them; terms that it takes at a time.
+ROWS, BUSY, TERMS = (8, 6, 5, 4, 3, 2), 256, 4
+#: Elements that one load brings.
+VECTOR = 4
 #: Sums of fewer terms are not worth lanes.
 SHORT = 8
 
@@ -39,8 +43,13 @@ def finish_gpu(draft: Draft) -> None:
     for outer, inner in list(_inward(draft)):
         draft.attempt("interchange", outer, inner)
     fuse_sweeps(draft)
+    for name in [loop.name for loop in draft.scheduled.loops.values()]:
+        if name in draft.scheduled.loops and draft.is_open(name):
+            draft.trying(_rows, name)
     _contract(draft)
-    deal(draft)
+    _deal(draft, draft.scheduled.nest.order)
+    _hold(draft)
+    _lane(draft)
     share(draft)
 
 
@@ -84,17 +93,76 @@ def _contract(draft: Draft) -> None:
                     break
 
 
-def deal(draft: Draft) -> None:
-    """Deal loops to threads, from the outside in, and sums inside of them to lanes."""
-    _deal(draft, draft.scheduled.nest.order)
+def _rows(draft: Draft, name: str) -> bool:
+    """Let a thread compute several rows of a product, so that what it reads of the other factor serves all of them; whether that pays.
+
+    thread i: thread p: for k: s += A[i, k] * x[k, p]   -->   thread i_o: thread p: for k: s[0] += A[4 i_o, k] * x[k, p]; s[1] += ..
+    """
+    scheduled = draft.scheduled
+    loop, table = scheduled.loop(name), scheduled.nest.statement_table
+    if can_thread(scheduled, name) is not None or any(can_thread(scheduled, o.name) is None and _inner(o, loop) for o in scheduled.outer(name)):
+        return False
+    sums = [s for s, _ in loop.values if table[s].reduce == "add" and not table[s].routine]
+    factors = [s for s in sums if _serves(draft, s, loop)]
+    if not factors:
+        return False
+    apart = _iterations(draft, loop)
+    inside: Order = loop.body
+    while isinstance(inside, LoopOrder) and can_thread(scheduled, inside.name) is None:
+        apart *= _iterations(draft, inside)
+        inside = inside.body
+    along = any(a.index and a.index[-1].names() & loop.value(s).names() for s in factors for a in accesses(table[s].value))
+    wanted = sorted(ROWS, key=lambda r: (along and r % VECTOR != 0, -r))  # neighbours are read at once
+    rows = next((r for r in wanted if _iterations(draft, loop) % r == 0 and apart // r >= BUSY), 0)
+    if not rows:
+        return False
+    draft.take("unroll_jam", name, rows)
+    for s in factors:
+        terms = loop_path(draft.scheduled.nest.order, s)
+        around = next(o for o in reversed(terms) if "unroll" not in o.kind)
+        if not around.value(s).names() & set[str]().union(*(i.names() for i in table[s].write.index)) and _iterations(draft, around) >= 4 * TERMS:
+            draft.attempt("unroll", around.name, TERMS)
+    return True
+
+
+def _inner(around: LoopOrder, loop: LoopOrder) -> bool:
+    """Whether a loop is directly inside of another."""
+    return around.body == loop
+
+
+def _serves(draft: Draft, statement: str, loop: LoopOrder) -> bool:
+    """Whether a product with many terms reads one factor in all iterations of a loop, and another one for each."""
+    s = draft.scheduled.nest.statement_table[statement]
+    path = loop_path(draft.scheduled.nest.order, statement)
+    own = loop.value(statement).names()
+    kept = set[str]().union(*(i.names() for i in s.write.index))
+    terms = [o for o in path[path.index(loop) + 1 :] if not o.value(statement).names() & kept]
+    moving = set[str]().union(*(o.value(statement).names() for o in terms))
+    if not terms or not own <= kept or prod(_iterations(draft, o) for o in terms) < 4 * TERMS:
+        return False
+    read = [set[str]().union(*(i.names() for i in a.index)) for a in accesses(s.value)]
+    return any(names & moving and not names & own for names in read) and any(names & moving and names & own for names in read)
+
+
+def _lane(draft: Draft) -> None:
+    """Deal sums to lanes."""
     for loop in list(draft.scheduled.loops.values()):
-        if loop.innermost and not loop.dealt and draft.is_open(loop.name):
+        if loop.innermost and loop.kind == "serial" and draft.is_open(loop.name):
             lanes = _lanes(draft, loop)
             if lanes > 1 and can_lane(draft.scheduled, loop.name, lanes) is None:
                 draft.take("lane", loop.name, lanes)
 
 
+def _hold(draft: Draft) -> None:
+    """Let the few elements that one iteration of loops dealt to threads needs live in registers."""
+    for info in draft.scheduled.nest.arrays:
+        if info.temporary and info.scope == "problem" and info.shape:
+            loops = [o for o in draft.scheduled.loops.values() if "thread" in o.kind and draft.is_open(o.name)]
+            any(draft.attempt("register", info.name, loop.name) for loop in reversed(loops))
+
+
 def _deal(draft: Draft, order: Order) -> None:
+    """Deal loops to threads, from the outside in."""
     for part in children(order):
         if isinstance(part, SequenceOrder):
             _deal(draft, part)
