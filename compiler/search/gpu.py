@@ -19,11 +19,11 @@ from ..graph.types import BYTES, Size
 from ..loops.nest import LoopOrder, Nest, Order, accesses, children, leaves, loop_path, loops_of
 from ..loops.nest import Sequence as SequenceOrder
 from ..loops.scheduled import extent
-from ..loops.steps.contract import can_contract, contract
 from ..loops.steps.deal import can_lane, can_thread
 from ..loops.storing import nominal
 from ..target import Gpu
 from .draft import Draft
+from .gpu_stencil import contract_to_scalars, gpu_stencils
 from .sweeps import fuse_sweeps
 
 #: Lanes of a warp.
@@ -40,13 +40,15 @@ SHORT = 8
 
 def finish_gpu(draft: Draft) -> None:
     """Fuse, contract, deal out and place what is not closed."""
+    if not draft.task.tile:
+        gpu_stencils(draft)
     for outer, inner in list(_inward(draft)):
         draft.attempt("interchange", outer, inner)
     fuse_sweeps(draft)
     for name in [loop.name for loop in draft.scheduled.loops.values()]:
         if name in draft.scheduled.loops and draft.is_open(name):
             draft.trying(_rows, name)
-    _contract(draft)
+    contract_to_scalars(draft)
     _deal(draft, draft.scheduled.nest.order)
     _hold(draft)
     _lane(draft)
@@ -74,23 +76,6 @@ def _inward(draft: Draft) -> Iterator[tuple[str, str]]:
 def _alone(order: Order, statement: str) -> list[LoopOrder]:
     """The loops, directly inside of each other, that hold one statement alone."""
     return [o for o in loop_path(order, statement) if list(leaves(o)) == [statement]]
-
-
-def _contract(draft: Draft) -> None:
-    """Let temporaries live in one iteration of a loop where that leaves single elements of them: these are registers. Rows of them would be
-    memory of each thread, which is slower than that of a block."""
-    for info in draft.scheduled.nest.arrays:
-        if not info.temporary or info.scope != "problem":
-            continue
-        scheduled = draft.scheduled
-        users = {s.name for s in scheduled.nest.statements if info.name in s.arrays()}
-        common = [o for o in loops_of(scheduled.nest.order) if users <= {s for s, _ in o.values} and draft.is_open(o.name)]
-        for loop in reversed(common):
-            if can_contract(scheduled, info.name, loop.name) is None:
-                made = contract(scheduled, info.name, loop.name).nest.array(info.name)
-                if not made.shape:
-                    draft.take("contract", info.name, loop.name)
-                    break
 
 
 def _rows(draft: Draft, name: str) -> bool:
@@ -167,7 +152,7 @@ def _deal(draft: Draft, order: Order) -> None:
         if isinstance(part, SequenceOrder):
             _deal(draft, part)
         elif isinstance(part, LoopOrder) and draft.is_open(part.name):
-            if can_thread(draft.scheduled, part.name) is not None:
+            if part.dealt or can_thread(draft.scheduled, part.name) is not None:
                 _deal(draft, part.body)
                 continue
             inner: Order = part
