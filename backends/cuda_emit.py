@@ -7,7 +7,7 @@ the first of them stores.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -16,7 +16,7 @@ from math import prod
 from ..compiler.loops.tree import Array, Barrier, Block, Declare, Function, Int, LibraryCall, Load, Loop, Single, Store, Tree
 from ..compiler.loops.tree_walk import loads, walk, writes
 from ..compiler.target import Gpu
-from .affine import ONE, linear, names, offset, simple
+from .affine import ONE, constant, linear, names, offset, simple
 from .c_runtime import BITS
 from .cuda_expressions import CudaPrinter
 from .cuda_runtime import prelude
@@ -41,7 +41,9 @@ def emit(function: Function, gpu: Gpu, *, strict: bool = False) -> CudaSource:
     checks: list[str] = []
     threads = threads_of(function, gpu)
     main = _body(function, gpu, threads, strict, checks)
-    tile = _body(function.tile.function, gpu, threads, strict, checks) if function.tile else None
+    tile = None
+    if function.tile is not None:
+        tile = _body(function.tile.function, gpu, threads, strict, checks, most={function.tile.lanes: function.tile.size})
     made = cuda_text(main, tile, gpu, threads)
     return CudaSource(prelude(made.text) + made.text, tuple(checks), function.name, threads, made.shared, made.meets,
                       tuple(function.integers), made.problem_bytes, made.thread_bytes, made.tile_from, made.blocks, made.largest)  # fmt: skip
@@ -77,11 +79,14 @@ def dealt_chain(loop: Loop) -> list[Loop]:
     return chain
 
 
-def _body(function: Function, gpu: Gpu, threads: int, strict: bool, checks: list[str]) -> CudaBody:
-    """The body of one function; its run-time checks are added to ``checks``."""
+def _body(
+    function: Function, gpu: Gpu, threads: int, strict: bool, checks: list[str], most: Mapping[str, int] | None = None
+) -> CudaBody:
+    """The body of one function; its run-time checks are added to ``checks``. ``most``: values that integers have at most."""
     printer = CudaPrinter({a.name: a for a in function.arrays}, checks, strict=strict)
     writer = _CudaWriter(function, printer, Text, gpu, strict)
     writer.threads = threads
+    writer.most = most or {}
     writer.block(function.body)
     widest = widest_loop(function.body)
     return CudaBody(function, printer, writer.scratch, [*writer.top.lines, *writer.text.lines], widest)
@@ -102,6 +107,7 @@ class _CudaWriter(Writer):
 
     def __init__(self, *args: object) -> None:
         super().__init__(*args)  # type: ignore[arg-type]
+        self.most: Mapping[str, int] = {}
         self.in_block = False  # inside of a loop over blocks: the threads are those of one block
         self.common: _Common | None = None
         self.guarded = False  # what is printed runs on the first lane alone
@@ -318,6 +324,7 @@ class _CudaWriter(Writer):
         self.open(loop, *self.range(loop, 1), "block", "team.blocks")
         self.in_block = True
         self.block(loop.body)
+        self.most: Mapping[str, int] = {}
         self.in_block = False
         self.text.close()
 
@@ -337,7 +344,8 @@ class _CudaWriter(Writer):
 
     def unrank(self, chain: list[Loop], first: str, stride: str) -> None:
         """Open a loop over the iterations of several loops, and tell which one of each it is at."""
-        counts, known = [], [trip(one) for one in chain]
+        ends = [self.most.get(one.upper.name) if one.upper.op == "name" and constant(one.lower) == 0 else None for one in chain]
+        counts, known = [], [trip(one) or end for one, end in zip(chain, ends, strict=True)]  # to divide by numbers is fast
         kind = "int64_t" if None not in known and prod(n or 0 for n in known) >= LIMIT else self.index
         for one, count in zip(chain, known, strict=True):
             if count is not None:
@@ -360,6 +368,9 @@ class _CudaWriter(Writer):
             scaled = place if one.step == 1 else f"({place}) * {one.step}"
             value = scaled if lower == "0" else f"{lower} + {scaled}"
             self.text.let(kind, self.names.get("variable", one.name), value)
+        for one, end in zip(chain, ends, strict=True):
+            if end is not None:
+                self.text.line(f"if ({self.names.get('variable', one.name)} >= {self.printer.int(one.upper)}) continue;")
 
     def over_lanes(self, loop: Loop) -> None:
         """Print a loop whose iterations are dealt to the threads of a group."""
