@@ -324,7 +324,6 @@ class _CudaWriter(Writer):
         self.open(loop, *self.range(loop, 1), "block", "team.blocks")
         self.in_block = True
         self.block(loop.body)
-        self.most: Mapping[str, int] = {}
         self.in_block = False
         self.text.close()
 
