@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import groupby
 from math import prod
 
@@ -23,6 +22,7 @@ from .cuda_runtime import prelude
 from .cuda_source import CudaSource
 from .cuda_text import LIMIT, CudaBody, cuda_text, index_type
 from .emit import combine
+from .shares import work
 from .simd import plan
 from .text import Text
 from .tiles import trip
@@ -30,6 +30,10 @@ from .writer import Writer, describe
 
 #: Larger local arrays live in the scratch memory of a thread.
 STACK_BYTES = 4096
+#: Iterations of a loop whose count is known only at run time.
+MANY = 1024
+#: Assignments of a loop that a block of threads is worth.
+GRAIN = 16384
 #: Elements that one load brings, the most first.
 VECTOR = {"f32": (4, 2), "f64": (2,)}
 #: What sums over lanes start from; None: the least or greatest value of an integer type.
@@ -59,12 +63,18 @@ def widest_loop(body: Block) -> int:
     """Threads that a loop of a body can keep busy, at most; a count known only at run time is many."""
     found = 1
     for loop in walk(body):
-        if isinstance(loop, Loop) and (loop.dealt or loop.lanes > 1):
+        if isinstance(loop, Loop) and loop.kind != "block" and (loop.dealt or loop.lanes > 1):
             chain = dealt_chain(loop)
             counts = [trip(one) for one in chain if one.dealt]
             lanes = max([one.lanes for one in walk(chain[-1].body) if isinstance(one, Loop)] + [loop.lanes])
-            found = max(found, lanes * prod(1024 if n is None else n for n in counts))
+            found = max(found, lanes * prod(MANY if n is None else n for n in counts))
     return found
+
+
+def most_blocks(function: Function) -> int:
+    """Blocks of threads that a problem has work for: as long as those of a team take to meet, each must have something to do."""
+    env = dict.fromkeys(function.integers, MANY)
+    return max([int(work(t, env)) // GRAIN for t in walk(function.body) if isinstance(t, Loop) and t.dealt], default=1) or 1
 
 
 def dealt_chain(loop: Loop) -> list[Loop]:
@@ -88,16 +98,7 @@ def _body(
     writer.threads = threads
     writer.most = most or {}
     writer.block(function.body)
-    widest = widest_loop(function.body)
-    return CudaBody(function, printer, writer.scratch, [*writer.top.lines, *writer.text.lines], widest)
-
-
-@dataclass(frozen=True)
-class _Common:
-    """Threads that have an iteration in common; ``own`` are the arrays that each of them has for itself."""
-
-    lanes: int
-    own: frozenset[str]
+    return CudaBody(function, printer, writer.scratch, [*writer.top.lines, *writer.text.lines], most_blocks(function))
 
 
 class _CudaWriter(Writer):
@@ -109,7 +110,7 @@ class _CudaWriter(Writer):
         super().__init__(*args)  # type: ignore[arg-type]
         self.most: Mapping[str, int] = {}
         self.in_block = False  # inside of a loop over blocks: the threads are those of one block
-        self.common: _Common | None = None
+        self.common = 0  # threads that have what is printed in common; 0: each runs it for itself
         self.guarded = False  # what is printed runs on the first lane alone
         self.index = index_type(self.function)
 
@@ -119,7 +120,7 @@ class _CudaWriter(Writer):
         """Print a sequence; what assignments in a row read of neighbouring elements is loaded together."""
         for stores, run in groupby(block.children, lambda c: isinstance(c, Store)):
             children = list(run)
-            if stores and len(children) > 1 and self.common is None:
+            if stores and len(children) > 1 and not self.common:
                 self.together([c for c in children if isinstance(c, Store)])
             for child in children:
                 self.tree(child)
@@ -165,8 +166,6 @@ class _CudaWriter(Writer):
                 self.library_call(tree)
         elif isinstance(tree, Declare):
             self.declare(tree.array)
-            if self.common is not None:
-                self.common = _Common(self.common.lanes, self.common.own | {tree.array.name})
         else:
             super().tree(tree)
 
@@ -192,16 +191,14 @@ class _CudaWriter(Writer):
     def as_group(self, lanes: int) -> Iterator[None]:
         """Print code that so many threads have in common."""
         before = self.common
-        if lanes > 1:
-            self.common = _Common(lanes, frozenset())
+        self.common = lanes if lanes > 1 else self.common
         yield
         self.common = before
 
     @contextmanager
     def by_first(self, array: str) -> Iterator[None]:
         """Print an assignment: by the first lane, if others can see the array. The lanes meet before and after it."""
-        alone = self.common is not None and not self.guarded and array not in self.common.own
-        if not alone:
+        if not self.common or self.guarded or not self.seen(array):
             yield
             return
         self.meet()
@@ -212,9 +209,12 @@ class _CudaWriter(Writer):
         self.text.close()
         self.meet()
 
+    def seen(self, array: str) -> bool:
+        """Whether other threads can see an array."""
+        return self.printer.arrays[array].scope not in ("local", "thread")
+
     def meet(self) -> None:
         """Print that the lanes of a group wait for each other."""
-        assert self.common is not None
         line = f"__syncwarp({self.mask});"
         if self.text.lines and self.text.lines[-1].strip() == line:
             return
@@ -223,14 +223,12 @@ class _CudaWriter(Writer):
     @property
     def lane(self) -> str:
         """The number of this thread in its group."""
-        assert self.common is not None
-        return f"(int)(threadIdx.x % {self.common.lanes})"
+        return f"(int)(threadIdx.x % {self.common})"
 
     @property
     def mask(self) -> str:
         """The lanes of the group."""
-        assert self.common is not None
-        return f"us_lanes({self.common.lanes})"
+        return f"us_lanes({self.common})"
 
     # -- storage and statements ------------------------------------------------------------------------------------------
 
@@ -376,7 +374,7 @@ class _CudaWriter(Writer):
         if self.guarded:
             self.serial(loop)
             return
-        if self.common is None:  # outside of loops that are dealt out: every warp computes the same
+        if not self.common:  # outside of loops that are dealt out: every warp computes the same
             with self.as_group(loop.lanes):
                 self.over_lanes(loop)
             return
@@ -384,14 +382,14 @@ class _CudaWriter(Writer):
         if made is None:
             self.serial(loop)
             return
-        assert self.common is not None
-        visible = writes(loop.body) - self.common.own - {t.array.name for t in walk(loop.body) if isinstance(t, Declare)}
+        inside = {t.array.name for t in walk(loop.body) if isinstance(t, Declare)}
+        visible = any(self.seen(array) for array in writes(loop.body) - inside)
         if visible:
             self.meet()
         if made.reductions:
-            self.reducing(loop, made.reductions, self.lane, str(self.common.lanes))
+            self.reducing(loop, made.reductions, self.lane, str(self.common))
         else:
-            self.open(loop, *self.range(loop, 1), self.lane, str(self.common.lanes))
+            self.open(loop, *self.range(loop, 1), self.lane, str(self.common))
             self.apart(loop.body.children)
             self.text.close()
         if visible:
@@ -439,8 +437,7 @@ class _CudaWriter(Writer):
 
     def join(self, text: str, store: Store) -> None:
         """Print the sum of what all lanes have, which then all of them have."""
-        assert self.common is not None
-        dtype, distance = self.printer.arrays[store.array].dtype, self.common.lanes // 2
+        dtype, distance = self.printer.arrays[store.array].dtype, self.common // 2
         kind = "i64" if dtype == "key" else dtype
         while distance:
             other = f"us_other_{kind}({self.mask}, {text}, {distance})"

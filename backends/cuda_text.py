@@ -25,14 +25,14 @@ ALIGNED = 16
 
 @dataclass(frozen=True)
 class CudaBody:
-    """A function and the lines of its body; ``scratch`` are locals that live in a thread's memory; ``widest``: threads that its widest loop
-    has work for."""
+    """A function and the lines of its body; ``scratch`` are locals that live in a thread's memory; ``blocks`` of threads that
+    it has work for."""
 
     function: Function
     printer: CudaPrinter
     scratch: list[Array]
     lines: list[str]
-    widest: int
+    blocks: int
 
     def of(self, *scopes: str) -> list[Array]:
         """The arrays of some scopes."""
@@ -146,8 +146,7 @@ class _Frame:
         self.main, self.tile, self.gpu, self.threads = main, tile, gpu, threads
         self.bodies = [main] if tile is None else [main, tile]
         self.name = main.function.name
-        most = -(-main.widest // threads)
-        self.blocks = min(most, gpu.cores) if main.spreads else 1
+        self.blocks = min(main.blocks, gpu.cores) if main.spreads else 1
         self.meets = main.meets and self.blocks > 1
 
     def framed(self) -> Framed:

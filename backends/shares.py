@@ -44,7 +44,7 @@ def _first(loop: Loop, env: Mapping[str, int]) -> float | None:
     a, b, c = last // 4, last // 2, 3 * last // 4
     if not a < b < c:
         return None
-    x, y, z = (_work(loop.body, {**env, loop.name: lower + n * loop.step}) for n in (a, b, c))
+    x, y, z = (work(loop.body, {**env, loop.name: lower + n * loop.step}) for n in (a, b, c))
     slope = (z - x) / (c - a)
     first, end = max(0.0, x - slope * a), max(0.0, x + slope * (last - a))
     both = first + end
@@ -56,22 +56,22 @@ def _count(loop: Loop, env: Mapping[str, int]) -> int:
     return -(-(_value(loop.upper, env) - _value(loop.lower, env)) // loop.step)
 
 
-def _work(tree: Tree | Block, env: Mapping[str, int]) -> float:
+def work(tree: Tree | Block, env: Mapping[str, int]) -> float:
     """How many assignments run, by samples where loops inside follow a loop."""
     if isinstance(tree, Store):
         return 1.0
     if isinstance(tree, If):
         side = tree.then if _value(tree.condition, env) else tree.orelse
-        return _work(side, env) if side else 0.0
+        return work(side, env) if side else 0.0
     if not isinstance(tree, Loop):
-        return sum(_work(child, env) for child in children(tree))
+        return sum(work(child, env) for child in children(tree))
     lower, count = _value(tree.lower, env), _count(tree, env)
     if count <= 0:
         return 0.0
     follow = any(tree.name in _bounds(inner) for inner in walk(tree.body))
     samples = min(count, _SAMPLES) if follow else 1
     at = [lower + (2 * n + 1) * count // (2 * samples) * tree.step for n in range(samples)]
-    return count * sum(_work(tree.body, {**env, tree.name: v}) for v in at) / samples
+    return count * sum(work(tree.body, {**env, tree.name: v}) for v in at) / samples
 
 
 def _bounds(tree: Tree) -> frozenset[str]:

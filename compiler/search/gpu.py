@@ -49,6 +49,7 @@ def finish_gpu(draft: Draft) -> None:
         if name in draft.scheduled.loops and draft.is_open(name):
             draft.trying(_rows, name)
     contract_to_scalars(draft)
+    _block(draft)
     _deal(draft, draft.scheduled.nest.order)
     _hold(draft)
     _lane(draft)
@@ -144,6 +145,31 @@ def _hold(draft: Draft) -> None:
         if info.temporary and info.scope == "problem" and info.shape:
             loops = [o for o in draft.scheduled.loops.values() if "thread" in o.kind and draft.is_open(o.name)]
             any(draft.attempt("register", info.name, loop.name) for loop in reversed(loops))
+
+
+def _block(draft: Draft) -> None:
+    """Deal loops to blocks of threads whose iterations are independent once each has its temporaries for itself, and have work for threads."""
+    for loop in list(draft.scheduled.loops.values()):
+        if loop.name in draft.scheduled.loops and draft.is_open(loop.name) and can_thread(draft.scheduled, loop.name) is not None:
+            draft.trying(_apart, loop.name)
+
+
+def _apart(draft: Draft, name: str) -> bool:
+    """The steps for one loop; whether they lead anywhere."""
+    machine = draft.task.machine
+    assert isinstance(machine, Gpu)
+    loop = draft.scheduled.loop(name)
+    if any(o.dealt for o in draft.scheduled.outer(name)) or not any(can_thread(draft.scheduled, o.name) is None for o in loops_of(loop.body)):
+        return False
+    below, table = {s for s, _ in loop.values}, draft.scheduled.nest.statement_table
+    outside = set[str]().union(*(s.arrays() for s in table.values() if s.name not in below))
+    own = [a for a in draft.scheduled.nest.arrays if a.scope == "problem" and a.name not in outside]
+    room = machine.shared_bytes
+    for info in own:
+        if draft.attempt("contract", info.name, name):
+            size = _bytes(draft.scheduled.nest, info.name)
+            room -= room + 1 if size is None else size + 16
+    return room >= 0 and draft.attempt("block", name)
 
 
 def _deal(draft: Draft, order: Order) -> None:
