@@ -101,8 +101,8 @@ void warp(int op, unsigned mask, int line, const void *in, void *out) {
     lanes[i] = f;
     there |= 1u << i;
     if (f == current) continue;
-    if (f->state != AT_WARP || (f->op == op && f->mask != mask && !(f->mask >> own & 1))) all = false;
-    else if (f->op != op || f->mask != mask)
+    if (f->state != AT_WARP || f->op != op || f->mask != mask) all = false;
+    if (f->state == AT_WARP && f->mask >> own & 1 && (f->op != op || f->mask != mask))
       failed(WARP, current, f, line, "it and another lane of its warp meet at different warp operations (the other in line %d)", f->line);
   }
   if (op >= US_MMA_BF16 && all && there != ~0u) failed(WARP, current, nullptr, line, "its warp has lanes that take no part in a matrix product");

@@ -136,6 +136,11 @@ __device__ void us_sound(const us_case &c, int which) {
   } else if (which == 13) {  // votes and counts
     const int votes = __popc(__ballot_sync(~0u, c.t % 3 == 0)), all = __syncthreads_count(c.t % 2);
     c.y[c.i] = votes + 100 * all + 10000 * __syncthreads_or(c.t == 63) + 20000 * __syncthreads_and(c.t < 63) + __reduce_max_sync(~0u, c.t);
+  } else if (which == 14) {  // parts of a warp, each for itself and some longer than others, then all of it
+    const unsigned part = 0xffu << LANE / 8 * 8;
+    float v = c.x[c.i];
+    for (int k = 0; k <= (int)LANE / 8; ++k) v = __shfl_xor_sync(part, v, 1);
+    c.y[c.i] = __shfl_sync(~0u, v, 9);
   }
 }
 
