@@ -128,7 +128,7 @@ class Call:
         if found is None:
             kept = [] if keeping is None else keeping.call.result_shapes[len(self.likes) :]
             shapes = [*self.shapes, *kept, *[s for s, g in zip(self.result_shapes, given, strict=True) if g]]
-            budget = memory.Budget.of(self.plan.memory, 0 if keeping is None else keeping.bytes)
+            budget = memory.Budget.of(self.plan.memory, 0 if keeping is None else keeping.bytes, self.plan.device)
             found, choice = memory.choose(
                 budget,
                 lambda policy: Call(self.plan.adjoint(wrt, given, names, policy), self.sizes, shapes, self.lead, wrt),
@@ -136,6 +136,7 @@ class Call:
                 self.sizes,
                 self.teams,
                 self.plan.graph.name,
+                self.plan.device,
             )
             found.handed = 0 if keeping is None else keeping.bytes
             found.choice = replace(choice, policy=found.plan.policy)  # that of a kernel file is as it was stored
@@ -145,7 +146,7 @@ class Call:
     @property
     def teams(self) -> int:
         """How many problems are at work at once."""
-        return memory.at_work(1 if self.count is None else self.count)
+        return memory.at_work(1 if self.count is None else self.count, self.plan.device)
 
     def scratch(self) -> int:
         """Bytes of scratch memory of the call; 0 where the interpreter runs it."""

@@ -15,7 +15,7 @@ from ..compiler.graph.graph import Graph
 from ..compiler.graph.ops.common import complex_twin, torch_dtype
 from ..compiler.graph.segments import Policy
 from ..compiler.graph.types import Type
-from . import constraints
+from . import constraints, devices, registry
 from .binding import Binding, bind, check_where, leading
 from .convert import Argument, argument, device_of, is_numpy_call, precision, tensor, to_numpy, widened
 from .execute import KernelPlan
@@ -67,6 +67,15 @@ class Routine:
         self._objective: Executor | None = None
         self.fused: dict[Any, dict[Policy, KernelPlan | None]] = {}  # by loss and sizes (value_and_grad.py)
         self._initial: dict[str, Executor] = {}
+        self._on_gpu: Routine | None = None
+
+    def on(self, device: str) -> Routine:
+        """The routine for tensors on devices of a type: where no target was named and a GPU can be used, its target's."""
+        if device != "cuda" or not self.settings.follows or not registry.availability(registry.GPU_TARGET).usable:
+            return self
+        if self._on_gpu is None:
+            self._on_gpu = Routine(self.algorithm, replace(self.settings, target=registry.GPU_TARGET, follows=False))
+        return self._on_gpu
 
     @property
     def objective(self) -> Executor:
@@ -144,23 +153,23 @@ class Routine:
     ) -> Any:
         """A plain call: every input (and argument of the objective) in ``values``, parameters where the caller sets them."""
         algorithm = self.algorithm
-        executor = self.objective if objective else self.main
         if torch._C._is_any_autocast_enabled():
             wide = widened([*values.values(), *params.values()], torch_dtype(torch, dtype) if dtype else None)
             values, params = dict(zip(values, wide)), dict(zip(params, wide[len(values) :]))
-            with torch.autocast("cpu", enabled=False):
+            with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
                 return self.call(values, params=params, iterations=iterations, sizes=sizes, modules=modules, trace=trace,
                                  dtype=dtype, objective=objective)  # fmt: skip
         if torch.compiler.is_compiling():
             return self._traced(values, params, iterations, sizes, modules, tuple(trace), dtype, objective)
         binding = self.base(iterations, sizes)
-        types = arguments_of(algorithm, executor.graph)
+        types = arguments_of(algorithm, (self.objective if objective else self.main).graph)
         arguments = self.collect(binding, values, types)
         check_where(algorithm.name, algorithm.where, binding)
         overrides = [argument(p.name, p.type, params[p.name]) for p in algorithm.params if p.name in params]
         real = precision([*arguments, *overrides], dtype, "dtype=")
-        device = device_of([*arguments, *overrides])
-        check_device(arguments, device, self.settings)
+        device = home([*arguments, *overrides], self)
+        routine = self.on(device.type)
+        executor = routine.objective if objective else routine.main
         ready = self.check_modules(modules, binding)
         tensors = {a.name: tensor(a, real, device) for a in arguments}
         for param in algorithm.params:
@@ -202,7 +211,7 @@ class Routine:
         given = {a.name: tensor(a, real, device) for a in arguments}
         found = {a.name: tensor(a, real, device) for a in overrides}
         main, initial, order, results = self._site(
-            objective, trace, real, tuple(iterations.items()), tuple(sizes.items()), tuple(found)
+            objective, trace, real, tuple(iterations.items()), tuple(sizes.items()), tuple(found), device.type
         )
         for name, site in initial:
             (found[name],) = call(site, list(given.values()))
@@ -223,11 +232,13 @@ class Routine:
         iterations: tuple[tuple[str, int], ...],
         sizes: tuple[tuple[str, int], ...],
         chosen: tuple[str, ...],
+        device: str,
     ) -> Any:
         """The site of a plain call, those of the initial values it needs, the order of operands, the number of results."""
         from .compiled import initial_site, program_site
 
-        executor = self.objective if objective else self.main
+        routine = self.on(device)
+        executor = routine.objective if objective else routine.main
         binding = self.base(dict(iterations), dict(sizes))
         types = arguments_of(self.algorithm, executor.graph)
         initial = [(p.name, initial_site(self, p, types, binding, real)) for p in self.algorithm.params if p.name not in chosen]
@@ -271,14 +282,32 @@ def match(name: str, inputs: Sequence[str], positional: Sequence[Any], named: Ma
     return found
 
 
-def check_device(arguments: Sequence[Argument], device: torch.device, settings: Settings) -> None:
-    """Raises DataError where the target does not run on the device; nothing is copied between devices silently."""
-    if device.type != "cpu" and settings.target != "interpreter":
-        name = next((a.name for a in arguments if not a.weak), "the layer")
-        raise DataError(
-            f"{name} is on device {device}, and target {settings.target} runs on the cpu: move it, or use target='interpreter', "
-            "which follows the tensors"
-        )
+def home(arguments: Sequence[Argument], routine: Routine) -> torch.device:
+    """The one device of a call. Raises DataError where the target does not run there, and nothing is copied between devices silently;
+    CompileError where a target cannot be used at all."""
+    device, target = device_of(arguments), routine.settings.target
+    if target == "interpreter":
+        return device
+    wanted = registry.device_type(target)
+    if wanted == "cuda":
+        registry.check_usable(target)
+        array = next((a.name for a in arguments if a.numpy), None)
+        if array is not None:
+            raise DataError(f"{array} is a NumPy array, and target {target} runs on an NVIDIA GPU: pass torch.from_numpy({array}).to('cuda')")
+        if all(a.weak for a in arguments):
+            return devices.current(wanted)
+    if device.type == wanted or routine.on(device.type) is not routine:
+        return device
+    name = next((a.name for a in arguments if not a.weak and a.name != "the layer"), "the layer")
+    if wanted == "cuda":
+        raise DataError(f"{name} is on device {device}, and target {target} runs on an NVIDIA GPU: move it with .to('cuda')")
+    hint = "move it, or use target='interpreter', which follows the tensors"
+    if device.type == "cuda" and routine.settings.follows:
+        gpu = registry.availability(registry.GPU_TARGET)
+        hint = f"{hint}; target {gpu.name}, which runs there, cannot be used here: {gpu.reason}"
+    elif device.type == "cuda":
+        hint = f"move it, or use target='{registry.GPU_TARGET}', or target='interpreter', which follows the tensors"
+    raise DataError(f"{name} is on device {device}, and target {target} runs on the cpu: {hint}")
 
 
 def arguments_of(algorithm: Algorithm, graph: Graph) -> list[tuple[str, Type]]:

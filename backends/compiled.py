@@ -27,6 +27,7 @@ from ..compiler.graph.ops.library import apply_vjp
 from ..compiler.graph.text import print_graph
 from ..compiler.graph.types import Type
 from ..compiler.version import VERSION
+from . import devices
 from .autograd import Call
 from .binding import Binding, bind, check_where, leading
 from .call import Path, Routine, concrete
@@ -263,11 +264,11 @@ def delivered(found: Sequence[Tensor], results: int, trace: tuple[str, ...]) -> 
 def call(site: str, operands: list[Tensor]) -> list[Tensor]:
     """The results of a site."""
     bound = site_of(site).bound(tuple([tuple(x.shape) for x in operands]))
-    for x in operands:
-        if not x.is_cpu and isinstance(bound, Call):
-            raise DataError(
-                f"a program inside a compiled model got a tensor on device {x.device}, and its kernel runs on the cpu"
-            )
+    if isinstance(bound, Call) and (at := devices.misplaced(operands, bound.plan.device)) is not None:
+        raise DataError(
+            f"a program inside a compiled model got a tensor on device {operands[at].device}, and its kernel runs on "
+            + (f"{operands[0].device}" if operands[at].is_cuda and operands[0].is_cuda and at else devices.WHAT[bound.plan.device])
+        )
     return bound.run(operands)
 
 

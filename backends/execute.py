@@ -2,7 +2,7 @@
 
 A kernel computes one problem; a call runs it on a batch. Operands are flat: core axes only (shared by all problems), or one
 batch axis in front of them. The number of threads is torch's: many problems are divided among the threads, few
-problems each get all of them.
+problems each get all of them; on a GPU blocks take the place of threads.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ from ..compiler.graph.simplify import simplify
 from ..compiler.graph.tangent import tangent
 from ..compiler.loops.account import instances_of_nest
 from ..compiler.target import Target
+from . import devices
+from .registry import device_type
 
 #: Below this many instances of statements, starting threads costs more than they save.
 SMALL = 200_000
@@ -58,6 +60,7 @@ class _Layout:
     batch_strides: list[int]  # of inputs if contiguous, then of outputs
     integers: list[int]
     instances: int  # of statements, per problem
+    summed: int  # bytes of the results that are summed over problems
 
 
 _threads_started = False
@@ -97,6 +100,7 @@ class Runner:
         self.results = source.result_types
         self.dtypes = [torch_dtype(torch, t.dtype) for t in self.results]
         self.accumulate = accumulate
+        self.device = device_type(compiled.target.name)
         names = {n for t in (*self.inputs, *self.results) for s in t.shape for n in s.names()}
         self.names = (*compiled.integers, *sorted(names - set(compiled.integers)))
         self._layouts: dict[Any, _Layout] = {}
@@ -130,7 +134,9 @@ class Runner:
             strides = [prod(shape) if flag else 0 for shape, flag in zip((*inputs, *outputs), (*batched, *own), strict=True)]
             integers = [sizes[n] for n in self.compiled.integers]
             nest = self.compiled.nest
-            found = _Layout(outputs, strides, integers, instances_of_nest(nest, dict(zip(nest.params, integers, strict=True))))
+            instances = instances_of_nest(nest, dict(zip(nest.params, integers, strict=True)))
+            summed = sum(prod(s) * d.itemsize for s, d, mine in zip(outputs, self.dtypes, own, strict=True) if not mine)
+            found = _Layout(outputs, strides, integers, instances, summed)
             self._layouts[key] = found
         return found
 
@@ -149,20 +155,26 @@ class Runner:
         for i, x in enumerate(operands):
             if not x.is_contiguous() or x.is_conj() or x.is_neg():
                 operands[i], strides[i] = _readable(x, batched[i])
-        teams, team_size = self.threads(count * layout.instances, count)
+        home = None
+        if self.device != "cpu":
+            home = operands[0].device if operands else devices.current(self.device)
+        teams, team_size = self.threads(count * layout.instances, count, layout.summed, home)
         if teams * team_size > 1:
             _note_threads()
         steps = [0] * len(strides)
         outputs: list[Tensor] = []
-        make = torch.zeros if self.accumulate else torch.empty
         for shape, dtype, mine in zip(layout.shapes, self.dtypes, own, strict=True):
             if mine:
-                outputs.append(make(shape if batch is None else (batch, *shape), dtype=dtype))
+                whole = shape if batch is None else (batch, *shape)
             elif teams == 1:
-                outputs.append(make(shape, dtype=dtype))
+                whole = shape
             else:
                 steps[len(operands) + len(outputs)] = prod(shape)
-                outputs.append(make((teams, *shape), dtype=dtype))
+                whole = (teams, *shape)
+            if home is not None:
+                outputs.append(devices.allocate(whole, dtype, home, f"a result of {self.source.name}", zero=self.accumulate))
+            else:
+                outputs.append((torch.zeros if self.accumulate else torch.empty)(whole, dtype=dtype))
         if count:
             self.kernel(operands, outputs, count, strides, steps, layout.integers, teams, team_size)
         return outputs if teams == 1 else [y if mine else y.sum(0) for y, mine in zip(outputs, own, strict=True)]
@@ -172,18 +184,22 @@ class Runner:
     ) -> int:
         """Bytes of scratch memory of such a call of :meth:`run`."""
         layout, count = self.layout(batched, own, sizes), 1 if batch is None else batch
-        return int(self.kernel.scratch(count, *self.threads(count * layout.instances, count), layout.integers))
+        return int(self.kernel.scratch(count, *self.threads(count * layout.instances, count, layout.summed), layout.integers))
 
     def in_tiles(self, count: int) -> bool:
         """Whether so many problems run in tiles."""
         return self.compiled.tile is not None and count > TILE // 2
 
-    def threads(self, instances: int, count: int) -> tuple[int, int]:
-        """(teams, threads in each) for this many problems with so many instances of statements."""
+    def threads(self, instances: int, count: int, summed: int = 0, home: torch.device | None = None) -> tuple[int, int]:
+        """(teams, threads in each) for this many problems with so many instances of statements; ``summed`` bytes are results that are summed
+        over problems. A kernel of a GPU says itself how its blocks, there the threads, are shared (on device ``home``)."""
+        units = -(-count // TILE) if self.in_tiles(count) else count
+        shares = getattr(self.kernel, "shares", None)
+        if shares is not None:
+            return shares(units, summed, None if home is None else home.index)  # type: ignore[no-any-return]
         available = 1 if _forked else torch.get_num_threads()
         if available == 1 or instances < SMALL:
             return 1, 1
-        units = -(-count // TILE) if self.in_tiles(count) else count
         if units >= available:
             return available, 1
         return (1, available) if instances >= LARGE or instances * self.compiled.team_saves > START else (1, 1)
@@ -233,6 +249,7 @@ class KernelPlan:
         self.forward = None if compiled is None else Runner(compiled, graph, accumulate=accumulate, compile=compile)
         self.strict = strict
         self.target = compiled.target if compiled is not None else target
+        self.device = "cpu" if self.target is None else device_type(self.target.name)
         self.dtypes = [torch_dtype(torch, t.dtype) for t in graph.result_types]
         self.differentiable = [differentiable(t) for t in graph.result_types]
         self.can_differ = [differentiable(v.type) for v in graph.inputs]

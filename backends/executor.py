@@ -27,7 +27,7 @@ from ..compiler.graph.specialize import size_names, specialize
 from ..compiler.graph.trace import trace as trace_graph
 from ..compiler.graph.types import HALF
 from ..compiler.loops.schedule_parts import split_kernels
-from . import registry
+from . import devices, registry
 from .autograd import Call, Links, apply, run_flat, view
 from .execute import KernelPlan, fall_back, interpret_batch
 
@@ -52,14 +52,16 @@ def runtime_names(graph: Graph, iterations: Sequence[str]) -> frozenset[str]:
 @dataclass(frozen=True)
 class Settings:
     """How to run: canonical target name, whether reductions keep their order, a schedule in place of our choice, how many bytes of
-    scratch memory a gradient may take, and how gradients go through loops with ``until`` (see
-    :func:`~..compiler.graph.adjoint_until.with_backward`)."""
+    scratch memory a gradient may take, how gradients go through loops with ``until`` (see
+    :func:`~..compiler.graph.adjoint_until.with_backward`), and whether the target ``follows`` the tensors: where no target was named,
+    tensors on a GPU go to the target of GPUs, if that can be used."""
 
     target: str
     strict: bool = False
     schedule: str | None = None
     memory: int | None = None
     backward: str = "unrolled"
+    follows: bool = False
 
     @property
     def as_written(self) -> bool:
@@ -303,14 +305,10 @@ class Prepared:
     ) -> Sequence[Tensor]:
         """Results with the leading shape of the call. ``links`` and ``stored``: see :func:`~.autograd.apply`; for one kernel only."""
         if self.call is not None:
-            for x in tensors:
-                if not x.is_cpu:  # its address means nothing to a kernel
-                    self._refuse(tensors)
+            self._check(tensors)
             return apply(self.call, tensors, links, stored)
         if self._once is not None and self._rest is not None:
-            for x in tensors:
-                if not x.is_cpu:
-                    self._refuse(tensors)
+            self._check(tensors)
             return apply(self._rest, [*tensors, *self._once(tensors)])
         assert isinstance(self.plan, HostPlan)
         flat = [v(x) for v, x in zip(self._views, tensors, strict=True)]
@@ -319,10 +317,23 @@ class Prepared:
             return found
         return [y.reshape((*self.lead, *(y.shape if self._count is None else y.shape[1:]))) for y in found]
 
-    def _refuse(self, tensors: Sequence[Tensor]) -> None:
-        for x, v in zip(tensors, self.executor.graph.inputs, strict=True):
-            if not x.is_cpu:
-                raise DataError(f"{v.name} is on device {x.device}, and the kernel of {self.executor.graph.name} runs on the cpu")
+    def _check(self, tensors: Sequence[Tensor]) -> None:
+        """Raises DataError for an operand whose address means nothing to the kernel."""
+        device = self.plan.device  # type: ignore[union-attr]
+        if device == "cpu":
+            for x in tensors:
+                if not x.is_cpu:
+                    break
+            else:
+                return
+        at = devices.misplaced(tensors, device)
+        if at is None:
+            return
+        name, kernel = self.executor.graph.inputs[at].name, f"the kernel of {self.executor.graph.name} runs on {devices.WHAT[device]}"
+        first = self.executor.graph.inputs[0].name
+        if device == "cuda" and tensors[at].is_cuda:
+            raise DataError(f"{first} is on device {tensors[0].device}, {name} on {tensors[at].device}: move one of them")
+        raise DataError(f"{name} is on device {tensors[at].device}, and {kernel}")
 
 
 def _with_backward(graph: Graph, settings: Settings) -> Graph:

@@ -6,18 +6,17 @@ one tile of them per team of threads, and its temporaries. It does not grow with
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
-
-import torch
 
 from ..compiler.diagnostics import DataError
 from ..compiler.graph.graph import Graph
 from ..compiler.graph.live import live
 from ..compiler.graph.segments import KEEP, Policy, tape_bytes
 from ..compiler.graph.tape import trip_count
+from . import devices
+from .devices import shown
 
 
 @dataclass(frozen=True)
@@ -28,19 +27,17 @@ class Budget:
     hard: bool = True
 
     @staticmethod
-    def of(memory: int | None, taken: int = 0) -> Budget | None:
-        """The budget that a user set, less what is ``taken`` already; else half of the machine's memory, where it tells."""
+    def of(memory: int | None, taken: int = 0, device: str = "cpu") -> Budget | None:
+        """The budget that a user set, less what is ``taken`` already; else half of the machine's memory, or of the GPU's, where it tells."""
         if memory is not None:
             return Budget(memory - taken)
-        try:
-            return Budget(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2, hard=False)
-        except (AttributeError, ValueError, OSError):  # no such call on this system
-            return None
+        whole = devices.memory(device)
+        return None if whole is None else Budget(whole // 2, hard=False)
 
 
-def at_work(problems: int) -> int:
-    """How many of so many problems, or tiles of them, torch's threads work on at once."""
-    return min(max(1, problems), torch.get_num_threads())
+def at_work(problems: int, device: str = "cpu") -> int:
+    """How many of so many problems, or tiles of them, a device works on at once."""
+    return devices.at_work(problems, device)
 
 
 class Measured(Protocol):
@@ -75,6 +72,7 @@ def choose(
     sizes: Mapping[str, int],
     teams: int,
     name: str,
+    device: str = "cpu",
 ) -> tuple[T, Choice]:
     """The gradient with the first policy that keeps the budget: keep, which computes nothing twice, recompute, segments.
 
@@ -94,9 +92,10 @@ def choose(
             least = size, found, policy
     assert least is not None
     if budget is not None and budget.hard:
+        where = " of memory of the GPU" if device == "cuda" else ""
         raise DataError(
             f"memory={shown(budget.bytes)} is not enough for the gradient of {name}: with the policy `{least[2]}` it needs {shown(least[0])}"
-            f", for {teams} {'problem or tile of problems' if teams == 1 else 'problems, or tiles of problems,'} at a time"
+            f"{where}, for {teams} {'problem or tile of problems' if teams == 1 else 'problems, or tiles of problems,'} at a time"
         )
     return least[1], Choice(least[2], least[0], kept, budget)
 
@@ -124,11 +123,3 @@ def _policies(
     count = max((trip_count(n).evaluate(dict(sizes)) for n in graph(KEEP).nodes if n.op == "for"), default=0)
     lengths = [1 << e for e in range(1, max(2, (count - 1).bit_length()))]
     yield min((Policy(s) for s in lengths), key=size)
-
-
-def shown(size: int) -> str:
-    """Bytes as a person writes them."""
-    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if size >= factor:
-            return f"{size / factor:.4g} {unit}"
-    return f"{size} bytes"

@@ -18,7 +18,7 @@ from ..compiler.graph.types import Type
 from . import constraints
 from .autograd import Links, is_plain
 from .binding import check_where, leading
-from .call import Routine, arguments_of, check_device, concrete, constant, match, run, trace_names
+from .call import Routine, arguments_of, concrete, constant, home, match, run, trace_names
 from .convert import DTYPE_NAMES, Argument, argument, device_of, is_numpy_call, precision, tensor, widened
 from .executor import Executor, Prepared
 from .values import Values, free_name
@@ -152,7 +152,7 @@ class Layer(Values):
     def _call(self, objective: bool, inputs: Sequence[Any], named: Mapping[str, Any], trace: tuple[str, ...]) -> Any:
         if torch._C._is_any_autocast_enabled():
             real = self._like.dtype
-            with torch.autocast(self._like.device.type, enabled=False):
+            with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
                 return self._call(objective, widened(inputs, real), dict(zip(named, widened(named.values(), real))), trace)
         if torch.compiler.is_compiling():
             return self._traced(objective, inputs, named, trace)
@@ -186,16 +186,17 @@ class Layer(Values):
     def _check(self, objective: bool, inputs: Sequence[Any], named: Mapping[str, Any]) -> tuple[Checked, list[Tensor]]:
         """Check the values of a call and convert them."""
         routine, algorithm = self._routine, self._routine.algorithm
-        executor = routine.objective if objective else routine.main
-        types = [(n, t) for n, t in arguments_of(algorithm, executor.graph) if n not in self._given]
+        graph = (routine.objective if objective else routine.main).graph
+        types = [(n, t) for n, t in arguments_of(algorithm, graph) if n not in self._given]
         values = match(algorithm.name, [n for n, _ in types], inputs, named)
         binding = self._binding.copy()
         arguments = routine.collect(binding, values, types)
         check_where(algorithm.name, algorithm.where, binding)
         real = DTYPE_NAMES[self._like.dtype]
         precision(arguments, real, "the layer")
-        device = device_of([Argument("the layer", Type("real"), self._like, False, False), *arguments])
-        check_device(arguments, device, routine.settings)
+        device = home([Argument("the layer", Type("real"), self._like, False, False), *arguments], routine)
+        routine = routine.on(device.type)
+        executor = routine.objective if objective else routine.main
         tensors = [tensor(a, real, device) for a in arguments]
         numbers = {a.name: n for n, a in enumerate(arguments)}
         params = {p.name: (path, attribute, p.constraint) for p, path, attribute in self.declared()}
@@ -286,7 +287,7 @@ class Layer(Values):
         if is_transformed():
             return transformed(self._call, objective, inputs, named, trace)
         real = DTYPE_NAMES[self._like.dtype]
-        site = self._site(objective, trace, real)
+        site = self._site(objective, trace, real, self._like.device.type)
         if site is None:
             return untraced(self._call, objective, inputs, named, trace)
         main, name, wanted, sources, results = site
@@ -298,12 +299,12 @@ class Layer(Values):
         return delivered(call(main, operands), results, trace)
 
     @constant
-    def _site(self, objective: bool, trace: tuple[str, ...], real: str) -> Any:
+    def _site(self, objective: bool, trace: tuple[str, ...], real: str, device: str) -> Any:
         """What traced code needs of a call: its site, the program's name, what the caller passes, where operands come from, the
         number of results; None if it has learned operators."""
         from .compiled import program_site
 
-        routine, algorithm = self._routine, self._routine.algorithm
+        routine, algorithm = self._routine.on(device), self._routine.algorithm
         executor = routine.objective if objective else routine.main
         if algorithm.modules:
             return None
@@ -390,10 +391,11 @@ class Layer(Values):
         binding = complete(self._routine, self._counts, {**known, **(shapes or {})})
         check_where(self._routine.algorithm.name, self._routine.algorithm.where, binding)
         stored = self.parameters_by_name()
+        routine = self._routine.on(self._like.device.type)
         save_layer(
             path,
-            self._routine,
-            self._routine.main.plan(real, binding.sizes),
+            routine,
+            routine.main.plan(real, binding.sizes),
             real=real,
             sizes=binding.sizes,
             counts=self._counts,

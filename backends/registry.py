@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import logging
+import shutil
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -17,8 +18,15 @@ if TYPE_CHECKING:
 
 #: Other names of targets; ``cpu`` is the best one for the processor that can be used here.
 ALIASES = {"interp": "interpreter"}
-NAMES = ("c", "numba", "interpreter")
+NAMES = ("c", "numba", "cuda", "emulated", "interpreter")
 CPU_TARGETS = ("c", "numba")
+#: Targets whose kernels run on a GPU, with tensors there. They compile anywhere.
+GPU_TARGETS = ("cuda",)
+#: The target of tensors on a GPU where a caller names none.
+GPU_TARGET = "cuda"
+
+#: Compilers of target ``emulated``.
+CXX = ("g++", "clang++")
 
 logger = logging.getLogger("unspool")
 
@@ -47,6 +55,11 @@ def canonical(name: str | None) -> str:
     return wanted
 
 
+def device_type(name: str) -> str:
+    """The type of the devices that the kernels of a target run on, as torch calls it."""
+    return "cuda" if name in GPU_TARGETS else "cpu"
+
+
 @cache
 def _best(compiler: str) -> str | None:
     """The target that ``cpu`` stands for with this setting of the C compiler, or None; said once."""
@@ -60,12 +73,21 @@ def _best(compiler: str) -> str | None:
 
 
 def target(name: str, *, strict: bool = False) -> Target | None:
-    """The target of a canonical name; None is the interpreter. Raises CompileError if it cannot be used here."""
+    """The target of a canonical name; None is the interpreter. Raises CompileError if it cannot be used here; targets of a GPU compile
+    without one."""
     if name == "interpreter":
         return None
+    if name == "cuda":
+        from .cuda_target import CudaTarget
+
+        return CudaTarget(strict=strict)
     found = availability(name)
     if not found.usable:
         raise CompileError(f"target {name} cannot be used here: {found.reason}")
+    if name == "emulated":
+        from .cuda_target import EmulatedTarget
+
+        return EmulatedTarget(strict=strict)
     if name == "numba":
         from .numba_target import NumbaTarget
 
@@ -79,7 +101,24 @@ def availability(name: str) -> Availability:
     """Whether a target can be used on this machine."""
     if name == "interpreter":
         return Availability(name, True, "PyTorch, op by op; every dtype and device")
+    if name == "cuda":
+        from . import cuda_launch
+
+        reason = cuda_launch.unusable()
+        return Availability(name, reason is None, reason or cuda_launch.usable())
+    if name == "emulated":
+        found = next((c for c in CXX if shutil.which(c)), None)
+        missing = f"no C++ compiler found (tried {', '.join(CXX)})"
+        return Availability(name, found is not None, missing if found is None else f"target cuda's text on the processor, by {found}: for tests")
     return _numba() if name == "numba" else _compiler(options.current.compiler)
+
+
+def check_usable(name: str) -> None:
+    """Raises CompileError if kernels of a target cannot run here."""
+    if name in GPU_TARGETS:
+        found = availability(name)
+        if not found.usable:
+            raise CompileError(f"target {name} cannot be used here: {found.reason}")
 
 
 @cache

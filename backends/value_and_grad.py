@@ -94,7 +94,7 @@ class ValueAndGrad:
         if torch._C._is_any_autocast_enabled():
             real = self.layer._like.dtype
             inputs, named = tuple(widened(inputs, real)), dict(zip(named, widened(named.values(), real)))
-            with torch.autocast("cpu", enabled=False):
+            with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
                 return self._run(inputs, named)
         return self._run(inputs, named)
 
@@ -174,7 +174,7 @@ class ValueAndGrad:
         precision(arguments, checked.real, "the layer")
         device = device_of([Argument("the layer", Type("real"), layer._like, False, False), *arguments])
         extra = [tensor(a, checked.real, device) for a in arguments]
-        routine = layer._routine
+        routine = layer._routine.on(device.type)
         graph, names = checked.executor.variant(())
         results = tuple(Type(t.dtype, tuple(s.substitute(checked.sizes) for s in t.shape)) for t in graph.result_types)
         types = (*results, *[a.type for a in arguments])
@@ -288,9 +288,9 @@ class Fused:
             return Call(plan, sizes, shapes, lead, (None, *self.wrt))
 
         try:
-            found, choice = memory.choose(
-                memory.Budget.of(self.settings.memory), made, self.gradient, sizes, memory.at_work(prod(lead)), self.graph.name
-            )
+            device = registry.device_type(target.name)
+            budget, teams = memory.Budget.of(self.settings.memory, 0, device), memory.at_work(prod(lead), device)
+            found, choice = memory.choose(budget, made, self.gradient, sizes, teams, self.graph.name, device)
         except _NoKernel:
             return None
         found.choice = choice

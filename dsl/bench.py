@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from ..backends.registry import NAMES, availability
+from ..backends.registry import CPU_TARGETS, availability
 from ..compiler import options
 from ..compiler.diagnostics import DataError, UnspoolError
 from ..compiler.graph.ops.common import torch_dtype
@@ -81,9 +81,9 @@ def run(call: Call, *, compiled: bool, threads: int | None, seconds: float) -> s
 
 
 def rows(call: Call, *, compiled: bool = False, rounds: int = 21, seconds: float = 20.0) -> list[Row]:
-    """Every usable target (or the one asked for) against torch eager, which is the interpreter; ``compiled`` adds torch.compile
+    """Every usable target of the processor (or the one asked for) against torch eager, which is the interpreter; ``compiled`` adds torch.compile
     of the program's operations, its loops unrolled. Forward, then forward with backward if anything is differentiable."""
-    wanted = [call.chosen.target] if call.chosen.target else [n for n in NAMES if n != "interpreter" and availability(n).usable]
+    wanted = [call.chosen.target] if call.chosen.target else [n for n in CPU_TARGETS if availability(n).usable]
     made = {f"target {n}": _Runs(call, n) for n in wanted if n != "interpreter"}
     made[EAGER] = _Runs(call, "interpreter")
     if compiled:

@@ -131,8 +131,10 @@ class CompileOptions:
         """What the back ends make of it, with the target's own name. Raises DataError for an unknown target."""
         from ..backends.executor import Settings
         from ..backends.registry import canonical
+        from ..compiler import options
 
-        return Settings(canonical(self.target), self.numerics == "strict", self.schedule, self.memory, self.backward)
+        follows = self.target is None and not options.current.target
+        return Settings(canonical(self.target), self.numerics == "strict", self.schedule, self.memory, self.backward, follows)
 
 
 #: The names of the options, in order.

@@ -68,5 +68,5 @@ def test_names() -> None:
         assert made is not None
         assert made.name == name
     assert registry.target(registry.canonical("interp")) is None
-    with pytest.raises(DataError, match="no target is called 'gpu'; there are cpu, c, numba, interpreter"):
+    with pytest.raises(DataError, match="no target is called 'gpu'; there are cpu, c, numba, cuda, emulated, interpreter"):
         registry.canonical("gpu")
