@@ -139,7 +139,7 @@ class DeviceLauncher:
     def launch(self, source: CudaSource, grid: int, call: Any, keep: Any) -> None:
         """Start ``grid`` blocks in the current stream of the device of the first tensor in ``keep``. Raises CompileError where the kernel
         does not fit the device, or the driver refuses it."""
-        index = keep[0][0].get_device()
+        index = keep[0].get_device()
         loaded = self._loaded.get(index) or self.load(source, index)
         driver, parameters = self.driver, _ONE(ctypes.addressof(call))
         arguments = [loaded.function, grid, 1, 1, source.threads, 1, 1, source.shared, stream(index), ctypes.addressof(parameters)]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..compiler.diagnostics import CompileError, DataError
+from ..compiler.driver import TILE
 from ..compiler.loops.tree import Function
 from ..compiler.target import Capabilities, Gpu
 from .affine import evaluate
@@ -27,6 +28,8 @@ from .workspace import workspace
 
 #: Parameters of a kernel take no more bytes than that.
 PARAMETERS = 4096
+#: Elements of an array of a problem are below.
+LIMIT = 2**31
 #: Blocks that the emulated device runs at once.
 EMULATED_BLOCKS = 4
 #: Results summed over problems are summed by each team first, in memory of its own: no more bytes than that in all.
@@ -162,6 +165,7 @@ class CudaKernel:
             )
         self._call = _Call(fields)
         self._rooms: dict[tuple[int, ...], tuple[int, int]] = {}
+        self._counted: set[tuple[int, ...]] = set()
 
     def _room(self, batch: int, integers: Sequence[int]) -> tuple[int, int]:
         """Bytes of scratch memory of a problem and of a thread."""
@@ -180,18 +184,20 @@ class CudaKernel:
         counters = COUNTER if self.source.meets else 0
         return 64 + teams * (counters + problem + team_size * self.source.threads * thread)
 
-    def shares(self, units: int, summed: int, index: int | None) -> tuple[int, int]:
-        """(teams, blocks in each) for so many ``units``, problems or tiles of them, on the GPU of that ``index`` (None: the current one);
-        ``summed`` bytes are results that teams sum up, each in memory of its own.
+    def shares(self, count: int, summed: int, index: int | None) -> tuple[int, int]:
+        """(teams, blocks in each) for so many problems, on the GPU of that ``index`` (None: the current one); ``summed`` bytes are results that
+        teams sum up, each in memory of its own.
 
-        As many teams as there are units, but no more than run at once. Where a few units leave half of the device idle, and blocks of a
-        team can wait for each other, several blocks work on each.
+        As many teams as there are problems, or tiles of them, but no more than run at once. Where they are so few that most of the device
+        would be idle, and blocks of a team can wait for each other, several blocks work on each problem.
         """
-        capacity = max(1, self.device.capacity(self.launcher, self.source, index))
-        teams = max(1, min(units, capacity))
+        source = self.source
+        tiled = 0 < source.tile_from <= count
+        capacity = max(1, self.device.capacity(self.launcher, source, index))
+        teams = max(1, min(-(-count // TILE) if tiled else count, capacity))
         if summed:
             teams = max(1, min(teams, PARTIAL_SUMS // summed))
-        return teams, capacity // teams if self.source.meets else 1
+        return teams, max(1, min(source.blocks, capacity // teams)) if source.meets and not tiled else 1
 
     def __call__(
         self,
@@ -208,6 +214,7 @@ class CudaKernel:
         tensors = (*inputs, *outputs)
         source, device, like, name = self.source, self.device, tensors[-1], self.source.name
         device.check(tensors, name)
+        self._check_largest(integers)
         if source.checks:
             self._may_wait(like)
         size = self.scratch(batch, teams, team_size, integers)
@@ -227,11 +234,21 @@ class CudaKernel:
             *[x.data_ptr() for x in tensors], *missing, *batch_strides, *missing, *team_strides, *missing,
             *(integers or (0,)),
         ]  # fmt: skip
-        self.launcher.launch(source, teams * team_size, call, (tensors, scratch))
+        self.launcher.launch(source, teams * team_size, call, (*tensors, scratch))
         if flag:
             failed = device.read(scratch, flag - start, self.checks)
             if failed:
                 raise DataError(self.checks[failed - 1])
+
+    def _check_largest(self, integers: Sequence[int]) -> None:
+        """Raises DataError for an array whose elements the kernel cannot count."""
+        key = tuple(integers)
+        if key in self._counted:
+            return
+        largest = evaluate(self.source.largest, dict(zip(self.source.integers, integers, strict=True)))
+        if largest >= LIMIT:
+            raise DataError(f"an array of the kernel {self.source.name} has {largest} elements, and kernels of a GPU count below {LIMIT}")
+        self._counted.add(key)
 
     def _may_wait(self, like: Tensor) -> None:
         """Raises DataError where the stream is being captured, so that nothing can be read."""

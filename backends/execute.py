@@ -193,13 +193,13 @@ class Runner:
     def threads(self, instances: int, count: int, summed: int = 0, home: torch.device | None = None) -> tuple[int, int]:
         """(teams, threads in each) for this many problems with so many instances of statements; ``summed`` bytes are results that are summed
         over problems. A kernel of a GPU says itself how its blocks, there the threads, are shared (on device ``home``)."""
-        units = -(-count // TILE) if self.in_tiles(count) else count
         shares = getattr(self.kernel, "shares", None)
         if shares is not None:
-            return shares(units, summed, None if home is None else home.index)  # type: ignore[no-any-return]
+            return shares(count, summed, None if home is None else home.index)  # type: ignore[no-any-return]
         available = 1 if _forked else torch.get_num_threads()
         if available == 1 or instances < SMALL:
             return 1, 1
+        units = -(-count // TILE) if self.in_tiles(count) else count
         if units >= available:
             return available, 1
         return (1, available) if instances >= LARGE or instances * self.compiled.team_saves > START else (1, 1)

@@ -24,7 +24,7 @@ Arrays = Sequence[np.ndarray]
 def arrays(result: Any) -> Arrays:
     """A result (of torch, JAX or NumPy, one or several) in float64 NumPy."""
     parts = result if isinstance(result, (tuple, list)) else [result]
-    return [np.asarray(p.detach() if isinstance(p, torch.Tensor) else p, dtype=np.float64) for p in parts]
+    return [np.asarray(p.detach().cpu() if isinstance(p, torch.Tensor) else p, dtype=np.float64) for p in parts]
 
 
 def deviation(got: Arrays, expected: Arrays) -> float:
@@ -40,12 +40,14 @@ def deviation(got: Arrays, expected: Arrays) -> float:
 
 @dataclass(frozen=True)
 class Contestant:
-    """``make`` prepares and returns what is timed; ``arrays`` brings its result into the reference's form."""
+    """``make`` prepares and returns what is timed; ``arrays`` brings its result into the reference's form; ``moves``: it runs where the
+    data of the contest is, be it a GPU."""
 
     name: str
     peer: str  # a key of PEERS or OURS
     make: Callable[[], Callable[[], Any]]
     arrays: Callable[[Any], Arrays] = arrays
+    moves: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,11 @@ class Outcome:
         return timed[min(timed)]
 
 
-def hold(contest: Contest, *, rounds: int = 21, seconds: float = 10.0, say: Callable[[str], object] = lambda _: None) -> Outcome:
-    """Check every contestant, then time those that are right. Who fails or is wrong is reported, not timed."""
+def hold(
+    contest: Contest, *, rounds: int = 21, seconds: float = 10.0, say: Callable[[str], object] = lambda _: None,
+    clock: Callable[..., dict[str, Timing]] = interleaved,
+) -> Outcome:  # fmt: skip
+    """Check every contestant, then time those that are right by ``clock``. Who fails or is wrong is reported, not timed."""
     outcome = Outcome(contest.program, contest.size, contest.mode)
     expected = contest.reference()
     functions: dict[str, Callable[[], Any]] = {}
@@ -117,7 +122,7 @@ def hold(contest: Contest, *, rounds: int = 21, seconds: float = 10.0, say: Call
             continue
         functions[contestant.name] = function
     say("timing")
-    timings = interleaved(functions, rounds=rounds, seconds=seconds)
+    timings = clock(functions, rounds=rounds, seconds=seconds)
     for score in outcome.scores:
         score.timing = timings.get(score.name)
     return outcome

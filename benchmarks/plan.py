@@ -19,11 +19,12 @@ GROUPS = {"torch": ("eager", "compile"), "all": tuple(PEERS)}
 
 @dataclass(frozen=True)
 class Plan:
-    """``scale`` is one of SCALES; ``peers`` are keys of PEERS that are installed."""
+    """``scale`` is one of SCALES; ``peers`` are keys of PEERS that are installed. On a ``gpu`` only those take part who move there."""
 
     scale: str = "default"
     peers: frozenset[str] = frozenset(PEERS)
     threads: int = 2
+    gpu: bool = False
 
     def pick(self, quick: T, default: T, full: T) -> T:
         """What belongs to the scale."""
@@ -31,7 +32,8 @@ class Plan:
 
     def having(self, contestants: Iterable[Contestant]) -> list[Contestant]:
         """Those who take part; ours always do."""
-        return [c for c in contestants if c.peer in self.peers or c.peer not in PEERS]
+        found = [c for c in contestants if c.peer in self.peers or c.peer not in PEERS]
+        return [c for c in found if c.moves] if self.gpu else found
 
     def compiled(
         self,
@@ -43,12 +45,21 @@ class Plan:
         one: bool = True,
     ) -> list[Contestant]:
         """A program of ``torch_eager`` under torch.compile: ``one`` iteration, and as a ``whole`` where that takes bearable
-        time; at full scale also with autotuning. ``by`` is ``Problem.torch`` or ``Problem.torch_gradient``."""
+        time; at full scale also with autotuning, on a GPU with nothing but that (as a whole with CUDA graphs). ``by`` is
+        ``Problem.torch`` or ``Problem.torch_gradient``."""
         if "compile" not in self.peers:
             return []
         suffix = f", {variant}" if variant else ""
         function = getattr(torch_eager, name)
         found = []
+        if self.gpu:
+            tuned = {"mode": "max-autotune-no-cudagraphs"}
+            if one:
+                found.append(by(f"torch.compile, one iteration{suffix}", "compile", lambda: torch_compiled.by_step(name, **tuned)))
+            if whole and self.scale != "quick":
+                made = f"torch.compile, whole loop, CUDA graphs{suffix}"
+                found.append(by(made, "compile", lambda: torch_compiled.whole(function, mode="max-autotune")))
+            return found
         if one:
             found.append(by(f"torch.compile, one iteration{suffix}", "compile", lambda: torch_compiled.by_step(name)))
         if whole and self.scale != "quick":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -26,10 +27,39 @@ LOSSES = Path(__file__).parent / "programs" / "losses.us"
 CPU_TARGETS = ("c", "numba")
 
 
+@dataclass
+class Place:
+    """A device, and what has been made for it: problems of contests, layers of contestants."""
+
+    device: str = "cpu"
+    problems: list[Problem] = field(default_factory=list)
+    layers: list[torch.nn.Module] = field(default_factory=list)
+
+
+_places: list[Place] = []
+
+
+@contextmanager
+def placed(device: str) -> Iterator[Place]:
+    """Contestants made inside run on this device; references stay on the processor."""
+    _places.append(Place(device))
+    try:
+        yield _places[-1]
+    finally:
+        _places.pop()
+
+
+def here(value: Any) -> Any:
+    """A tensor on the device of the contestants; anything else as it is."""
+    return value.to(_places[-1].device) if _places and isinstance(value, Tensor) else value
+
+
 def targets() -> list[str]:
     """Compiling targets that can be used here, the default one first."""
     from unspool.backends.registry import NAMES
 
+    if _places and _places[-1].device != "cpu":
+        return ["cuda"]
     best = canonical(None)
     usable = [name for name in CPU_TARGETS if name in NAMES and availability(name).usable]
     return sorted(usable, key=lambda name: name != best)
@@ -60,7 +90,11 @@ class Problem:
         """The program as a module."""
         cast = torch.float64 if dtype == "f64" else torch.float32
         tensors = {n: lift(v, cast) for n, v in (*self.given.items(), *self.values.items())}
-        return self.handle.build(**tensors, **self.counts, target=target, dtype=dtype)
+        made = self.handle.build(**tensors, **self.counts, target=target, dtype=dtype)
+        if _places and target != "interpreter":
+            made = made.to(_places[-1].device)
+            _places[-1].layers.append(made)
+        return made
 
     # -- the reference -----------------------------------------------------------------------------------------------
 
@@ -75,7 +109,7 @@ class Problem:
 
     def reference_gradient(self) -> Arrays:
         """The gradient by the interpreter in float64: of the parameters' storage, then of wanted inputs."""
-        return arrays(self._gradient(self._exact, torch.float64)())
+        return arrays(self._gradient(self._exact, torch.float64, lambda x: x)())
 
     def pull_back(self, gradient: Any) -> Arrays:
         """A peer's gradient by value (parameters in the order of ``values``, then wanted inputs) as the reference has it."""
@@ -89,40 +123,45 @@ class Problem:
 
     def forward(self) -> list[Contestant]:
         """Our layers under no_grad, one per target."""
-        return self._ours(lambda target: quiet(self.layer(target), *self.inputs))
+        return self._ours(lambda target: quiet(self.layer(target), *map(here, self.inputs)))
 
     def gradient(self) -> list[Contestant]:
         """``loss(layer(...)).backward()`` of our layers, one per target; with the loss inside the kernel where it is a ``fn``."""
         found = self._ours(lambda target: self._gradient(self.layer(target), torch.float32))
         if self.inside:
-            found.insert(1, Contestant(_named("unspool, loss inside", self.variant), "inside", self._inside))
+            found.insert(1, Contestant(_named("unspool, loss inside", self.variant), "inside", self._inside, moves=True))
         return found
 
     def _inside(self) -> Callable[[], Any]:
         layer = self.layer(targets()[0])
         step = layer.value_and_grad(getattr(us.load(LOSSES), self.inside))  # type: ignore[operator]
         names = [name for name, _ in layer.named_parameters()]
+        operands = [here(x) for x in (*self.inputs, *self.extra)]
 
         def run() -> list[Tensor]:
-            _, grads = step(*self.inputs, *self.extra)
+            _, grads = step(*operands)
             return [grads[name] for name in names]
 
         return run
 
     def _ours(self, make: Callable[[str], Callable[[], Any]]) -> list[Contestant]:
+        if _places:
+            _places[-1].problems.append(self)
         found = []
         for number, target in enumerate(targets()):
             name = _named(f"unspool, target {target}" if number else "unspool", self.variant)
-            found.append(Contestant(name, "other" if number else "unspool", partial(make, target)))
+            found.append(Contestant(name, "other" if number else "unspool", partial(make, target), moves=True))
         return found
 
-    def _gradient(self, layer: torch.nn.Module, dtype: torch.dtype) -> Callable[[], tuple[Tensor, ...]]:
+    def _gradient(
+        self, layer: torch.nn.Module, dtype: torch.dtype, move: Callable[[Any], Any] = here
+    ) -> Callable[[], tuple[Tensor, ...]]:
         assert self.loss is not None
-        inputs = [lift(x, dtype) for x in self.inputs]
+        inputs = [move(lift(x, dtype)) for x in self.inputs]
         for i in self.wanted:
             inputs[i] = inputs[i].clone().requires_grad_()
         leaves = [*layer.parameters(), *(inputs[i] for i in self.wanted)]
-        extra = tuple(lift(x, dtype) for x in self.extra)
+        extra = tuple(move(lift(x, dtype)) for x in self.extra)
         return backward(lambda: self.loss(layer(*inputs), *extra), leaves)  # type: ignore[misc]
 
     # -- peers -------------------------------------------------------------------------------------------------------
@@ -130,23 +169,23 @@ class Problem:
     def torch(self, name: str, peer: str, make: Callable[[], Callable[..., Any]], *, compare: Compare = arrays) -> Contestant:
         """A peer in torch under no_grad; ``make`` gives the function of the operands that ``order`` puts in a row."""
         operands = self.order(self.given, self.inputs, list(self.values.values()))
-        return Contestant(name, peer, lambda: quiet(make(), *operands), compare)
+        return Contestant(name, peer, lambda: quiet(make(), *map(here, operands)), compare, moves=True)
 
     def torch_gradient(self, name: str, peer: str, make: Callable[[], Callable[..., Any]]) -> Contestant:
         """``loss(function(...)).backward()`` of a peer in torch."""
-        loss, inputs = self.loss, list(self.inputs)
+        loss = self.loss
         assert loss is not None
-        params = [v.clone().requires_grad_() for v in self.values.values()]
-        for i in self.wanted:
-            inputs[i] = inputs[i].clone().requires_grad_()
-        operands = self.order(self.given, inputs, params)
-        leaves = [*params, *(inputs[i] for i in self.wanted)]
 
         def prepare() -> Callable[[], Any]:
-            function = make()
-            return backward(lambda: loss(function(*operands), *self.extra), leaves)
+            function, inputs = make(), [here(x) for x in self.inputs]
+            params = [here(v).clone().requires_grad_() for v in self.values.values()]
+            for i in self.wanted:
+                inputs[i] = inputs[i].clone().requires_grad_()
+            operands = self.order({n: here(v) for n, v in self.given.items()}, inputs, params)
+            extra = [here(x) for x in self.extra]
+            return backward(lambda: loss(function(*operands), *extra), [*params, *(inputs[i] for i in self.wanted)])
 
-        return Contestant(name, peer, prepare, self.pull_back)
+        return Contestant(name, peer, prepare, self.pull_back, moves=True)
 
     def jax(self, name: str, function: str) -> Contestant:
         """The function of that name in ``peers/jax_peers.py``, jitted."""
@@ -161,7 +200,7 @@ class Problem:
             jitted = jax.jit(getattr(jax_peers, function), static_argnums=static)
             return lambda: jax.block_until_ready(jitted(*operands))
 
-        return Contestant(name, "jax", make)
+        return Contestant(name, "jax", make, moves=True)
 
     def jax_gradient(self, name: str, function: str) -> Contestant:
         """The gradient of ``jax_loss`` of that function, jitted."""
@@ -187,7 +226,7 @@ class Problem:
             leaves = [*params, *(inputs[i] for i in wanted)]
             return lambda: jax.block_until_ready(jitted(leaves, given, inputs, extra))
 
-        return Contestant(name, "jax", make, self.pull_back)
+        return Contestant(name, "jax", make, self.pull_back, moves=True)
 
 
 def _to_jax(value: Any) -> Any:

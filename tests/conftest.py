@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if ("slow" in item.keywords or _later(item)) and not config.getoption("--slow"):
             item.add_marker(slow)
-        if "gpu" in item.keywords and not _has_gpu():
+        if item.get_closest_marker("gpu") and not _has_gpu():
             item.add_marker(gpu)
     # Whole programs and pages take longest: they go first, so that no process is left alone with one of them in the end.
     items.sort(key=lambda item: item.path.parent != ROOT / "tests")

@@ -19,6 +19,6 @@ def whole(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     return torch.compile(function, dynamic=False, fullgraph=True, **options)
 
 
-def by_step(name: str) -> Callable[..., Any]:
+def by_step(name: str, **options: Any) -> Callable[..., Any]:
     """The function of that name in ``torch_eager`` with its iteration compiled and its loop in Python."""
-    return partial(getattr(eager, name), one=whole(getattr(eager, f"{name}_step")))
+    return partial(getattr(eager, name), one=whole(getattr(eager, f"{name}_step"), **options))

@@ -27,7 +27,7 @@ def ista_step(x: Tensor, A: Tensor, y: Tensor, step: Tensor, threshold: Tensor) 
 
 def ista(A: Tensor, y: Tensor, step: Tensor, lam: Tensor, *, one: Step = ista_step) -> Tensor:
     """Sparse recovery for a batch of ``y``: two matrix products and a few passes per iteration."""
-    x = torch.zeros(*y.shape[:-1], A.shape[1], dtype=y.dtype)
+    x = torch.zeros(*y.shape[:-1], A.shape[1], dtype=y.dtype, device=y.device)
     for s, t in zip(step, lam * step):
         x = one(x, A, y, s, t)
     return x
@@ -35,7 +35,7 @@ def ista(A: Tensor, y: Tensor, step: Tensor, lam: Tensor, *, one: Step = ista_st
 
 def ista_in_place(A: Tensor, y: Tensor, step: Sequence[float], threshold: Sequence[float]) -> Tensor:
     """Products with their additions in one call (``addmm``), numbers of Python for the parameters."""
-    x = torch.zeros(y.shape[0], A.shape[1], dtype=y.dtype)
+    x = torch.zeros(y.shape[0], A.shape[1], dtype=y.dtype, device=y.device)
     for s, t in zip(step, threshold):
         v = torch.addmm(x, torch.addmm(y, x, A.T, beta=-1), A, alpha=-s)
         x = v - v.clamp(-t, t)
@@ -149,8 +149,8 @@ def scaling_step(c: Tensor, M: Tensor) -> tuple[Tensor, Tensor]:
 
 def scaling(M: Tensor, iterations: int, *, one: Step = scaling_step) -> tuple[Tensor, Tensor]:
     """Sinkhorn's scaling of positive matrices ``[batch, n, m]`` to unit row and column sums."""
-    c = torch.ones(M.shape[0], M.shape[2], dtype=M.dtype)
-    r = torch.ones(M.shape[0], M.shape[1], dtype=M.dtype)
+    c = torch.ones(M.shape[0], M.shape[2], dtype=M.dtype, device=M.device)
+    r = torch.ones(M.shape[0], M.shape[1], dtype=M.dtype, device=M.device)
     for _ in range(iterations):
         r, c = one(c, M)
     return r, c
@@ -159,7 +159,7 @@ def scaling(M: Tensor, iterations: int, *, one: Step = scaling_step) -> tuple[Te
 def moe(scores: Tensor, top: int, step: Tensor) -> Tensor:
     """Balancing of experts: top-k per token, load by counting."""
     tokens, experts = scores.shape
-    bias = torch.zeros(experts, dtype=scores.dtype)
+    bias = torch.zeros(experts, dtype=scores.dtype, device=scores.device)
     mean = tokens * top / experts
     for s in step:
         chosen = torch.topk(scores + bias, top, dim=1, sorted=False).indices
@@ -180,7 +180,7 @@ def moe_maxima_step(bias: Tensor, scores: Tensor, top: int, step: Tensor) -> Ten
 
 def moe_maxima(scores: Tensor, top: int, step: Tensor, *, one: Step = moe_maxima_step) -> Tensor:
     """``moe`` with the threshold of each token found by masked maxima."""
-    bias = torch.zeros(scores.shape[1], dtype=scores.dtype)
+    bias = torch.zeros(scores.shape[1], dtype=scores.dtype, device=scores.device)
     for s in step:
         bias = one(bias, scores, top, s)
     return bias
@@ -202,7 +202,7 @@ def em(support: Tensor, labels: Tensor, query: Tensor, temperature: Tensor, bala
     """Transductive few-shot classification by generalized EM, for a batch of tasks; means of the classes as written."""
     count, total = labels.sum(-2), labels.mT @ support
     mu = total / count[..., None]
-    u = torch.full((*query.shape[:-1], labels.shape[-1]), 1 / labels.shape[-1], dtype=query.dtype)
+    u = torch.full((*query.shape[:-1], labels.shape[-1]), 1 / labels.shape[-1], dtype=query.dtype, device=query.device)
     share = u.mean(-2)
     for t, b in zip(temperature, balance):
         u, mu, share = one(mu, share, total, count, query, t, b)
@@ -294,7 +294,7 @@ def bilevel_step(w: Tensor, X: Tensor, t: Tensor, weight: Tensor, step: Tensor) 
 
 def bilevel(X: Tensor, t: Tensor, weight: Tensor, step: Tensor, *, one: Step = bilevel_step) -> Tensor:
     """Logistic regression on weighted samples by gradient descent, the gradient written out by hand."""
-    w = torch.zeros(X.shape[1], dtype=X.dtype)
+    w = torch.zeros(X.shape[1], dtype=X.dtype, device=X.device)
     for s in step:
         w = one(w, X, t, weight, s)
     return w

@@ -276,8 +276,10 @@ def install(monkeypatch: pytest.MonkeyPatch) -> FakeGpus:
 def devices() -> Iterator[None]:
     """Tensors can be made on, and moved to, the fake GPUs: ``device="cuda:0"``, ``x.to("cuda:1")``, ``layer.to("cuda:0")``."""
     torch.__future__.set_overwrite_module_params_on_conversion(True)
+    torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=...) moves what it made by an operation
     try:
         with _Devices():
             yield
     finally:
+        torch._C._set_only_lift_cpu_tensors(False)
         torch.__future__.set_overwrite_module_params_on_conversion(False)

@@ -25,7 +25,7 @@ ZERO = Int("const", value=0)
 
 def source(name: str = "us_add", *, meets: bool = False, shared: int = 0, checks: Sequence[str] = (), **more: Any) -> CudaSource:
     """What the writer would give for ``out = a + n * b``; its text only names it."""
-    sizes = {"problem_bytes": (Int("const", value=100), Int("const", value=100)), "thread_bytes": (ZERO, ZERO), "tile_from": 0, **more}
+    sizes = {"problem_bytes": (Int("const", value=100), Int("const", value=100)), "thread_bytes": (ZERO, ZERO), "tile_from": 0, "blocks": 16, **more}
     return CudaSource(f"// {name} {meets} {shared}", tuple(checks), name, 96, shared, meets, ("n",), **sizes)
 
 
@@ -117,6 +117,9 @@ def test_shares(gpus: FakeGpus) -> None:
     alone, meeting = CudaKernel(source(), 3, Nvidia()), CudaKernel(source(meets=True), 3, Nvidia())  # 3 multiprocessors, 2 blocks on each
     assert [alone.shares(n, 0, 0) for n in (0, 1, 4, 6, 1000)] == [(1, 1), (1, 1), (4, 1), (6, 1), (6, 1)]
     assert [meeting.shares(n, 0, 0) for n in (1, 2, 3, 4, 6, 1000)] == [(1, 6), (2, 3), (3, 2), (4, 1), (6, 1), (6, 1)]
+    tiles = CudaKernel(source(meets=True, tile_from=4), 3, Nvidia())
+    assert [tiles.shares(n, 0, 0) for n in (2, 4, 33, 1000)] == [(2, 3), (1, 1), (3, 1), (6, 1)]
+    assert CudaKernel(source(meets=True, blocks=4), 3, Nvidia()).shares(1, 0, 0) == (1, 4)
     assert alone.shares(1000, PARTIAL_SUMS // 2, 0) == (2, 1)
     assert alone.shares(1000, 2 * PARTIAL_SUMS, None) == (1, 1)
     assert CudaKernel.shares(SimpleNamespace(device=Host(), launcher=None, source=source()), 9, 0, None) == (EMULATED_BLOCKS, 1)  # type: ignore[arg-type]
@@ -184,6 +187,13 @@ def test_refused(gpus: FakeGpus, change: dict[str, Any], message: str) -> None:
         setattr(gpus.driver, name, {**old, **value} if isinstance(old, dict) else value)
     with pytest.raises(CompileError, match=message):
         call(CudaKernel(source(shared=shared), 3, Nvidia()))
+
+
+def test_arrays_too_large(gpus: FakeGpus) -> None:
+    """Sizes known only at run time may be too many for the kernel."""
+    kernel = CudaKernel(source(largest=Int("*", (Int("const", value=1 << 30), Int("name", name="n")))), 3, Nvidia())
+    with pytest.raises(DataError, match="an array of the kernel us_add has 2147483648 elements, and kernels of a GPU count below 2147483648"):
+        call(kernel)
 
 
 def test_too_many_operands(gpus: FakeGpus) -> None:

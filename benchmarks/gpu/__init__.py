@@ -1,0 +1,1 @@
+"""The unrolled suite on a GPU: see :mod:`.__main__`."""

@@ -1,0 +1,38 @@
+"""The device of a test: a fake GPU, and a real one where there is one (see :mod:`tests.backends.fake_gpu`)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import pytest
+
+from tests.backends.fake_gpu import FakeGpus, devices, emulated, install
+from unspool.backends import cuda_launch
+from unspool.backends.execute import FallbackWarning
+
+
+@pytest.fixture(autouse=True)
+def no_silent_fallback() -> Iterator[None]:
+    """Nothing may run in the interpreter unnoticed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FallbackWarning)
+        yield
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpus]:
+    """Two fake GPUs."""
+    made = install(monkeypatch)
+    made.driver.run = emulated
+    with devices():
+        yield made
+    cuda_launch.unusable.cache_clear()
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    """A device for tensors."""
+    if request.param == "fake":
+        request.getfixturevalue("fake")
+    return "cuda:0"
