@@ -37,6 +37,7 @@ from .convert import DTYPE_NAMES, argument
 from .cpu_target import operands
 from .execute import KernelPlan
 from .executor import HostPlan, Plan, Settings
+from .registry import GPU_TARGETS
 
 if TYPE_CHECKING:
     from .kernel import Kernel
@@ -113,8 +114,10 @@ class _Writer:
         compiled = plan.forward.compiled
         number, self.count = self.count, self.count + 1
         base, target = f"kernels/{number}", self.routine.settings.target
-        source, binary = (f"{base}.{suffix}" for suffix in artifact_native.SUFFIXES[target])
-        self.entries[binary], more = artifact_native.code(target, compiled)
+        source_suffix, suffix = artifact_native.SUFFIXES[target]
+        codes, more = artifact_native.code(target, compiled)
+        objects = {arch: f"{base}{arch and '_'}{arch}.{suffix}" for arch in codes}
+        self.entries.update({objects[arch]: data for arch, data in codes.items()})
         return {
             "name": name,
             "integers": list(compiled.integers),
@@ -124,8 +127,8 @@ class _Writer:
             "inputs": [value_json(v) for v in plan.graph.inputs],
             "results": [type_json(t) for t in plan.graph.result_types],
             **more,
-            "object": binary,
-            "source": self.text(source, compiled.source),
+            "object": objects.get("", objects),
+            "source": self.text(f"{base}.{source_suffix}", compiled.source),
             "graph": self.text(f"{base}.graph", print_graph(compiled.graph)),
             "loops": self.text(f"{base}.loops", print_nest(compiled.nest)),
             "tile": self.nest(f"{base}_tile.loops", compiled.tile),
@@ -238,7 +241,8 @@ class _File:
         self.name = name
         self.data = data
         self.manifest, self.entries = unpack(data, name)
-        self.sound(lambda: artifact_machine.check(self.manifest["machine"], name))
+        if self.manifest.get("target") not in GPU_TARGETS:
+            self.sound(lambda: artifact_machine.check(self.manifest["machine"], name))
         self.routine: StoredRoutine = self.sound(self._routine)
 
     def sound(self, read: Callable[[], Any]) -> Any:
@@ -315,8 +319,9 @@ class _File:
             raise ValueError(f"the kernel {found['name']} and its graph differ in types")
         compiled.integers = integers
         try:
-            binary = self.entries[found["object"]]
-            compiled.kernel = artifact_native.kernel(target, binary, tree, compiled.source, integers, checks, found)
+            objects = {"": found["object"]} if isinstance(found["object"], str) else found["object"]
+            binaries = {arch: self.entries[entry] for arch, entry in objects.items()}
+            compiled.kernel = artifact_native.kernel(target, binaries, tree, compiled.source, integers, checks, found)
         except CompileError as error:
             made = f"; it was made by {self.manifest['packages']}" if "packages" in self.manifest else ""
             raise DataError(f"{self.name} cannot be used here: {error}{made}") from None

@@ -1,7 +1,7 @@
 """How the kernels of each target that makes native code are kept in a kernel file: machine code, and what a call needs to know.
 
 Target c has a shared object, which the system loads. Target numba has an object file, which llvmlite loads; numba itself is not
-needed, and nothing is compiled.
+needed, and nothing is compiled. Target cuda has a cubin for each of some architectures, which the driver loads.
 """
 
 from __future__ import annotations
@@ -20,13 +20,17 @@ from .cpu import BuiltKernel
 from .cpu_target import operands
 
 #: What the files of source and machine code end in, by target.
-SUFFIXES = {"c": ("c", "so"), "numba": ("py", "o")}
+SUFFIXES = {"c": ("c", "so"), "numba": ("py", "o"), "cuda": ("cu", "cubin")}
+#: What kernels of target cuda are stored for: each runs on later GPUs of its generation, too.
+ARCHITECTURES = ("sm_80", "sm_90")
 
 
 def needs(target: str) -> dict[str, Any]:
     """What compiled the kernels of a target, for a manifest: the flags of the compiler, or the versions of packages."""
     if target == "c":
         return {"flags": list(build.flags(build.machine().vector_bytes))}
+    if target == "cuda":
+        return {"architectures": list(ARCHITECTURES)}
     from .numba_build import versions
 
     return {"packages": versions()}
@@ -45,29 +49,47 @@ def check(target: str, name: str) -> None:
 _ROOMS = ("problem_bytes", "thread_bytes")
 
 
-def code(target: str, compiled: Compiled) -> tuple[bytes, dict[str, Any]]:
-    """The machine code of a kernel, and what :func:`kernel` asks for besides. Raises CompileError."""
+def code(target: str, compiled: Compiled) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The machine code of a kernel, by architecture (on the processor there is one, without a name), and what :func:`kernel` asks for
+    besides. Raises CompileError."""
     if target == "c":
-        return build.object_code(compiled.source, compiled.tree.name), {}
-    from .numba_build import object_code
-
+        return {"": build.object_code(compiled.source, compiled.tree.name)}, {}
     source = compiled.kernel.source
     rooms = {name: [*map(print_int, getattr(source, name))] for name in _ROOMS}
-    return object_code(source), {**rooms, "tile_from": source.tile_from, "meets": source.meets}
+    about = {**rooms, "tile_from": source.tile_from, "meets": source.meets}
+    if target == "cuda":
+        from .cuda_compile import cubin
+
+        about |= {"threads": source.threads, "shared": source.shared, "blocks": source.blocks, "largest": print_int(source.largest)}
+        return {arch: bytes(cubin(source.text, source.name, arch).data) for arch in ARCHITECTURES}, about
+    from .numba_build import object_code
+
+    return {"": object_code(source)}, about
 
 
 def kernel(
     target: str,
-    binary: bytes,
+    binaries: Mapping[str, bytes],
     function: Function,
     text: str,
     integers: Sequence[str],
     checks: Sequence[str],
     found: Mapping[str, Any],
 ) -> Kernel:
-    """A kernel from its machine code. Raises CompileError if it does not load here."""
+    """A kernel from its machine code. Raises CompileError if it does not load here; one of a GPU is loaded when it is called."""
     if target == "c":
-        return BuiltKernel(build.load_object(binary, function.name), operands(function), len(integers), checks)
+        return BuiltKernel(build.load_object(binaries[""], function.name), operands(function), len(integers), checks)
+    if target == "cuda":
+        from .cuda_launch import DeviceLauncher
+        from .cuda_source import CudaSource
+        from .cuda_target import CudaKernel, CudaTarget
+
+        problem, thread = ((parse_int(alone), parse_int(tiled)) for alone, tiled in (found[name] for name in _ROOMS))
+        made = CudaSource(
+            text, tuple(checks), function.name, int(found["threads"]), int(found["shared"]), bool(found["meets"]), tuple(integers), problem,
+            thread, int(found["tile_from"]), int(found["blocks"]), parse_int(found["largest"]),
+        )  # fmt: skip
+        return CudaKernel(made, operands(function), CudaTarget.device, DeviceLauncher(dict(binaries)))
     from .numba_build import load_object
     from .numba_emit import NumbaSource
     from .numba_target import NumbaKernel
@@ -75,4 +97,4 @@ def kernel(
     problem, thread = ((parse_int(alone), parse_int(tiled)) for alone, tiled in (found[name] for name in _ROOMS))
     start, meets = int(found["tile_from"]), bool(found["meets"])
     source = NumbaSource(text, tuple(checks), function.name, tuple(integers), problem, thread, start, meets, ())
-    return NumbaKernel(load_object(binary, function.name), source, operands(function))
+    return NumbaKernel(load_object(binaries[""], function.name), source, operands(function))

@@ -151,7 +151,8 @@ class _Part(StoredPlan):
             if use:
                 x = next(came)
             else:
-                x = torch.zeros([s.evaluate(sizes) for s in v.type.shape], dtype=torch_dtype(torch, v.type.dtype))
+                device = tensors[0].device if tensors else None
+                x = torch.zeros([s.evaluate(sizes) for s in v.type.shape], dtype=torch_dtype(torch, v.type.dtype), device=device)
             operands.append(x)
         found = whole.run(operands, flags, batch, sizes, wanted)
         return [found[i] for i in self._results]

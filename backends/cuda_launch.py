@@ -226,9 +226,10 @@ class DeviceLauncher:
             from .cuda_compile import cubin
 
             return bytes(cubin(source.text, source.name, arch).data)
-        if arch not in self.cubins:
-            raise CompileError(f"the kernel {source.name} was compiled for {', '.join(self.cubins)}, and this GPU is {arch}")
-        return self.cubins[arch]
+        fitting = [a for a in self.cubins if a[:-1] == arch[:-1] and a <= arch]  # of its generation, not newer
+        if not fitting:
+            raise CompileError(f"the kernel {source.name} was compiled for {', '.join(self.cubins)}, and this GPU is {arch}: compile it again")
+        return self.cubins[max(fitting)]
 
 
 def _too_much_shared(name: str, size: int, most: int, index: int) -> str:

@@ -152,11 +152,11 @@ class CudaKernel:
     waits, and cannot be captured in a CUDA graph.
     """
 
-    def __init__(self, source: CudaSource, operands: int, device: Device) -> None:
+    def __init__(self, source: CudaSource, operands: int, device: Device, launcher: Launcher | None = None) -> None:
         self.source = source
         self.checks = source.checks
         self.device = device
-        self.launcher = device.launcher(source)
+        self.launcher = launcher or device.launcher(source)
         self._operands, self._integers = max(1, operands), max(1, len(source.integers))
         fields = len(HEAD) + 3 * self._operands + self._integers
         if 8 * fields > PARAMETERS:
@@ -165,34 +165,35 @@ class CudaKernel:
             )
         self._call = _Call(fields)
         self._rooms: dict[tuple[int, ...], tuple[int, int]] = {}
-        self._counted: set[tuple[int, ...]] = set()
 
-    def _room(self, batch: int, integers: Sequence[int]) -> tuple[int, int]:
-        """Bytes of scratch memory of a problem and of a thread."""
-        tiled = 0 < self.source.tile_from <= batch
-        key = (tiled, *integers)
+    def _room(self, integers: Sequence[int]) -> tuple[int, int]:
+        """Bytes of scratch memory of a problem, or a tile, and of a thread."""
+        key = tuple(integers)
         found = self._rooms.get(key)
         if found is None:
             values = dict(zip(self.source.integers, integers, strict=True))
-            found = evaluate(self.source.problem_bytes[tiled], values), evaluate(self.source.thread_bytes[tiled], values)
-            self._rooms[key] = found
+            problem, thread = (max(evaluate(e, values) for e in pair) for pair in (self.source.problem_bytes, self.source.thread_bytes))
+            largest = evaluate(self.source.largest, values)
+            if largest >= LIMIT:
+                raise DataError(f"an array of the kernel {self.source.name} has {largest} elements, and kernels of a GPU count below {LIMIT}")
+            found = self._rooms[key] = problem, thread
         return found
 
     def scratch(self, batch: int, teams: int, team_size: int, integers: Sequence[int]) -> int:
         """Bytes of scratch memory of a call."""
-        problem, thread = self._room(batch, integers)
+        problem, thread = self._room(integers)
         counters = COUNTER if self.source.meets else 0
         return 64 + teams * (counters + problem + team_size * self.source.threads * thread)
 
-    def shares(self, count: int, summed: int, index: int | None) -> tuple[int, int]:
+    def shares(self, count: int, summed: int, index: int | None, *, tiles: bool) -> tuple[int, int]:
         """(teams, blocks in each) for so many problems, on the GPU of that ``index`` (None: the current one); ``summed`` bytes are results that
-        teams sum up, each in memory of its own.
+        teams sum up, each in memory of its own; ``tiles``: problems share what those of a tile must.
 
         As many teams as there are problems, or tiles of them, but no more than run at once. Where they are so few that most of the device
         would be idle, and blocks of a team can wait for each other, several blocks work on each problem.
         """
         source = self.source
-        tiled = 0 < source.tile_from <= count
+        tiled = tiles and 0 < source.tile_from <= count
         capacity = max(1, self.device.capacity(self.launcher, source, index))
         teams = max(1, min(-(-count // TILE) if tiled else count, capacity))
         if summed:
@@ -214,7 +215,6 @@ class CudaKernel:
         tensors = (*inputs, *outputs)
         source, device, like, name = self.source, self.device, tensors[-1], self.source.name
         device.check(tensors, name)
-        self._check_largest(integers)
         if source.checks:
             self._may_wait(like)
         size = self.scratch(batch, teams, team_size, integers)
@@ -239,16 +239,6 @@ class CudaKernel:
             failed = device.read(scratch, flag - start, self.checks)
             if failed:
                 raise DataError(self.checks[failed - 1])
-
-    def _check_largest(self, integers: Sequence[int]) -> None:
-        """Raises DataError for an array whose elements the kernel cannot count."""
-        key = tuple(integers)
-        if key in self._counted:
-            return
-        largest = evaluate(self.source.largest, dict(zip(self.source.integers, integers, strict=True)))
-        if largest >= LIMIT:
-            raise DataError(f"an array of the kernel {self.source.name} has {largest} elements, and kernels of a GPU count below {LIMIT}")
-        self._counted.add(key)
 
     def _may_wait(self, like: Tensor) -> None:
         """Raises DataError where the stream is being captured, so that nothing can be read."""

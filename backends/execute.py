@@ -61,6 +61,7 @@ class _Layout:
     integers: list[int]
     instances: int  # of statements, per problem
     summed: int  # bytes of the results that are summed over problems
+    tiles: bool  # whether problems share what those of a tile must
 
 
 _threads_started = False
@@ -136,7 +137,9 @@ class Runner:
             nest = self.compiled.nest
             instances = instances_of_nest(nest, dict(zip(nest.params, integers, strict=True)))
             summed = sum(prod(s) * d.itemsize for s, d, mine in zip(outputs, self.dtypes, own, strict=True) if not mine)
-            found = _Layout(outputs, strides, integers, instances, summed)
+            tile = self.compiled.tree.tile
+            tiles = tile is not None and all(own or not s for own, s in zip(tile.strides, strides, strict=True))
+            found = _Layout(outputs, strides, integers, instances, summed, tiles)
             self._layouts[key] = found
         return found
 
@@ -158,7 +161,7 @@ class Runner:
         home = None
         if self.device != "cpu":
             home = operands[0].device if operands else devices.current(self.device)
-        teams, team_size = self.threads(count * layout.instances, count, layout.summed, home)
+        teams, team_size = self._shares(layout, count, home)
         if teams * team_size > 1:
             _note_threads()
         steps = [0] * len(strides)
@@ -184,18 +187,21 @@ class Runner:
     ) -> int:
         """Bytes of scratch memory of such a call of :meth:`run`."""
         layout, count = self.layout(batched, own, sizes), 1 if batch is None else batch
-        return int(self.kernel.scratch(count, *self.threads(count * layout.instances, count, layout.summed), layout.integers))
+        return int(self.kernel.scratch(count, *self._shares(layout, count, None), layout.integers))
 
     def in_tiles(self, count: int) -> bool:
         """Whether so many problems run in tiles."""
         return self.compiled.tile is not None and count > TILE // 2
 
-    def threads(self, instances: int, count: int, summed: int = 0, home: torch.device | None = None) -> tuple[int, int]:
-        """(teams, threads in each) for this many problems with so many instances of statements; ``summed`` bytes are results that are summed
-        over problems. A kernel of a GPU says itself how its blocks, there the threads, are shared (on device ``home``)."""
+    def _shares(self, layout: _Layout, count: int, home: torch.device | None) -> tuple[int, int]:
+        """(teams, threads in each) for so many problems. A kernel of a GPU says itself how its blocks, there the threads, are shared."""
         shares = getattr(self.kernel, "shares", None)
-        if shares is not None:
-            return shares(count, summed, None if home is None else home.index)  # type: ignore[no-any-return]
+        if shares is None:
+            return self.threads(count * layout.instances, count)
+        return shares(count, layout.summed, None if home is None else home.index, tiles=layout.tiles)  # type: ignore[no-any-return]
+
+    def threads(self, instances: int, count: int) -> tuple[int, int]:
+        """(teams, threads in each) for this many problems with so many instances of statements, on the processor."""
         available = 1 if _forked else torch.get_num_threads()
         if available == 1 or instances < SMALL:
             return 1, 1

@@ -53,6 +53,9 @@ class OnGpu(Tensor):
     def data_ptr(self) -> int:
         return self.inner.data_ptr()
 
+    def cpu(self, *_: Any, **named: Any) -> Tensor:
+        return self.detach().inner  # type: ignore[attr-defined,no-any-return]
+
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
         return f"OnGpu({self.inner}, {self.home})"
 

@@ -115,14 +115,15 @@ def test_teams_that_meet(gpus: FakeGpus) -> None:
 def test_shares(gpus: FakeGpus) -> None:
     """As many teams as there is work for and the device runs at once; idle blocks help where teams can meet."""
     alone, meeting = CudaKernel(source(), 3, Nvidia()), CudaKernel(source(meets=True), 3, Nvidia())  # 3 multiprocessors, 2 blocks on each
-    assert [alone.shares(n, 0, 0) for n in (0, 1, 4, 6, 1000)] == [(1, 1), (1, 1), (4, 1), (6, 1), (6, 1)]
-    assert [meeting.shares(n, 0, 0) for n in (1, 2, 3, 4, 6, 1000)] == [(1, 6), (2, 3), (3, 2), (4, 1), (6, 1), (6, 1)]
+    assert [alone.shares(n, 0, 0, tiles=True) for n in (0, 1, 4, 6, 1000)] == [(1, 1), (1, 1), (4, 1), (6, 1), (6, 1)]
+    assert [meeting.shares(n, 0, 0, tiles=True) for n in (1, 2, 3, 4, 6, 1000)] == [(1, 6), (2, 3), (3, 2), (4, 1), (6, 1), (6, 1)]
     tiles = CudaKernel(source(meets=True, tile_from=4), 3, Nvidia())
-    assert [tiles.shares(n, 0, 0) for n in (2, 4, 33, 1000)] == [(2, 3), (1, 1), (3, 1), (6, 1)]
-    assert CudaKernel(source(meets=True, blocks=4), 3, Nvidia()).shares(1, 0, 0) == (1, 4)
-    assert alone.shares(1000, PARTIAL_SUMS // 2, 0) == (2, 1)
-    assert alone.shares(1000, 2 * PARTIAL_SUMS, None) == (1, 1)
-    assert CudaKernel.shares(SimpleNamespace(device=Host(), launcher=None, source=source()), 9, 0, None) == (EMULATED_BLOCKS, 1)  # type: ignore[arg-type]
+    assert [tiles.shares(n, 0, 0, tiles=True) for n in (2, 4, 33, 1000)] == [(2, 3), (1, 1), (3, 1), (6, 1)]
+    assert tiles.shares(33, 0, 0, tiles=False) == (6, 1)
+    assert CudaKernel(source(meets=True, blocks=4), 3, Nvidia()).shares(1, 0, 0, tiles=True) == (1, 4)
+    assert alone.shares(1000, PARTIAL_SUMS // 2, 0, tiles=True) == (2, 1)
+    assert alone.shares(1000, 2 * PARTIAL_SUMS, None, tiles=True) == (1, 1)
+    assert CudaKernel.shares(SimpleNamespace(device=Host(), launcher=None, source=source()), 9, 0, None, tiles=False) == (EMULATED_BLOCKS, 1)  # type: ignore[arg-type]
 
 
 def test_scratch_memory(gpus: FakeGpus) -> None:
@@ -227,7 +228,7 @@ def test_stored_machine_code(gpus: FakeGpus, monkeypatch: pytest.MonkeyPatch) ->
     """No compiler is asked; an architecture that is not there is refused."""
     monkeypatch.undo()
     launcher = cuda_launch.DeviceLauncher({"sm_80": b"code"})
-    assert launcher.cubin(source(), "sm_80") == b"code"
+    assert launcher.cubin(source(), "sm_80") == launcher.cubin(source(), "sm_86") == b"code"
     with pytest.raises(CompileError, match="us_add was compiled for sm_80, and this GPU is sm_90"):
         launcher.cubin(source(), "sm_90")
 
