@@ -223,13 +223,17 @@ class DeviceLauncher:
     def cubin(self, source: CudaSource, arch: str) -> bytes:
         """The machine code of a kernel for an architecture. Raises CompileError."""
         if self.cubins is None:
-            from .cuda_compile import cubin
-
-            return bytes(cubin(source.text, source.name, arch).data)
+            return compiled(source, arch)
         fitting = [a for a in self.cubins if a[:-1] == arch[:-1] and a <= arch]  # of its generation, not newer
         if not fitting:
             raise CompileError(f"the kernel {source.name} was compiled for {', '.join(self.cubins)}, and this GPU is {arch}: compile it again")
         return self.cubins[max(fitting)]
+
+
+def compiled(source: CudaSource, arch: str) -> bytes:
+    """The machine code of a source for an architecture, such as ``sm_90``. Raises CompileError."""
+    compiler = importlib.import_module(".cuda_compile", __package__)
+    return bytes(compiler.cubin(source.text, source.name, arch).data)
 
 
 def _too_much_shared(name: str, size: int, most: int, index: int) -> str:

@@ -307,10 +307,8 @@ class CudaTarget:
         return self.printed(function).text
 
     def assembly(self, function: Function, source: str) -> str:
-        """The PTX of a source. Raises CompileError if it does not compile, or nothing is there to compile it."""
-        from .cuda_launch import assembly
-
-        return assembly(source, self.printed(function).name)
+        """Raises CompileError: ``cuobjdump --dump-sass`` shows the machine code of a compiled source."""
+        raise CompileError(f"target {self.name} shows no assembly: write the source to a file, and nvcc -arch=sm_90 -ptx shows its PTX")
 
     def build(self, function: Function, source: str) -> CudaKernel:
         """The callable kernel. It is loaded here if there is a GPU: what does not fit there is found out now, as a CompileError."""

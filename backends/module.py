@@ -86,7 +86,8 @@ class Layer(Values):
         algorithm = routine.algorithm
         arguments = routine.collect(binding, given, [(i.name, i.type) for i in algorithm.inputs if i.given])
         check_where(algorithm.name, algorithm.where, binding, known_only=True)
-        device = device_of(arguments)
+        chosen = [argument(p.name, p.type, params[p.name]) for p in algorithm.params if p.name in params]
+        device = device_of(arguments if any(not a.weak for a in arguments) else chosen)
         self._routine, self._binding, self._sizes = routine, binding, dict(sizes)
         self._known: dict[Any, _Call] = {}
         self._losses: dict[Any, ValueAndGrad] = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import logging
-import shutil
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -24,9 +23,6 @@ CPU_TARGETS = ("c", "numba")
 GPU_TARGETS = ("cuda",)
 #: The target of tensors on a GPU where a caller names none.
 GPU_TARGET = "cuda"
-
-#: Compilers of target ``emulated``.
-CXX = ("g++", "clang++")
 
 logger = logging.getLogger("unspool")
 
@@ -107,9 +103,12 @@ def availability(name: str) -> Availability:
         reason = cuda_launch.unusable()
         return Availability(name, reason is None, reason or cuda_launch.usable())
     if name == "emulated":
-        found = next((c for c in CXX if shutil.which(c)), None)
-        missing = f"no C++ compiler found (tried {', '.join(CXX)})"
-        return Availability(name, found is not None, missing if found is None else f"target cuda's text on the processor, by {found}: for tests")
+        from .cuda_emulate import find_compiler
+
+        try:
+            return Availability(name, True, f"the text of target cuda on the processor, by {find_compiler()}: for tests")
+        except CompileError as error:
+            return Availability(name, False, str(error))
     return _numba() if name == "numba" else _compiler(options.current.compiler)
 
 

@@ -125,7 +125,8 @@ def markdown(gpu: str, runs: Sequence[Mapping[str, Any]]) -> str:
     machine = measured[-1]["machine"] if measured else {}
     told = ", ".join(f"{n} {machine[n]}" for n in ("torch", "jax", "driver", "commit") if machine.get(n))
     head = f"{gpu}: medians in milliseconds, float32" + (f"; {told}." if told else ".")
-    found = [head, "Nx: a peer's best variant takes N times as long as our best; below 1 we lose. Of roofline: the least time by operations and bytes, over ours."]
+    found = [head, "Nx: a peer's best variant takes N times as long as our best; below 1 we lose."]
+    found.append("Of roofline: the least time by operations and bytes, over ours.")
     if any(c["source"] == PREDICTED for c in latest(runs)):
         found.append("**predicted**: no GPU was at hand; the least time by the operations and bytes of the generated kernels, with their launches.")
     for mode, value in means(runs).items():

@@ -137,7 +137,7 @@ def test_checks(gpus: FakeGpus) -> None:
     """Their outcome is read after the launch; a stream that is being captured is refused, since nothing can be read there."""
     sound, failing = (CudaKernel(source(checks=[text]), 3, Nvidia()) for text in ("holds", "fails"))
     assert on_cpu(call(sound)).tolist() == [0, 3, 6, 9, 12]
-    with pytest.raises(DataError, match="^fails$"):
+    with pytest.raises(DataError, match=r"^fails$"):
         call(failing)
     gpus.capturing = True
     call(CudaKernel(source(), 3, Nvidia()))
