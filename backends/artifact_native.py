@@ -58,10 +58,10 @@ def code(target: str, compiled: Compiled) -> tuple[dict[str, bytes], dict[str, A
     rooms = {name: [*map(print_int, getattr(source, name))] for name in _ROOMS}
     about = {**rooms, "tile_from": source.tile_from, "meets": source.meets}
     if target == "cuda":
-        from .cuda_launch import compiled as cubin
+        from .cuda_compile import cubin
 
         about |= {"threads": source.threads, "shared": source.shared, "blocks": source.blocks, "largest": print_int(source.largest)}
-        return {arch: cubin(source, arch) for arch in ARCHITECTURES}, about
+        return {arch: cubin(source.text, source.name, arch).data for arch in ARCHITECTURES}, about
     from .numba_build import object_code
 
     return {"": object_code(source)}, about

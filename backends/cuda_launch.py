@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..compiler.diagnostics import CompileError
+from .cuda_compile import compiler, cubin
 from .cuda_source import CudaSource
 from .devices import shown
 
@@ -50,6 +51,7 @@ def unusable() -> str | None:
         return f"kernels are made for compute capability {OLDEST[0]}.{OLDEST[1]} and newer, and here is {listed}"
     try:
         bindings()
+        compiler()
     except CompileError as error:
         return str(error)
     return None
@@ -199,8 +201,8 @@ class DeviceLauncher:
         except DriverError as error:
             if error.number in FOREIGN:
                 raise CompileError(
-                    f"the driver, for CUDA {version(driver.version())}, does not load the kernel {name} made for {arch} ({error}): update the "
-                    "driver, or use a torch and NVRTC as old as it"
+                    f"the driver, for CUDA {version(driver.version())}, does not load the kernel {name}, made for {arch} by "
+                    f"{'an earlier process' if self.cubins is not None else compiler().name} ({error}): update the driver, or take an older compiler"
                 ) from None
             raise CompileError(f"the kernel {name} does not load on cuda:{index}: {error}") from None
         try:
@@ -223,17 +225,11 @@ class DeviceLauncher:
     def cubin(self, source: CudaSource, arch: str) -> bytes:
         """The machine code of a kernel for an architecture. Raises CompileError."""
         if self.cubins is None:
-            return compiled(source, arch)
+            return cubin(source.text, source.name, arch).data
         fitting = [a for a in self.cubins if a[:-1] == arch[:-1] and a <= arch]  # of its generation, not newer
         if not fitting:
             raise CompileError(f"the kernel {source.name} was compiled for {', '.join(self.cubins)}, and this GPU is {arch}: compile it again")
         return self.cubins[max(fitting)]
-
-
-def compiled(source: CudaSource, arch: str) -> bytes:
-    """The machine code of a source for an architecture, such as ``sm_90``. Raises CompileError."""
-    compiler = importlib.import_module(".cuda_compile", __package__)
-    return bytes(compiler.cubin(source.text, source.name, arch).data)
 
 
 def _too_much_shared(name: str, size: int, most: int, index: int) -> str:

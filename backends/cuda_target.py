@@ -307,8 +307,10 @@ class CudaTarget:
         return self.printed(function).text
 
     def assembly(self, function: Function, source: str) -> str:
-        """Raises CompileError: ``cuobjdump --dump-sass`` shows the machine code of a compiled source."""
-        raise CompileError(f"target {self.name} shows no assembly: write the source to a file, and nvcc -arch=sm_90 -ptx shows its PTX")
+        """The PTX of a source, for the oldest GPUs that run it. Raises CompileError if it does not compile."""
+        from .cuda_compile import ptx
+
+        return ptx(source, "sm_80")
 
     def build(self, function: Function, source: str) -> CudaKernel:
         """The callable kernel. It is loaded here if there is a GPU: what does not fit there is found out now, as a CompileError."""

@@ -267,6 +267,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> FakeGpus:
         monkeypatch.setattr(torch.cuda, name, value)
     monkeypatch.setattr(torch.version, "cuda", "12.4")
     monkeypatch.setattr(cuda_launch, "bindings", lambda: fake.driver)
+    monkeypatch.setattr(cuda_launch, "compiler", lambda: SimpleNamespace(name="NVRTC 1.2"))
     monkeypatch.setattr(cuda_launch.DeviceLauncher, "cubin", lambda self, source, arch: fake.compiled(source, arch))
     monkeypatch.setattr(cuda_launch, "current_device", lambda: fake.device)
     monkeypatch.setattr(cuda_launch, "on_device", fake.on)

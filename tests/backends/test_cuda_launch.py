@@ -174,7 +174,7 @@ def test_tensors_on_several_devices(gpus: FakeGpus) -> None:
         ({"resident": 0, "shared": 200_000}, r"no block of the kernel us_add fits a multiprocessor of cuda:0: 96 threads, 195\.3 KiB"),
         (
             {"results": {"cuModuleLoadData": [Result.NO_BINARY]}},
-            r"the driver, for CUDA 12\.4, does not load the kernel us_add made for sm_90 \(cuModuleLoadData: no binary \(209\)\): update",
+            r"the driver, for CUDA 12\.4, does not load the kernel us_add, made for sm_90 by NVRTC 1\.2 \(cuModuleLoadData: no binary \(209\)\): upd",
         ),
         ({"results": {"cuModuleLoadData": [Result.OUT_OF_MEMORY]}}, r"us_add does not load on cuda:0: cuModuleLoadData: out of memory \(2\)"),
         ({"results": {"cuLaunchKernel": [Result.TOO_LARGE]}}, r"us_add does not start on cuda:0: too large \(720\)"),
