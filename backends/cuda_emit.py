@@ -32,6 +32,8 @@ from .writer import Writer, describe
 STACK_BYTES = 4096
 #: Iterations of a loop whose count is known only at run time.
 MANY = 1024
+#: Threads of a warp.
+WARP = 32
 #: Assignments of a loop that a block of threads is worth.
 GRAIN = 16384
 #: Elements that one load brings, the most first.
@@ -54,20 +56,29 @@ def emit(function: Function, gpu: Gpu, *, strict: bool = False) -> CudaSource:
 
 
 def threads_of(function: Function, gpu: Gpu) -> int:
-    """Threads of a block: as many as the widest loop that is dealt out has work for, whole warps, at most what the GPU is set to."""
-    widest = max([widest_loop(f.body) for f in (function, *([function.tile.function] if function.tile else []))])
-    return min(gpu.threads, max(32, -(-widest // 32) * 32))
+    """Threads of a block, whole warps: so many that few of them wait for the rest in the last turn of the loops that are dealt to them, but more
+    than half of what there is work for and the GPU is set to."""
+    widths = [w for f in (function, *([function.tile.function] if function.tile else [])) for w in widths_of(f)]
+    most = min(gpu.threads, max(WARP, *(-(-wide // WARP) * WARP for wide, _ in widths))) if widths else WARP
+
+    def cost(threads: int) -> tuple[float, int]:
+        turns = sum(-(-wide // threads) * (threads + WARP) * each for wide, each in widths)
+        return round(turns / (1 + sum(wide * each for wide, each in widths)), 2), -threads
+
+    return min(range(most // WARP // 2 * WARP + WARP, most + 1, WARP), key=cost, default=WARP)
 
 
-def widest_loop(body: Block) -> int:
-    """Threads that a loop of a body can keep busy, at most; a count known only at run time is many."""
-    found = 1
-    for loop in walk(body):
-        if isinstance(loop, Loop) and loop.kind != "block" and (loop.dealt or loop.lanes > 1):
+def widths_of(function: Function) -> list[tuple[int, float]]:
+    """How many threads the loops that are dealt to them have work for, and how many assignments for each; a count known only at run time is
+    many."""
+    found, inside, env = [], set[int](), dict.fromkeys(function.integers, MANY)
+    for loop in walk(function.body):
+        if isinstance(loop, Loop) and id(loop) not in inside and loop.kind != "block" and (loop.dealt or loop.lanes > 1):
             chain = dealt_chain(loop)
-            counts = [trip(one) for one in chain if one.dealt]
+            inside |= {id(one) for one in walk(loop)}
             lanes = max([one.lanes for one in walk(chain[-1].body) if isinstance(one, Loop)] + [loop.lanes])
-            found = max(found, lanes * prod(MANY if n is None else n for n in counts))
+            wide = lanes * prod(trip(one) or MANY for one in chain if one.dealt)
+            found.append((wide, max(1.0, work(loop, env) / wide)))
     return found
 
 

@@ -166,7 +166,7 @@ class _Frame:
             self.meets,
             (problem, _most([problem, rooms(tiled.problem)])),
             (thread, _most([thread, tiled.thread_bytes])),
-            0 if function.tile is None else least(function.tile),
+            0 if function.tile is None else self._from(function.tile),
             self.blocks,
             _most([const(0), *(elements(a) for a in function.arrays if constant(elements(a)) is None)]),
         )
@@ -242,7 +242,7 @@ class _Frame:
         else:
             lanes = self.tile.integer(tile.lanes)
             out += [
-                f"  const bool tiled = call.batch >= {least(tile)}{self._condition(tile)};",
+                f"  const bool tiled = call.batch >= {self._from(tile)}{self._condition(tile)};",
                 f"  const int grain = tiled ? {tile.size} : 1;",
                 "  for (int64_t begin = number * grain; begin < call.batch; begin += call.teams * grain) {",
                 f"    const int {lanes} = (int)us_imin(call.batch - begin, grain);",
@@ -280,6 +280,10 @@ class _Frame:
             *("  " + line for line in self._invoke(self.main, spread, alone=False)),
             "      }",
         ]
+
+    def _from(self, tile: Tile) -> int:
+        """How many problems it takes for tiles of them: as long as each has a multiprocessor for itself, nothing is gained."""
+        return max(least(tile), self.gpu.cores + 1)
 
     def _condition(self, tile: Tile) -> str:
         """Whether operands are shared as the tile takes them to be, and every problem has its own results."""

@@ -31,7 +31,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Gpu(Machine):
-    """A GPU. ``cores`` are its multiprocessors; ``threads`` of a block; bytes of shared memory that a block may have and that a
+    """A GPU. ``cores`` are its multiprocessors; ``threads`` of a block at most; bytes of shared memory that a block may have and that a
     multiprocessor has for all of its blocks; 4-byte registers of a thread at most."""
 
     threads: int = 256

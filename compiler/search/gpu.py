@@ -15,27 +15,22 @@ from collections.abc import Iterator
 from itertools import pairwise
 from math import prod
 
-from ..graph.types import BYTES, Size
+from ..graph.types import BYTES
 from ..loops.nest import LoopOrder, Nest, Order, accesses, children, leaves, loop_path, loops_of
 from ..loops.nest import Sequence as SequenceOrder
-from ..loops.scheduled import extent
 from ..loops.steps.deal import can_lane, can_thread
-from ..loops.storing import nominal
 from ..target import Gpu
 from .draft import Draft
 from .gpu_stencil import contract_to_scalars, gpu_stencils
+from .gpu_width import BUSY, SHORT, WARP, iterations
 from .sweeps import fuse_sweeps
 
-#: Lanes of a warp.
-WARP = 32
 #: Loops that are dealt out and have fewer iterations leave lanes to sums inside of them.
 FEW = 1024
-#: Rows that a thread computes together, the most first; threads that must be left for them; terms that it takes at a time.
-ROWS, BUSY, TERMS = (8, 6, 5, 4, 3, 2), 256, 4
+#: Rows that a thread computes together, the most first; terms that it takes at a time.
+ROWS, TERMS = (8, 6, 5, 4, 3, 2), 4
 #: Elements that one load brings.
 VECTOR = 4
-#: Sums of fewer terms are not worth lanes.
-SHORT = 8
 
 
 def finish_gpu(draft: Draft) -> None:
@@ -92,21 +87,21 @@ def _rows(draft: Draft, name: str) -> bool:
     factors = [s for s in sums if _serves(draft, s, loop)]
     if not factors:
         return False
-    apart = _iterations(draft, loop)
+    apart = iterations(scheduled, loop)
     inside: Order = loop.body
     while isinstance(inside, LoopOrder) and can_thread(scheduled, inside.name) is None:
-        apart *= _iterations(draft, inside)
+        apart *= iterations(scheduled, inside)
         inside = inside.body
     along = any(a.index and a.index[-1].names() & loop.value(s).names() for s in factors for a in accesses(table[s].value))
     wanted = sorted(ROWS, key=lambda r: (along and r % VECTOR != 0, -r))  # neighbours are read at once
-    rows = next((r for r in wanted if _iterations(draft, loop) % r == 0 and apart // r >= BUSY), 0)
+    rows = next((r for r in wanted if iterations(scheduled, loop) % r == 0 and apart // r >= BUSY), 0)
     if not rows:
         return False
     draft.take("unroll_jam", name, rows)
     for s in factors:
         terms = loop_path(draft.scheduled.nest.order, s)
-        around = next(o for o in reversed(terms) if "unroll" not in o.kind)
-        if not around.value(s).names() & set[str]().union(*(i.names() for i in table[s].write.index)) and _iterations(draft, around) >= 4 * TERMS:
+        around, scheduled = next(o for o in reversed(terms) if "unroll" not in o.kind), draft.scheduled
+        if not around.value(s).names() & set[str]().union(*(i.names() for i in table[s].write.index)) and iterations(scheduled, around) >= 4 * TERMS:
             draft.attempt("unroll", around.name, TERMS)
     return True
 
@@ -118,21 +113,24 @@ def _inner(around: LoopOrder, loop: LoopOrder) -> bool:
 
 def _serves(draft: Draft, statement: str, loop: LoopOrder) -> bool:
     """Whether a product with many terms reads one factor in all iterations of a loop, and another one for each."""
-    s = draft.scheduled.nest.statement_table[statement]
-    path = loop_path(draft.scheduled.nest.order, statement)
+    scheduled = draft.scheduled
+    s = scheduled.nest.statement_table[statement]
+    path = loop_path(scheduled.nest.order, statement)
     own = loop.value(statement).names()
     kept = set[str]().union(*(i.names() for i in s.write.index))
     terms = [o for o in path[path.index(loop) + 1 :] if not o.value(statement).names() & kept]
     moving = set[str]().union(*(o.value(statement).names() for o in terms))
-    if not terms or not own <= kept or prod(_iterations(draft, o) for o in terms) < 4 * TERMS:
+    if not terms or not own <= kept or prod(iterations(scheduled, o) for o in terms) < 4 * TERMS:
         return False
     read = [set[str]().union(*(i.names() for i in a.index)) for a in accesses(s.value)]
     return any(names & moving and not names & own for names in read) and any(names & moving and names & own for names in read)
 
 
 def _lane(draft: Draft) -> None:
-    """Deal sums to lanes."""
-    for loop in list(draft.scheduled.loops.values()):
+    """Deal sums to lanes, and what else is in loops around them."""
+    loops = list(draft.scheduled.loops.values())
+    for loop in (*loops, *loops):
+        loop = draft.scheduled.loop(loop.name)
         if loop.innermost and loop.kind == "serial" and draft.is_open(loop.name):
             lanes = _lanes(draft, loop)
             if lanes > 1 and can_lane(draft.scheduled, loop.name, lanes) is None:
@@ -186,26 +184,21 @@ def _deal(draft: Draft, order: Order) -> None:
                 inner = inner.body
 
 
-def _iterations(draft: Draft, loop: LoopOrder) -> int:
-    span = extent(draft.scheduled, loop)
-    return nominal(Size.of("K")) if span is None else span[1] - span[0] + 1
-
-
 def _lanes(draft: Draft, loop: LoopOrder) -> int:
     """How many threads should add up together what a loop adds up; 1: each for itself. Loops in one that is dealt to threads have the same."""
     scheduled = draft.scheduled
     statements = scheduled.nest.statement_table
     sums = [s for s, _ in loop.values if statements[s].reduce]
-    if not sums:
-        return 1
     around = [o for o in scheduled.outer(loop.name) if "thread" in o.kind]
-    if not around:
-        return WARP if _iterations(draft, loop) >= SHORT else 1
-    taken = [o for o in loops_of(around[0].body) if o.kind.startswith("lane")]
+    taken = [o for o in loops_of(around[0].body) if o.kind.startswith("lane")] if around else []
     if taken:
         return int(taken[0].kind[4:])
-    apart = prod(_iterations(draft, o) for o in around)
-    terms = _iterations(draft, loop)
+    if not sums:
+        return 1
+    if not around:
+        return WARP if iterations(scheduled, loop) >= SHORT else 1
+    apart = prod(iterations(scheduled, o) for o in around)
+    terms = iterations(scheduled, loop)
     near = any(_near(draft, s, loop, around[-1]) for s in sums)
     if terms < SHORT or (apart >= FEW and not near) or apart >= 64 * FEW:
         return 1

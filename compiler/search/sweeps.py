@@ -16,7 +16,9 @@ from ..loops.scheduled import Scheduled, conflicts, extent
 from ..loops.steps.contract import can_contract
 from ..loops.steps.fuse import aligned, can_fuse
 from ..loops.steps.mark import can_parallel, can_vector
+from ..target import Gpu
 from .draft import Draft
+from .gpu_width import narrows
 from .meetings import spare
 from .sinking import sunk
 
@@ -120,6 +122,8 @@ class _Sweeps:
             return x == y and not self._iterates(first)
         overlap = min(x[1], y[1]) - max(x[0], y[0]) + 1
         if overlap < 0.9 * max(x[1] - x[0] + 1, y[1] - y[0] + 1) and max(x[1] - x[0], y[1] - y[0]) > 8:
+            return False
+        if isinstance(self.draft.task.machine, Gpu) and narrows(self.scheduled, first, second):
             return False
         return not self._parallel_lost(first, second)
 
