@@ -15,8 +15,9 @@ from math import prod
 from ..compiler.loops.tree import Array, Barrier, Block, Declare, Function, Int, LibraryCall, Load, Loop, Single, Store, Tree
 from ..compiler.loops.tree_walk import loads, walk, writes
 from ..compiler.target import Gpu
-from .affine import ONE, constant, linear, names, offset, simple
+from .affine import ONE, constant, linear, offset, simple
 from .c_runtime import BITS
+from .cuda_dealt import Dealt, dealt_chain, lanes_of
 from .cuda_expressions import CudaPrinter
 from .cuda_runtime import prelude
 from .cuda_source import CudaSource
@@ -76,8 +77,7 @@ def widths_of(function: Function) -> list[tuple[int, float]]:
         if isinstance(loop, Loop) and id(loop) not in inside and loop.kind != "block" and (loop.dealt or loop.lanes > 1):
             chain = dealt_chain(loop)
             inside |= {id(one) for one in walk(loop)}
-            lanes = max([one.lanes for one in walk(chain[-1].body) if isinstance(one, Loop)] + [loop.lanes])
-            wide = lanes * prod(trip(one) or MANY for one in chain if one.dealt)
+            wide = max(lanes_of(chain[-1].loop.body), loop.lanes) * prod(one.count or MANY for one in chain if one.loop.dealt)
             found.append((wide, max(1.0, work(loop, env) / wide)))
     return found
 
@@ -86,18 +86,6 @@ def most_blocks(function: Function) -> int:
     """Blocks of threads that a problem has work for: as long as those of a team take to meet, each must have something to do."""
     env = dict.fromkeys(function.integers, MANY)
     return max([int(work(t, env)) // GRAIN for t in walk(function.body) if isinstance(t, Loop) and t.dealt], default=1) or 1
-
-
-def dealt_chain(loop: Loop) -> list[Loop]:
-    """Loops directly inside of each other that are dealt to threads in one go, from the outermost one on."""
-    chain = [loop]
-    while len(chain[-1].body.children) == 1:
-        inner = chain[-1].body.children[0]
-        bound = {one.name for one in chain}
-        if not isinstance(inner, Loop) or "thread" not in inner.kind or inner.tests or bound & (names(inner.lower) | names(inner.upper)):
-            break
-        chain.append(inner)
-    return chain
 
 
 def _body(
@@ -122,6 +110,7 @@ class _CudaWriter(Writer):
         self.most: Mapping[str, int] = {}
         self.in_block = False  # inside of a loop over blocks: the threads are those of one block
         self.common = 0  # threads that have what is printed in common; 0: each runs it for itself
+        self.split = False  # inside of a loop that is dealt to threads
         self.guarded = False  # what is printed runs on the first lane alone
         self.index = index_type(self.function)
 
@@ -182,7 +171,7 @@ class _CudaWriter(Writer):
 
     def single(self, tree: Single) -> None:
         """Print what one thread does alone, or with lanes the first ones."""
-        lanes = _lanes(tree.body)
+        lanes = lanes_of(tree.body)
         self.text.if_(f"{self.member} < {lanes}" if lanes > 1 else f"{self.member} == 0")
         with self.as_group(lanes):
             self.block(tree.body)
@@ -284,7 +273,7 @@ class _CudaWriter(Writer):
             self.tested(loop)
         elif loop.kind == "block":
             self.over_blocks(loop)
-        elif loop.dealt:
+        elif loop.dealt and not self.split:
             self.over_threads(loop)
         elif loop.lanes > 1:
             self.over_lanes(loop)
@@ -338,47 +327,56 @@ class _CudaWriter(Writer):
 
     def over_threads(self, loop: Loop) -> None:
         """Print loops whose iterations are dealt to threads, or to groups of them."""
-        chain = dealt_chain(loop) if "thread" in loop.kind else [loop]
-        lanes = _lanes(chain[-1].body)
+        chain = dealt_chain(loop)
+        body = chain[-1].loop.body
+        lanes = lanes_of(body)
         first = self.member if lanes == 1 else f"{self.member} / {lanes}"
         stride = self.members if lanes == 1 else f"{self.members} / {lanes}"
         if len(chain) == 1:
             self.open(loop, *self.range(loop, 1), first, stride if lanes == 1 else f"({stride})" if loop.step > 1 else stride)
         else:
             self.unrank(chain, first, stride)
+        self.split = True
         with self.as_group(lanes):
-            self.block(chain[-1].body)
+            self.block(body)
+        self.split = False
         self.text.close()
 
-    def unrank(self, chain: list[Loop], first: str, stride: str) -> None:
+    def unrank(self, chain: Sequence[Dealt], first: str, stride: str) -> None:
         """Open a loop over the iterations of several loops, and tell which one of each it is at."""
-        ends = [self.most.get(one.upper.name) if one.upper.op == "name" and constant(one.lower) == 0 else None for one in chain]
-        counts, known = [], [trip(one) or end for one, end in zip(chain, ends, strict=True)]  # to divide by numbers is fast
-        kind = "int64_t" if None not in known and prod(n or 0 for n in known) >= LIMIT else self.index
+        known = [one.count or (self.most.get(one.upper.name) if one.upper.op == "name" and constant(one.lower) == 0 else None) for one in chain]
+        total = prod(n or 0 for n in known) if None not in known else None
+        kind = "int64_t" if total is not None and total >= LIMIT else self.index
+        counts = []
         for one, count in zip(chain, known, strict=True):
-            if count is not None:
-                counts.append(str(count))
-                continue
-            text = self.names.fresh("count")
-            trips = self.printer.int(simple(Int("-", (one.upper, one.lower))))
-            self.text.let(kind, text, self.positive(self.ceiling(f"({trips})", one.step) if one.step > 1 else trips))
-            counts.append(text)
-        total = str(prod(n or 0 for n in known)) if None not in known else " * ".join(counts)
+            if count is None:
+                text = self.names.fresh("count")
+                trips = self.printer.int(simple(Int("-", (one.upper, one.lower))))
+                self.text.let(kind, text, self.positive(self.ceiling(f"({trips})", one.loop.step) if one.loop.step > 1 else trips))
+                counts.append(text)
+            else:
+                counts.append(str(count))  # to divide by numbers is fast
         turn = self.names.fresh("turn")
-        self.text.open(f"for ({kind} {turn} = {first}; {turn} < {total}; {turn} += {stride})")
+        end = " * ".join(counts) if total is None else str(total)
+        self.text.open(f"for ({kind} {turn} = {first}; {turn} < {end}; {turn} += {stride})")
         rest = turn
         for n, one in reversed(list(enumerate(chain))):
             place = rest
             if n:
                 place = f"{rest} % {counts[n]}" if " " not in rest else f"({rest}) % {counts[n]}"
                 rest = f"{rest} / {counts[n]}"
-            lower = self.printer.int(simple(one.lower))
-            scaled = place if one.step == 1 else f"({place}) * {one.step}"
+            lower = self.printer.int(one.lower)
+            scaled = place if one.loop.step == 1 else f"({place}) * {one.loop.step}"
             value = scaled if lower == "0" else f"{lower} + {scaled}"
-            self.text.let(kind, self.names.get("variable", one.name), value)
-        for one, end in zip(chain, ends, strict=True):
-            if end is not None:
-                self.text.line(f"if ({self.names.get('variable', one.name)} >= {self.printer.int(one.upper)}) continue;")
+            self.text.let(kind, self.names.get("variable", one.loop.name), value)
+        for one, count in zip(chain, known, strict=True):
+            v = self.names.get("variable", one.loop.name)
+            outside = [f"{v} >= {self.printer.int(one.upper)}"] if one.count is None and count is not None else []
+            if one.ragged:
+                outside = [f"{v} >= {self.printer.int(simple(one.loop.upper))}"]
+                outside += [f"{v} < {self.printer.int(simple(one.loop.lower))}"] if constant(one.loop.lower) is None else []
+            if outside:
+                self.text.line(f"if ({' || '.join(outside)}) continue;")
 
     def over_lanes(self, loop: Loop) -> None:
         """Print a loop whose iterations are dealt to the threads of a group."""
@@ -454,11 +452,6 @@ class _CudaWriter(Writer):
             other = f"us_other_{kind}({self.mask}, {text}, {distance})"
             self.text.assign(text, self.combine(store.reduce, text, other, dtype, False))
             distance //= 2
-
-
-def _lanes(body: Block) -> int:
-    """Threads that have an iteration with this body in common."""
-    return max([one.lanes for one in walk(body) if isinstance(one, Loop)], default=1)
 
 
 def _neutral(reduce: str, dtype: str) -> str:
