@@ -325,7 +325,7 @@ class CudaTarget:
 class EmulatedTarget(CudaTarget):
     """The text of target ``cuda`` run on the processor, a fiber for each thread, with tensors of the processor: for tests and debugging."""
 
-    machine: Gpu = field(default_factory=generic)
+    machine: Gpu = field(default_factory=lambda: replace(generic(), cores=EMULATED_BLOCKS))
 
     name: ClassVar[str] = "emulated"
     device: ClassVar[Device] = Host()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
-from unspool.backends.cpu import BuiltKernel, CTarget
-from unspool.backends.numba_target import NumbaKernel, NumbaTarget
+from unspool.backends.cpu import CTarget
+from unspool.backends.cuda_target import EmulatedTarget
+from unspool.backends.numba_target import NumbaTarget
 from unspool.compiler.loops.tree import Array, Block, Expr, Function, Int, Literal, Load, Loop, Store, Tree
 from unspool.compiler.target import Machine
 
@@ -16,7 +18,7 @@ TORCH = {
     "i32": torch.int32, "i64": torch.int64, "bool": torch.bool, "key": torch.int64,
 }  # fmt: skip
 Index = Int | str | int
-TARGETS = {"c": CTarget, "numba": NumbaTarget}
+TARGETS: dict[str, Any] = {"c": CTarget, "numba": NumbaTarget, "emulated": EmulatedTarget}
 #: The name of the target that ``build`` and ``run`` use where none is given; set by the fixture ``backend``.
 CURRENT = ["c"]
 
@@ -63,13 +65,13 @@ def function(name: str, arrays: Sequence[Array], *body: Tree, integers: Sequence
     return Function(name, tuple(integers), tuple(arrays), Block(body))
 
 
-def target_of(name: str = "", *, strict: bool = False, machine: Machine | None = None) -> CTarget | NumbaTarget:
+def target_of(name: str = "", *, strict: bool = False, machine: Machine | None = None) -> Any:
     """A target by name."""
     made = TARGETS[name or CURRENT[0]]
     return made(strict, machine) if machine else made(strict)
 
 
-def build(f: Function, *, strict: bool = False, machine: Machine | None = None, target: str = "") -> BuiltKernel | NumbaKernel:
+def build(f: Function, *, strict: bool = False, machine: Machine | None = None, target: str = "") -> Any:
     """A kernel ready to run."""
     made = target_of(target, strict=strict, machine=machine)
     return made.build(f, made.emit(f))

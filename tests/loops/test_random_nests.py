@@ -24,6 +24,7 @@ from tests.loops.nests import CLASSES, random_arrays, random_nest
 from tests.loops.oracle import Conflicts, cited
 from tests.loops.run_team import run_team
 from tests.loops.run_tree import Runner
+from unspool.compiler import options
 from unspool.compiler.graph.types import Size
 from unspool.compiler.loops.check import check_nest
 from unspool.compiler.loops.dependences import IllegalSchedule, Reason, check_order
@@ -40,8 +41,8 @@ from unspool.compiler.target import Machine
 #: Groups of nests, each a test of its own that takes every step; nests of a group, and those of them compiled for c and for numba.
 GROUPS, NESTS, C_EVERY, NUMBA_EVERY = 4, 80, 10, 40
 TRIES = 12
-#: What takes a temporary between two sweeps that may be one, and independent: most groups have one, some none.
-RARE = {"register"}
+#: Nests that take the steps of a GPU, and how many of these run there, as far as the processor is one.
+GPU_NESTS, GPU_EVERY = 80, 4
 #: Iterations of a run; and so many that every dependence shows, blocks of loops over them included, where a refusal is to be explained.
 COUNTS, MANY = {"K": 4, "L": 3}, {"K": 13, "L": 12}
 #: The same with as many blocks as are odd there even, and the other way round: what overlapping tiles copy back depends on it.
@@ -66,13 +67,13 @@ class Session:
 class Walk:
     """One nest and the steps it took, each compared with brute force."""
 
-    def __init__(self, nest: Nest, seed: int, session: Session) -> None:
+    def __init__(self, nest: Nest, seed: int, session: Session, *, gpu: bool = False) -> None:
         self.nest, self.dice, self.session, self.seed = nest, Random(seed), session, seed
         self.integers = {p: COUNTS[p] for p in nest.params}
         self.steps: list[Step] = []
         self.program = Conflicts(nest, self.integers)
         self.strict = self.dice.random() < 0.2
-        self.gpu = seed % 5 == 3
+        self.gpu = gpu
         self.start = self.now = Scheduled.start(nest, strict=self.strict)
 
     def attempt(self) -> None:
@@ -218,12 +219,12 @@ class Walk:
                 run_team(tree, shared, integers, seed=self.seed)
                 close(shared, expected)
         inputs = sum(a.scope == "input" for a in self.nest.arrays)
-        for target in () if self.gpu else targets:
+        for target in targets:
             expected = random_arrays(self.nest, self.seed, self.integers)
             Runner(plain, expected, self.integers)
             operands = [torch.from_numpy(a) for a in random_arrays(self.nest, self.seed, self.integers)]
             counts = [self.integers[p] for p in tree.integers]
-            trees.run(tree, operands[:inputs], operands[inputs:], team_size=2, integers=counts, strict=self.strict, target=target)
+            trees.run(tree, operands[:inputs], operands[inputs:], team_size=1 + (target != "emulated"), integers=counts, strict=self.strict, target=target)
             close([t.numpy() for t in operands], expected)
             self.session.checked[f"compiled for {target}"] += 1
 
@@ -247,14 +248,14 @@ def close(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
         np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-10)
 
 
-def walk(seed: int, session: Session, targets: tuple[str, ...] = ()) -> None:
-    """One random nest through random steps."""
+def walk(seed: int, session: Session, targets: tuple[str, ...] = (), *, gpu: bool = False) -> None:
+    """One random nest through random steps, those of a GPU or those of a processor."""
     dice = Random(seed)
     kind = list(CLASSES)[seed % len(CLASSES)]
     nest = random_nest(dice, kind)
     session.classes[kind] += 1
     check_nest(nest)
-    one = Walk(nest, seed, session)
+    one = Walk(nest, seed, session, gpu=gpu)
     try:
         found = {(d.source, d.sink, d.array, d.kind) for d in one.start.found}
         assert found == one.program.kinds
@@ -280,10 +281,10 @@ def test_random_nests(group: int) -> None:
         targets = (*(["c"] if n % C_EVERY == group else []), *(["numba"] if n % NUMBA_EVERY == group else []))
         walk(group * NESTS + n, session, targets)
     more = iter(range(1000 * (group + 1), 1000 * (group + 1) + NESTS))
-    while STEPS.keys() - session.applied.keys() - RARE and (seed := next(more, 0)):  # a step that few programs have a use for
+    while STEPS.keys() - session.applied.keys() - GPU and (seed := next(more, 0)):  # a step that few programs have a use for
         walk(seed, session)
     REPORT.update(session.applied)
-    never = STEPS.keys() - session.applied.keys() - RARE
+    never = STEPS.keys() - session.applied.keys() - GPU
     assert not never, f"no random nest took {never}"
     assert sum(session.classes.values()) >= NESTS
     assert session.classes.keys() == CLASSES.keys()
@@ -291,6 +292,16 @@ def test_random_nests(group: int) -> None:
     assert session.checked["compiled for numba"] == NESTS // NUMBA_EVERY
     assert min(session.checked[what] for what in ("orders refused", "orders accepted")) >= NESTS
     assert session.checked["marks refused"] >= NESTS // 16
+
+
+@pytest.mark.needs("c++")
+def test_random_nests_on_a_gpu() -> None:
+    session = Session()
+    with options.scope(emulate="races,random:1"):
+        for n in range(GPU_NESTS):
+            walk(5000 + n, session, ("emulated",) if n % GPU_EVERY == 0 else (), gpu=True)
+    assert not GPU - session.applied.keys(), f"no random nest took {GPU - session.applied.keys()}"
+    assert session.checked["compiled for emulated"] == GPU_NESTS // GPU_EVERY
 
 
 def test_a_refusal_for_more_iterations_than_are_enumerated_is_looked_at() -> None:
