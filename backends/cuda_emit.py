@@ -35,8 +35,6 @@ STACK_BYTES = 4096
 MANY = 1024
 #: Threads of a warp.
 WARP = 32
-#: Assignments of a loop that a block of threads is worth.
-GRAIN = 16384
 #: Elements that one load brings, the most first.
 VECTOR = {"f32": (4, 2), "f64": (2,)}
 #: What sums over lanes start from; None: the least or greatest value of an integer type.
@@ -82,12 +80,6 @@ def widths_of(function: Function) -> list[tuple[int, float]]:
     return found
 
 
-def most_blocks(function: Function) -> int:
-    """Blocks of threads that a problem has work for: as long as those of a team take to meet, each must have something to do."""
-    env = dict.fromkeys(function.integers, MANY)
-    return max([int(work(t, env)) // GRAIN for t in walk(function.body) if isinstance(t, Loop) and t.dealt], default=1) or 1
-
-
 def _body(
     function: Function, gpu: Gpu, threads: int, strict: bool, checks: list[str], most: Mapping[str, int] | None = None
 ) -> CudaBody:
@@ -97,7 +89,7 @@ def _body(
     writer.threads = threads
     writer.most = most or {}
     writer.block(function.body)
-    return CudaBody(function, printer, writer.scratch, [*writer.top.lines, *writer.text.lines], most_blocks(function))
+    return CudaBody(function, printer, writer.scratch, [*writer.top.lines, *writer.text.lines], function.blocks)
 
 
 class _CudaWriter(Writer):

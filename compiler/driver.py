@@ -55,8 +55,9 @@ from .loops.tree_text import parse_tree, print_tree
 from .search.choose import choose
 from .search.cost import team_saves
 from .search.draft import Task
+from .search.gpu_cost import best_blocks
 from .stages import Form, StageError, Stages
-from .target import Machine, Target
+from .target import Gpu, Machine, Target
 
 GRAPH: Form[Graph] = Form("graph", print_graph, parse_graph, verify, compare)
 NEST: Form[Nest] = Form("nest", print_nest, parse_nest, check_nest)
@@ -145,7 +146,8 @@ def compile_graph(
     nest = stages.run("lower", NEST, lambda: lower(simple, accumulate=accumulate, strict=strict))
     alone, size, together = (None, TILE, None) if schedule is None else split_batch(schedule)
     scheduled, steps = _order(stages, "schedule", nest, alone, machine, strict)
-    tree = stages.run("scan", TREE, lambda: scan(scheduled, f"us_{nest.name}"))
+    blocks = best_blocks(scheduled, machine) if isinstance(machine, Gpu) else 1
+    tree = stages.run("scan", TREE, lambda: replace(scan(scheduled, f"us_{nest.name}"), blocks=blocks))
     text, tiled = steps, None
     wide, stay = nest, False
     if batching is not None and size:

@@ -182,7 +182,7 @@ class Function:
 
     ``integers`` are the run-time integer arguments by name (iteration counts). ``arrays`` lists all
     but ``local`` ones; inputs and outputs in the order of the call. The batch loop, the team of
-    threads and the scratch memory are the writer's.
+    threads and the scratch memory are the writer's. ``blocks``: on a GPU, how many blocks of threads one problem has work for.
     """
 
     name: str
@@ -190,6 +190,7 @@ class Function:
     arrays: tuple[Array, ...]
     body: Block
     tile: Tile | None = None
+    blocks: int = 1
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,8 @@ def print_tree(function: Function) -> str:
 
 
 def _function(function: Function) -> Iterator[str]:
-    yield f"function {function.name} [{', '.join(function.integers)}]"
+    blocks = f" on {function.blocks} blocks" if function.blocks != 1 else ""
+    yield f"function {function.name} [{', '.join(function.integers)}]{blocks}"
     yield from (f"array {_array(a)}" for a in function.arrays)
     yield from _block(function.body, 0)
     if function.tile is not None:
@@ -144,7 +145,7 @@ def parse_tree(text: str) -> Function:
 
 
 def _read_function(lines: list[str]) -> tuple[Function, list[str]]:
-    name, integers = _match(r"function (\w+) \[(.*)\]", lines[0])
+    name, integers, blocks = _match(r"function (\w+) \[(.*)\](?: on (\d+) blocks)?", lines[0])
     lines = lines[1:]
     arrays = []
     while lines and lines[0].startswith("array "):
@@ -156,7 +157,7 @@ def _read_function(lines: list[str]) -> tuple[Function, list[str]]:
         size, lanes, strides = _match(r"tile (\d+) (\w+) \[(.*)\]", lines[0])
         function, lines = _read_function(lines[1:])
         tile = Tile(int(size), lanes, tuple("" if s == "-" else s for s in _items(strides)), function)
-    return Function(name, tuple(_items(integers)), tuple(arrays), body, tile), lines
+    return Function(name, tuple(_items(integers)), tuple(arrays), body, tile, int(blocks or 1)), lines
 
 
 def _match(pattern: str, line: str) -> tuple[str, ...]:

@@ -1,0 +1,152 @@
+"""How long a problem takes on a GPU, estimated: for comparing candidates, and for figures where there is no GPU.
+
+Loops that are dealt to threads are phases, with a meeting after each. A phase takes as long as the slowest of: its operations, its accesses to shared
+memory and the nearest cache, its bytes from beyond, and one thread's share with nothing to wait for but itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import ceil, prod
+
+from ..graph.types import BYTES, Size
+from ..loops.account import flops_of, instances
+from ..loops.nest import Access, LoopOrder, Order, Statement, leaves, loop_path, loops_of
+from ..loops.nest import Sequence as SequenceOrder
+from ..loops.scheduled import Scheduled, block_of, extent
+from ..loops.storing import nominal
+from ..target import Gpu
+
+#: Cycles of a second; operations and accesses of a cycle, and bytes from beyond the nearest cache, of a multiprocessor.
+CLOCK, OPERATIONS, ACCESSES, BYTES_BEYOND = 1.7e9, 128, 32, 24
+#: Cycles until the result of an operation, of a read of shared memory or the nearest cache, of one beyond, is there, when others are under way.
+WAIT, WAIT_NEAR, WAIT_BEYOND = 2.0, 2.0, 8.0
+#: Elements that one access brings.
+VECTOR = 4
+#: How much longer than the least fewer blocks may take.
+ENOUGH = 1.15
+#: Operations of one thread that wait for their results at the same time.
+TOGETHER = 4
+#: Seconds until the first results of a phase are there.
+FIRST = 3e-7
+#: Seconds that the threads of a block take to meet, and the blocks of a team; that a kernel takes to start.
+MEET, MEET_TEAM, START = 3e-8, 1.5e-6, 3e-6
+
+
+def estimate_gpu(scheduled: Scheduled, gpu: Gpu, blocks: int = 1, counts: Mapping[str, int] | None = None) -> float:
+    """Seconds of one problem on so many blocks of threads, each with a multiprocessor to itself. ``counts``: values of run-time integers."""
+    return _Estimate(scheduled, gpu, blocks, dict(counts or {})).order(scheduled.nest.order, blocks)
+
+
+def best_blocks(scheduled: Scheduled, gpu: Gpu) -> int:
+    """Blocks of threads that one problem had better have if it is the only one: as few as take hardly longer than more of them."""
+    counts = [n for n in (1, 2, 4, 8, 16, 32, 64, 128, 256) if n < gpu.cores] + [gpu.cores]
+    found = {n: estimate_gpu(scheduled, gpu, n) for n in counts}
+    return next(n for n in counts if found[n] <= ENOUGH * min(found.values()))
+
+
+class _Estimate:
+    def __init__(self, scheduled: Scheduled, gpu: Gpu, blocks: int, counts: dict[str, int]) -> None:
+        self.scheduled, self.gpu, self.blocks = scheduled, gpu, blocks
+        self.counts = {name: counts.get(name, nominal(Size.of(name))) for name in scheduled.nest.params}
+        self.statements = scheduled.nest.statement_table
+        self.arrays = scheduled.nest.array_table
+
+    def trips(self, loop: LoopOrder) -> int:
+        """Iterations of a loop, in the mean over what is around it where that is not known."""
+        block, span = block_of(self.scheduled, loop), extent(self.scheduled, loop)
+        if block is not None:
+            return block[1] if span is None else min(block[1], span[1] - span[0] + 1)
+        if span is not None:
+            return max(0, span[1] - span[0] + 1)
+        name, value = loop.values[0]
+        dims = {d.name: d for d in self.statements[name].dims}
+        if value.is_name and (dim := dims.get(next(iter(value.names())))) is not None:
+            env = {n: self.counts.get(n, 0) for n in dim.upper.names() | dim.lower.names()}
+            return max(1, dim.upper.evaluate(env) - dim.lower.evaluate(env))
+        return max([1, *self.counts.values()])
+
+    def order(self, order: Order, blocks: int) -> float:
+        """Seconds of a part, by so many blocks."""
+        if isinstance(order, SequenceOrder):
+            return sum(self.order(c, blocks) for c in order.children)
+        if not isinstance(order, LoopOrder):
+            return self.alone([order.statement], blocks)
+        if order.kind == "block":
+            turns = -(-self.trips(order) // blocks)
+            return turns * self.order(order.body, 1) + self.meeting(blocks)
+        if order.dealt:
+            return self.phase(order, blocks) + self.meeting(blocks)
+        if any(o.dealt for o in loops_of(order.body)):
+            return self.trips(order) * self.order(order.body, blocks)
+        return self.alone(list(leaves(order)), blocks, order)
+
+    def meeting(self, blocks: int) -> float:
+        """Seconds until all threads have met."""
+        return MEET if blocks == 1 else MEET_TEAM
+
+    def alone(self, names: list[str], blocks: int, loop: LoopOrder | None = None) -> float:
+        """What one thread does while the others wait, or a warp."""
+        cycles = 0.0
+        for name in names:
+            path = loop_path(self.scheduled.nest.order, name)
+            below = path[path.index(loop) :] if loop is not None else ()
+            runs = prod(self.trips(o) for o in below)
+            lanes = max([_lanes(o) for o in below], default=1)
+            cycles += runs / lanes * self.latency(self.statements[name])
+        return cycles / CLOCK + self.meeting(blocks)
+
+    def latency(self, s: Statement) -> float:
+        """Cycles of one instance with nothing to wait for but itself."""
+        found = WAIT * max(1, flops_of(s))
+        return found + sum(WAIT_NEAR if self.near(a) else WAIT_BEYOND for a in s.reads() if not self.register(a))
+
+    def register(self, a: Access) -> bool:
+        """Whether an access needs no memory."""
+        return self.arrays[a.array].scope.startswith("local")
+
+    def near(self, a: Access) -> bool:
+        """Whether an access is to shared memory."""
+        return self.arrays[a.array].scope in ("shared", "block")
+
+    def phase(self, loop: LoopOrder, blocks: int) -> float:
+        """A loop that is dealt to threads, with those directly inside of it."""
+        chain = [loop]
+        while isinstance(chain[-1].body, LoopOrder) and "thread" in chain[-1].body.kind:
+            chain.append(chain[-1].body)
+        lanes = max([_lanes(o) for o in loops_of(chain[-1].body)], default=1)
+        operations = accesses = latency = width = 0.0
+        seen: dict[tuple[str, tuple[Size, ...]], float] = {}
+        for name in dict.fromkeys(leaves(loop)):
+            s = self.statements[name]
+            path = loop_path(self.scheduled.nest.order, name)
+            outer, below = path[: path.index(loop)], path[path.index(loop) :]
+            runs = instances(s, self.counts) / prod([self.trips(o) for o in outer] or [1])  # of one run of the loop
+            inner = prod([self.trips(o) for o in below if o not in chain] or [1])
+            width = max(width, runs / inner)
+            operations += runs * max(1, flops_of(s))
+            copies = prod([self.trips(o) for o in below if "unroll" in o.kind] or [1])
+            wait = WAIT * max(1, flops_of(s)) / min(copies, TOGETHER)
+            for a in (s.write, *s.reads()):
+                if self.register(a):
+                    continue
+                moving = [o for o in below if o.value(name).names() & set[str]().union(*(i.names() for i in a.index))]
+                held = [o for o in below if "unroll" in o.kind and o not in moving]  # one read serves all copies
+                near = [o for o in below if "unroll" in o.kind and a.index and o.value(name).names() & a.index[-1].names()]
+                serves = prod([self.trips(o) for o in held] or [1]) * (VECTOR if near and self.trips(near[0]) >= VECTOR else 1)
+                accesses += runs / serves
+                wait += (WAIT_NEAR if self.near(a) else WAIT_BEYOND) / serves if a is not s.write else 0.0
+                if not self.near(a):
+                    distinct = prod([self.trips(o) for o in moving] or [1])
+                    seen[a.array, a.index] = min(runs, distinct) * BYTES[a.dtype]
+            latency += inner / lanes * wait
+        beyond = sum(seen.values())
+        threads = self.gpu.threads * blocks
+        turns = ceil(width * lanes / threads)
+        each = min(blocks, max(1, turns * threads / self.gpu.threads)) * CLOCK
+        shared = max(operations / (OPERATIONS * each), accesses / (ACCESSES * each), beyond / (BYTES_BEYOND * each))
+        return max(shared, turns * latency / CLOCK) + FIRST
+
+
+def _lanes(loop: LoopOrder) -> int:
+    return next((int(k[4:]) for k in loop.kind.split() if k.startswith("lane")), 1)
