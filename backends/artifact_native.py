@@ -87,7 +87,8 @@ def kernel(
         problem, thread = ((parse_int(alone), parse_int(tiled)) for alone, tiled in (found[name] for name in _ROOMS))
         made = CudaSource(
             text, tuple(checks), function.name, int(found["threads"]), int(found["shared"]), bool(found["meets"]), tuple(integers), problem,
-            thread, int(found["tile_from"]), int(found["blocks"]), parse_int(found["largest"]),
+            thread, int(found["tile_from"]), int(found["blocks"]), 0 if function.tile is None else function.tile.size,
+            parse_int(found["largest"]),
         )  # fmt: skip
         return CudaKernel(made, operands(function), CudaTarget.device, DeviceLauncher(dict(binaries)))
     from .numba_build import load_object

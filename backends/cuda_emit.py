@@ -50,8 +50,10 @@ def emit(function: Function, gpu: Gpu, *, strict: bool = False) -> CudaSource:
     if function.tile is not None:
         tile = _body(function.tile.function, gpu, threads, strict, checks, most={function.tile.lanes: function.tile.size})
     made = cuda_text(main, tile, gpu, threads)
-    return CudaSource(prelude(made.text) + made.text, tuple(checks), function.name, threads, made.shared, made.meets,
-                      tuple(function.integers), made.problem_bytes, made.thread_bytes, made.tile_from, made.blocks, made.largest)  # fmt: skip
+    return CudaSource(
+        prelude(made.text) + made.text, tuple(checks), function.name, threads, made.shared, made.meets, tuple(function.integers),
+        made.problem_bytes, made.thread_bytes, made.tile_from, made.blocks, function.tile.size if function.tile else 0, made.largest,
+    )  # fmt: skip
 
 
 def threads_of(function: Function, gpu: Gpu) -> int:

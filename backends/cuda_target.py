@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from ..compiler.diagnostics import CompileError, DataError
-from ..compiler.driver import TILE
 from ..compiler.loops.tree import Function
 from ..compiler.target import Capabilities, Gpu
 from .affine import evaluate
@@ -195,7 +194,7 @@ class CudaKernel:
         source = self.source
         tiled = tiles and 0 < source.tile_from <= count
         capacity = max(1, self.device.capacity(self.launcher, source, index))
-        teams = max(1, min(-(-count // TILE) if tiled else count, capacity))
+        teams = max(1, min(-(-count // source.tile) if tiled else count, capacity))
         if summed:
             teams = max(1, min(teams, PARTIAL_SUMS // summed))
         return teams, max(1, min(source.blocks, capacity // teams)) if source.meets and not tiled else 1

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..compiler import options
 from ..compiler.diagnostics import CompileError
-from ..compiler.driver import TILE, Batching, Compiled, compile_graph
+from ..compiler.driver import Batching, Compiled, compile_graph
 from ..compiler.graph.activity import differentiable
 from ..compiler.graph.adjoint import backward
 from ..compiler.graph.batch import batch as batch_graph
@@ -189,9 +189,15 @@ class Runner:
         layout, count = self.layout(batched, own, sizes), 1 if batch is None else batch
         return int(self.kernel.scratch(count, *self._shares(layout, count, None), layout.integers))
 
+    @property
+    def side(self) -> int:
+        """Problems side by side in a tile; 0: there are no tiles."""
+        tile = self.compiled.tree.tile
+        return 0 if tile is None else tile.size
+
     def in_tiles(self, count: int) -> bool:
         """Whether so many problems run in tiles."""
-        return self.compiled.tile is not None and count > TILE // 2
+        return 0 < self.side < 2 * count
 
     def _shares(self, layout: _Layout, count: int, home: torch.device | None) -> tuple[int, int]:
         """(teams, threads in each) for so many problems. A kernel of a GPU says itself how its blocks, there the threads, are shared."""
@@ -205,7 +211,7 @@ class Runner:
         available = 1 if _forked else torch.get_num_threads()
         if available == 1 or instances < SMALL:
             return 1, 1
-        units = -(-count // TILE) if self.in_tiles(count) else count
+        units = -(-count // self.side) if self.in_tiles(count) else count
         if units >= available:
             return available, 1
         return (1, available) if instances >= LARGE or instances * self.compiled.team_saves > START else (1, 1)

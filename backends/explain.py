@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..compiler.diagnostics import Span
-from ..compiler.driver import TILE, Compiled, HostProgram, why_host
+from ..compiler.driver import Compiled, HostProgram, why_host
 from ..compiler.graph.gram.rewrite import Rewrite
 from ..compiler.graph.graph import Node, walk
 from ..compiler.graph.partition import CHEAP
@@ -224,7 +224,7 @@ def tape_report(call: Call) -> Report | None:
     choice, compiled = call.choice, call.plan.compiled
     if choice is None or compiled is None:
         return None
-    problems = TILE if compiled.tile is not None and (call.count or 1) > call.teams else 1
+    problems = compiled.tree.tile.size if compiled.tree.tile is not None and (call.count or 1) > call.teams else 1
     machine = compiled.target.capabilities.machine
     values: list[Report] = []
     both = followed(compiled.graph.nodes)

@@ -62,8 +62,6 @@ from .target import Gpu, Machine, Target
 GRAPH: Form[Graph] = Form("graph", print_graph, parse_graph, verify, compare)
 NEST: Form[Nest] = Form("nest", print_nest, parse_nest, check_nest)
 TREE: Form[Function] = Form("tree", print_tree, parse_tree)
-#: Problems in a batch tile.
-TILE = 16
 
 
 @dataclass
@@ -144,7 +142,7 @@ def compile_graph(
     start = stages.run("graph", GRAPH, lambda: graph)
     simple = stages.run("simplify", GRAPH, lambda: simplify(with_loops(start)), before=start)
     nest = stages.run("lower", NEST, lambda: lower(simple, accumulate=accumulate, strict=strict))
-    alone, size, together = (None, TILE, None) if schedule is None else split_batch(schedule)
+    alone, size, together = (None, machine.problems, None) if schedule is None else split_batch(schedule)
     scheduled, steps = _order(stages, "schedule", nest, alone, machine, strict)
     blocks = best_blocks(scheduled, machine) if isinstance(machine, Gpu) else 1
     tree = stages.run("scan", TREE, lambda: replace(scan(scheduled, f"us_{nest.name}"), blocks=blocks))

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+#: Problems in a batch tile of a processor; of a GPU, whose many blocks of threads each want one.
+TILE, GPU_TILE = 16, 8
+
 
 @dataclass(frozen=True)
 class Machine:
     """What schedules and tiles are cut for: bytes and number of vector registers, cores, and bytes of the data caches
-    (``l1`` and ``l2`` of one core, ``l3`` shared by all)."""
+    (``l1`` and ``l2`` of one core, ``l3`` shared by all); how many
+    problems of a batch run side by side."""
 
     vector_bytes: int
     registers: int
@@ -18,6 +22,7 @@ class Machine:
     l1: int = 32 << 10
     l2: int = 1 << 20
     l3: int = 32 << 20
+    problems: int = TILE
 
     def lanes(self, dtype: str) -> int:
         """Elements of a vector."""
@@ -38,6 +43,7 @@ class Gpu(Machine):
     shared_bytes: int = 99 << 10
     shared_total: int = 164 << 10
     thread_registers: int = 255
+    problems: int = GPU_TILE
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def test_shares(gpus: FakeGpus) -> None:
     alone, meeting = CudaKernel(source(), 3, Nvidia()), CudaKernel(source(meets=True), 3, Nvidia())  # 3 multiprocessors, 2 blocks on each
     assert [alone.shares(n, 0, 0, tiles=True) for n in (0, 1, 4, 6, 1000)] == [(1, 1), (1, 1), (4, 1), (6, 1), (6, 1)]
     assert [meeting.shares(n, 0, 0, tiles=True) for n in (1, 2, 3, 4, 6, 1000)] == [(1, 6), (2, 3), (3, 2), (4, 1), (6, 1), (6, 1)]
-    tiles = CudaKernel(source(meets=True, tile_from=4), 3, Nvidia())
+    tiles = CudaKernel(source(meets=True, tile_from=4, tile=16), 3, Nvidia())
     assert [tiles.shares(n, 0, 0, tiles=True) for n in (2, 4, 33, 1000)] == [(2, 3), (1, 1), (3, 1), (6, 1)]
     assert tiles.shares(33, 0, 0, tiles=False) == (6, 1)
     assert CudaKernel(source(meets=True, blocks=4), 3, Nvidia()).shares(1, 0, 0, tiles=True) == (1, 4)

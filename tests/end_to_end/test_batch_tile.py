@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import unspool as us
-from unspool.compiler.driver import TILE
+from unspool.compiler.target import TILE
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
 LASSO = us.load(PROGRAMS / "lasso.us")
