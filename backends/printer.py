@@ -43,6 +43,11 @@ class Names:
             self._used.add(text)
         return self._given[key]
 
+    def renew(self, kind: str, name: str, hint: str) -> str:
+        """Another identifier for a name, from here on."""
+        self._given[kind, name] = self.fresh(hint)
+        return self._given[kind, name]
+
     def fresh(self, hint: str) -> str:
         """An identifier used nowhere else."""
         number = 0

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 #: Other names of targets; ``cpu`` is the best one for the processor that can be used here.
 ALIASES = {"interp": "interpreter"}
-NAMES = ("c", "numba", "cuda", "emulated", "interpreter")
+NAMES = ("c", "numba", "cuda", "emulated", "tvm", "interpreter")
 CPU_TARGETS = ("c", "numba")
 #: Targets whose kernels run on a GPU, with tensors there. They compile anywhere.
 GPU_TARGETS = ("cuda",)
 #: The target of tensors on a GPU where a caller names none.
 GPU_TARGET = "cuda"
+#: The series of apache-tvm that target ``tvm`` is written for; pyproject.toml says the same.
+TVM_SERIES = "0.27"
 
 logger = logging.getLogger("unspool")
 
@@ -88,6 +90,10 @@ def target(name: str, *, strict: bool = False) -> Target | None:
         from .numba_target import NumbaTarget
 
         return NumbaTarget(strict=strict)
+    if name == "tvm":
+        from .tvm_target import TvmTarget
+
+        return TvmTarget(strict=strict)
     from .cpu import CTarget
 
     return CTarget(strict=strict)
@@ -109,6 +115,8 @@ def availability(name: str) -> Availability:
             return Availability(name, True, f"the text of target cuda on the processor, by {find_compiler()}: for tests")
         except CompileError as error:
             return Availability(name, False, str(error))
+    if name == "tvm":
+        return _tvm()
     return _numba() if name == "numba" else _compiler(options.current.compiler)
 
 
@@ -126,6 +134,20 @@ def _numba() -> Availability:
     if importlib.util.find_spec("numba") is None:
         return Availability("numba", False, "numba is not installed: pip install numba")
     return Availability("numba", True, f"numba {importlib.metadata.version('numba')}")
+
+
+@cache
+def _tvm() -> Availability:
+    """Target ``tvm``; the package is looked for, not imported. Its nodes have other names in every few versions, so one series will do."""
+    if importlib.util.find_spec("tvm") is None:
+        return Availability("tvm", False, "TVM is not installed: pip install 'unspool[tvm]'")
+    try:
+        version = importlib.metadata.version("apache-tvm")
+    except importlib.metadata.PackageNotFoundError:
+        version = "of unknown version"
+    if not version.startswith(f"{TVM_SERIES}."):
+        return Availability("tvm", False, f"apache-tvm {version} is installed, it takes {TVM_SERIES}: pip install 'unspool[tvm]'")
+    return Availability("tvm", True, f"apache-tvm {version}")
 
 
 @cache

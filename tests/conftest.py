@@ -70,11 +70,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def _later(item: pytest.Item) -> bool:
-    """Whether a case of target numba, which takes seconds to compile what others like it make it compile, too, is one of its module's
-    ``NUMBA_LATER``: tests by name, with the parameters that wait for ``--slow`` (none: all of them)."""
-    table, call = getattr(item.module, "NUMBA_LATER", {}), getattr(item, "callspec", None)  # type: ignore[attr-defined]
+    """Whether a case of target numba or tvm, which take seconds to compile what others like it make them compile, too, is one of its module's
+    ``NUMBA_LATER`` or ``TVM_LATER``: tests by name, with the parameters that wait for ``--slow`` (none: all of them)."""
+    call = getattr(item, "callspec", None)
+    if call is None:
+        return False
+    target = call.params.get("target", call.params.get("backend"))
+    table = getattr(item.module, {"numba": "NUMBA_LATER", "tvm": "TVM_LATER"}.get(target, ""), {})  # type: ignore[attr-defined]
     name = item.originalname  # type: ignore[attr-defined]
-    if name not in table or call is None or call.params.get("target") != "numba":
+    if name not in table:
         return False
     return not table[name] or any(value in table[name] for value in call.params.values())
 

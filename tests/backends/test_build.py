@@ -22,6 +22,9 @@ from unspool.compiler.loops.tree import Call, Function, Literal
 
 from .trees import CURRENT, array, function, load, loop, run, store
 
+#: The targets whose kernels are kept on disk.
+CACHED = pytest.mark.parametrize("backend", ["c", "numba"], indirect=True)
+
 
 def kernel(factor: float, name: str = "cached") -> Function:
     value = Call("mul", (load("x", "i"), Literal(factor, "f32")), "f32")
@@ -61,6 +64,7 @@ def files(cache: Path) -> list[Path]:
     return sorted(p for p in cache.rglob("*") if p.is_file())
 
 
+@CACHED
 @pytest.mark.usefixtures("backend")
 def test_second_build_compiles_nothing(cache: Path) -> None:
     """In memory, and from disk."""
@@ -75,6 +79,7 @@ def test_second_build_compiles_nothing(cache: Path) -> None:
     assert len(files(cache)) == 2
 
 
+@CACHED
 @pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("backend", ["c"], indirect=True)
 def test_another_compiler_or_processor_is_another_kernel(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,6 +92,7 @@ def test_another_compiler_or_processor_is_another_kernel(cache: Path, monkeypatc
     assert builder.statistics.compiled == 3
 
 
+@CACHED
 @pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "garbage"])
 def test_damaged_files_are_rebuilt(cache: Path, damage: str) -> None:
@@ -111,6 +117,7 @@ def test_damaged_files_are_rebuilt(cache: Path, damage: str) -> None:
     assert path.read_bytes() == data
 
 
+@CACHED
 @pytest.mark.usefixtures("backend")
 def test_a_file_with_a_right_name_that_is_no_kernel(cache: Path) -> None:
     """The digest is sound but the file does not load."""
@@ -125,6 +132,7 @@ def test_a_file_with_a_right_name_that_is_no_kernel(cache: Path) -> None:
     assert not bad.exists()
 
 
+@CACHED
 @pytest.mark.usefixtures("backend")
 def test_leftovers_of_interrupted_builds_do_no_harm(cache: Path) -> None:
     """Temporary files are not taken for kernels."""
@@ -136,6 +144,7 @@ def test_leftovers_of_interrupted_builds_do_no_harm(cache: Path) -> None:
     assert builder.statistics.compiled == 1
 
 
+@CACHED
 @pytest.mark.usefixtures("backend")
 def test_a_cache_that_cannot_be_written(cache: Path) -> None:
     """One warning, then kernels live in a temporary folder."""
@@ -149,6 +158,7 @@ def test_a_cache_that_cannot_be_written(cache: Path) -> None:
     assert ["cannot be written" in str(w.message) for w in caught] == [True]
 
 
+@CACHED
 @pytest.mark.usefixtures("backend")
 def test_a_full_disk(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The half-written file goes away and the kernel still runs."""
@@ -166,6 +176,7 @@ def test_a_full_disk(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert files(cache) == []
 
 
+@CACHED
 @pytest.mark.usefixtures("backend")
 def test_no_cache(cache: Path) -> None:
     """UNSPOOL_CACHE=off leaves the cache folder alone."""
@@ -205,6 +216,7 @@ print(builder.statistics.compiled + builder.statistics.hits)
 """
 
 
+@CACHED
 @pytest.mark.usefixtures("backend")
 def test_two_processes_at_once(cache: Path) -> None:
     """Both build into an empty cache at the same time; a third finds everything."""
@@ -230,6 +242,7 @@ def test_two_processes_at_once(cache: Path) -> None:
     assert {p.suffix for p in files(cache)} == {".so" if CURRENT[0] == "c" else ".o"}
 
 
+@CACHED
 @pytest.mark.usefixtures("backend")
 def test_subnormal_numbers_survive(cache: Path) -> None:
     """No kernel may switch the process to flushing small numbers to zero."""
