@@ -190,9 +190,7 @@ def tanh(t: Scalar, a: Pair) -> Pair:
     small = r.times(r.times(r.const(4), r.math("sin", a.im)), r.math("cos", a.im))
     small = r.times(small, r.math("exp", r.times(r.const(-2), tir.intrinsic("fabs", a.re))))
     re = tir.div(r.times(beta, r.times(x, cosh)), denominator)
-    return Pair(
-        tir.select(far, r.math("copysign", r.const(1), a.re), re), tir.select(far, small, tir.div(y, denominator))
-    )
+    return Pair(tir.select(far, r.math("copysign", r.const(1), a.re), re), tir.select(far, small, tir.div(y, denominator)))
 
 
 @_in_double
@@ -215,7 +213,9 @@ def power(single: Scalar, a: Pair, b: Pair) -> Pair:
     a, b = bound(to(t, a)), bound(to(t, b))
     size, phase, zero = tir.bind(modulus(t, a)), tir.bind(angle(t, a)), r.const(0)
     turned = tir.bind(tir.differ(b.im, zero))
-    length = r.times(r.math("pow", size, b.re), tir.select(turned, r.math("exp", tir.mul(r.times(phase, b.im), r.const(-1))), r.const(1)))
+    length = r.times(
+        r.math("pow", size, b.re), tir.select(turned, r.math("exp", tir.mul(r.times(phase, b.im), r.const(-1))), r.const(1))
+    )
     length = tir.bind(length)
     around = tir.bind(tir.add(r.times(phase, b.re), tir.select(turned, r.times(b.im, r.math("log", size)), zero)))
     nothing, constant = tir.bind(tir.equal(size, zero)), tir.bind(eq(t, b, Pair(zero, zero)))
@@ -246,4 +246,6 @@ def expm1(t: Scalar, a: Pair) -> Pair:
 def sigmoid(t: Scalar, a: Pair) -> Pair:
     """1 / (1 + exp(-a))."""
     one = Pair(t.part.const(1), t.part.const(0))
-    return div(t, one, bound(add(t, one, exp(t, neg(t, a)))))
+    denominator: Pair = bound(add(t, one, exp(t, neg(t, a))))
+    found: Pair = div(t, one, denominator)
+    return found

@@ -117,9 +117,8 @@ class _Body:
 
     def shape(self, a: Array) -> str:
         """The extents of an array in memory."""
-        return f"({''.join(f'{self.printer.int(s)}, ' for s in a.shape or (const(1),)).strip()})" if len(a.shape) < 2 else (
-            f"({', '.join(self.printer.int(s) for s in a.shape)})"
-        )
+        extents = [self.printer.int(s) for s in a.shape or (const(1),)]
+        return f"({', '.join(extents)}{',' if len(extents) == 1 else ''})"
 
     # -- statements ----------------------------------------------------------------------------------------------------
 
@@ -257,7 +256,14 @@ class _Frame:
         problem, thread = ((x, Int("max", (x, y))) for x, y in zip(sums[0], sums[-1], strict=True))
         outputs = tuple(a.scope == "output" for a in self.main.passed)
         return TvmSource(
-            "\n".join(lines).rstrip() + "\n", checks, self.name, tuple(self.function.integers), problem, thread, self.function.tile, outputs
+            "\n".join(lines).rstrip() + "\n",
+            checks,
+            self.name,
+            tuple(self.function.integers),
+            problem,
+            thread,
+            self.function.tile,
+            outputs,
         )
 
     def _called(self, body: _Body) -> str:
@@ -268,7 +274,12 @@ class _Frame:
         out = ["    @T.prim_func(private=True, s_tir=True)", f"    def {self._called(body)}("]
         out += [f"        {body.integer(n)}: T.int64," for n in body.function.integers]
         out += [f'        {body.array(a)}_data: T.handle("{STORED[a.dtype]}"),' for a in body.arrays]
-        out += ['        failed_data: T.handle("int32"),', "    ):", f'        """{what}"""', '        T.func_attr({"tirx.noalias": True})']
+        out += [
+            '        failed_data: T.handle("int32"),',
+            "    ):",
+            f'        """{what}"""',
+            '        T.func_attr({"tirx.noalias": True})',
+        ]
         for a in body.arrays:
             out.append(f'        {body.array(a)} = us_array({body.array(a)}_data, {body.shape(a)}, "{a.dtype}")  # {a.scope}')
         out.append('        failed = us_array(failed_data, (1,), "i32")')
@@ -281,7 +292,12 @@ class _Frame:
             name = self.main.array(a)
             out += [f'{name}_data: T.handle("{STORED[a.dtype]}")', f"{name}_problems: T.int64", f"{name}_teams: T.int64"]
         out += [f"{self.main.integer(n)}: T.int64" for n in self.function.integers]
-        out += ['scratch_data: T.handle("uint8")', "problem_bytes: T.int64", "thread_bytes: T.int64", 'failed_data: T.handle("int32")']
+        out += [
+            'scratch_data: T.handle("uint8")',
+            "problem_bytes: T.int64",
+            "thread_bytes: T.int64",
+            'failed_data: T.handle("int32")',
+        ]
         return out
 
     def _team(self) -> list[str]:
@@ -296,8 +312,15 @@ class _Frame:
         if tile is None:
             out += [*self._share("1", 8), "        for problem in us_range(first, last):", *self._call(self.main, "problem", 12)]
             return [*out, ""]
-        out += ["        if tiled != 0:", *self._share(str(tile.size), 12, "tiled_"), f"            for problem in us_range(tiled_first, tiled_last, {tile.size}):"]
-        out += [f"                lanes: T.let = us_least(tiled_last - problem, {tile.size})", f"                if lanes >= {least(tile)}:"]
+        out += [
+            "        if tiled != 0:",
+            *self._share(str(tile.size), 12, "tiled_"),
+            f"            for problem in us_range(tiled_first, tiled_last, {tile.size}):",
+        ]
+        out += [
+            f"                lanes: T.let = us_least(tiled_last - problem, {tile.size})",
+            f"                if lanes >= {least(tile)}:",
+        ]
         out += [*self._call(self.bodies[1], "problem", 20), "                else:"]
         out += ["                    for single in us_range(problem, problem + lanes):", *self._call(self.main, "single", 24)]
         out += ["        else:", *self._share("1", 12), "            for problem in us_range(first, last):"]
@@ -324,8 +347,8 @@ class _Frame:
             args.append(f"T.address_of({name}[{f'{at}, 0' if a.dtype in COMPLEXES else at}])")
         shared, own = "team * problem_bytes", "teams * problem_bytes + team * thread_bytes"
         for base, arrays in ((shared, body.problem), (own, body.thread)):
-            for n in range(len(arrays)):
-                before = self.main.printer.int(rooms(arrays[:n]))
+            for count in range(len(arrays)):
+                before = self.main.printer.int(rooms(arrays[:count]))
                 args.append(f"T.address_of(scratch[{base if before == '0' else f'{base} + {before}'}])")
         pad = " " * depth
         return [f"{pad}Module.{self._called(body)}(", *(f"{pad}    {arg}," for arg in (*args, "failed_data")), f"{pad})"]
@@ -334,6 +357,10 @@ class _Frame:
         parameters = self._parameters()
         args = [p.partition(":")[0] for p in parameters]
         out = ["    @T.prim_func(s_tir=True)", f"    def {self.name}(", *(f"        {p}," for p in parameters), "    ):"]
-        out += ['        """All problems."""', "        if teams == 1:", f"            Module.{self.name}_team(T.int64(0), {', '.join(args)})"]
+        out += [
+            '        """All problems."""',
+            "        if teams == 1:",
+            f"            Module.{self.name}_team(T.int64(0), {', '.join(args)})",
+        ]
         out += ["        else:", "            for team in us_parallel(0, teams):"]
         return [*out, f"                Module.{self.name}_team(team, {', '.join(args)})"]

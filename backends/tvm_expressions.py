@@ -119,7 +119,11 @@ class ScriptPrinter(Operations):
         """An array, and the index at which a block of it begins."""
         array = self.arrays[load.array]
         at = [self.int(simple(i)) for i in load.index]
-        return f"{self.names.get('array', load.array)}, ({''.join(f'{i}, ' for i in at)})" if array.shape else f"{self.names.get('array', load.array)}, ()"
+        return (
+            f"{self.names.get('array', load.array)}, ({''.join(f'{i}, ' for i in at)})"
+            if array.shape
+            else f"{self.names.get('array', load.array)}, ()"
+        )
 
     def vector_load(self, load: Load, dtype: str, lanes: builtins.int) -> str:
         """Not used: there are no register tiles."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from math import inf, pi
 from typing import Any
 
@@ -87,9 +88,8 @@ def word(family: str, *names: str) -> Callable[[Word], Word]:
 
 def words(used: Iterable[str], device: str, strict: bool) -> dict[str, Callable[..., Any]]:
     """The functions that a source names. Raises CompileError for one that is not there."""
-    from . import tvm_complex, tvm_random, tvm_select, tvm_special  # they enter themselves
-
-    assert tvm_complex and tvm_random and tvm_select and tvm_special
+    for part in ("complex", "random", "select", "special"):  # each enters its words
+        import_module(f"{__package__}.tvm_{part}")
     return {name: _word(name, device, strict) for name in used}
 
 

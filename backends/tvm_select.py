@@ -69,7 +69,16 @@ def _rank(t: Scalar, values: Rows, row: Value, i: Value, n: Value, descending: V
 @word("real", "topk_mask")
 @word("integer", "topk_mask")
 def topk_mask(
-    t: Scalar, mask: Value, mask_at: Place, values: Value, at: Place, count: Value, rows: Value, n: Value, failed: Value, number: int
+    t: Scalar,
+    mask: Value,
+    mask_at: Place,
+    values: Value,
+    at: Place,
+    count: Value,
+    rows: Value,
+    n: Value,
+    failed: Value,
+    number: int,
 ) -> None:
     """mask[r, i] = whether values[r, i] is among the ``count`` largest of its row."""
     rows, n, count = (tir.bind(tir.cast(x, "i64")) for x in (rows, n, count))
@@ -89,7 +98,12 @@ def topk(
 ) -> None:  # fmt: skip
     """Values and positions of the ``count`` largest of each row, falling, and their mask."""
     rows, n, count = (tir.bind(tir.cast(x, "i64")) for x in (rows, n, count))
-    found, places, marks, held = Rows(best, best_at, count), Rows(index, index_at, count), Rows(mask, mask_at, n), Rows(values, at, n)
+    found, places, marks, held = (
+        Rows(best, best_at, count),
+        Rows(index, index_at, count),
+        Rows(mask, mask_at, n),
+        Rows(values, at, n),
+    )
     with tir.loop(0, rows) as row, tir.loop(0, n) as i:
         rank = _rank(t, held, row, i, n, None)
         chosen = tir.bind(tir.less(rank, count))
@@ -101,9 +115,7 @@ def topk(
 
 @word("real", "argsort")
 @word("integer", "argsort")
-def argsort(
-    t: Scalar, index: Value, index_at: Place, values: Value, at: Place, rows: Value, n: Value, descending: Value
-) -> None:
+def argsort(t: Scalar, index: Value, index_at: Place, values: Value, at: Place, rows: Value, n: Value, descending: Value) -> None:
     """The positions of each row's values in order."""
     rows, n, falling = (tir.bind(tir.cast(x, "i64")) for x in (rows, n, descending))
     places, held = Rows(index, index_at, n), Rows(values, at, n)

@@ -206,7 +206,13 @@ def host() -> Any:
 @cache
 def cuda(arch: str) -> Any:
     """A GPU."""
-    kinds = {"kind": "cuda", "arch": arch, "max_threads_per_block": 1024, "thread_warp_size": 32, "max_shared_memory_per_block": 49152}
+    kinds = {
+        "kind": "cuda",
+        "arch": arch,
+        "max_threads_per_block": 1024,
+        "thread_warp_size": 32,
+        "max_shared_memory_per_block": 49152,
+    }
     return tvm.target.Target(kinds)
 
 
@@ -231,4 +237,3 @@ def _passes() -> Any:
             transform.MakePackedAPI(),
         ]
     )
-

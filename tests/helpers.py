@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import pytest
 import torch
 from hypothesis import strategies as st
 
@@ -20,6 +21,8 @@ USED: Counter[str] = Counter()
 STEPS: Counter[str] = Counter()
 RUNS: Counter[str] = Counter()
 SIZES = {"n": 5, "m": 4, "K": 3}
+#: Target tvm in tests that the others run in full: whole programs go through it in test_programs.py.
+TVM_LATER = pytest.param("tvm", marks=[pytest.mark.needs("tvm"), pytest.mark.slow])
 _SHAPES = [(), ("n",), ("m",), ("m", "n"), ("n", "n"), ("K",)]
 _SMOOTH = ["tanh", "sin", "cos", "sigmoid", "softplus", "neg"]
 _KINKED = ["abs", "relu", "sign"]

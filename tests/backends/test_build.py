@@ -79,7 +79,6 @@ def test_second_build_compiles_nothing(cache: Path) -> None:
     assert len(files(cache)) == 2
 
 
-@CACHED
 @pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("backend", ["c"], indirect=True)
 def test_another_compiler_or_processor_is_another_kernel(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.helpers import TVM_LATER
 from unspool.backends.execute import FallbackWarning
 
 
@@ -17,7 +18,7 @@ def no_silent_fallback() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=["c", "numba"])
+@pytest.fixture(params=["c", "numba", TVM_LATER])
 def target(request: pytest.FixtureRequest) -> str:
     """Each target that makes native code."""
     return str(request.param)

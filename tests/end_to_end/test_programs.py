@@ -19,8 +19,8 @@ DIFFERENTIABLE = [c for c in CASES if c.smooth]
 
 #: (case, precision, target). Numba takes seconds for a kernel: in f64 its kernels are those of the gradients, where there are any.
 RUNS = [
-    (case, precision, target)
-    for target in ("c", "numba")
+    pytest.param(case, precision, target, marks=[pytest.mark.needs("tvm")] if target == "tvm" else [])
+    for target in ("c", "numba", "tvm")
     for case in CASES
     for precision in ("f64", "f32")
     if (target, precision) != ("numba", "f64") or not case.smooth
@@ -119,9 +119,20 @@ def gradients(case: Case, target: str) -> tuple[Callable[[], torch.Tensor], list
 
 #: Programs like others on the list, whose gradients numba takes long to compile.
 LATER = {"lasso.iht", "lasso.fista", "em.gmm", "em.unrolled_em", "es.eggroll", "tv.tv", "bilevel.hyperclean", "balance.sinkhorn", "lasso.lista"}
+#: Those that target tvm does at once; the rest is slow.
+TVM_GRADIENTS = {"lasso.ista", "balance.sinkhorn", "proxgrad.plug_and_play", "stencils.seidel2d", "triangular.cholesky_lower"}
+#: One precision and one batch of every program; the rest is slow.
+TVM_LATER = {"test_targets_agree": ["f32", (), (2, 2)]}
+
+
+def marks(case: Case, target: str) -> list[pytest.MarkDecorator]:
+    slow = (target == "numba" and str(case) in LATER) or (target == "tvm" and str(case) not in TVM_GRADIENTS)
+    return [*([pytest.mark.slow] if slow else []), *([pytest.mark.needs("tvm")] if target == "tvm" else [])]
+
+
 GRADIENTS = [
-    pytest.param(case, target, id=f"{target}-{case}", marks=[pytest.mark.slow] if target == "numba" and str(case) in LATER else [])
-    for target in ("c", "numba")
+    pytest.param(case, target, id=f"{target}-{case}", marks=marks(case, target))
+    for target in ("c", "numba", "tvm")
     for case in DIFFERENTIABLE
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from unspool.backends.autograd import run_flat
 from unspool.backends.cpu import CTarget
 from unspool.backends.execute import KernelPlan
 from unspool.backends.numba_target import NumbaTarget
+from unspool.backends.tvm_target import TvmTarget
 from unspool.compiler.driver import Batching, compile_graph
 from unspool.compiler.graph.graph import Graph
 from unspool.compiler.graph.interp import interpret
@@ -74,6 +76,18 @@ def test_numba_is_interpreted(graph: Graph, seed: int) -> None:
     kernel, inputs = plan(graph, NumbaTarget()), random_inputs(graph, seed)
     for got, want in zip(run_flat(kernel, inputs, [False] * 6, None, {"K": 3}), interpret(graph, inputs, SIZES), strict=True):
         close(got, want)
+
+
+def tvm_is_interpreted(graph: Graph, seed: int) -> None:
+    kernel, inputs = plan(graph, TvmTarget()), random_inputs(graph, seed)
+    for got, want in zip(run_flat(kernel, inputs, [False] * 6, None, {"K": 3}), interpret(graph, inputs, SIZES), strict=True):
+        close(got, want)
+
+
+@pytest.mark.needs("tvm")
+@pytest.mark.parametrize("examples", [5, pytest.param(200, marks=pytest.mark.slow)])
+def test_tvm_is_interpreted(examples: int) -> None:
+    settings(max_examples=examples)(given(graph=random_graphs(), seed=st.integers(0, 10**6))(tvm_is_interpreted))()
 
 
 @settings(max_examples=20)
