@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import logging
 import shutil
@@ -19,7 +20,7 @@ def fresh() -> Iterator[None]:
     """Nothing found out before, nothing left behind."""
 
     def clear() -> None:
-        for found in (registry._best, registry._compiler, registry._numba):
+        for found in (registry._best, registry._compiler, registry._numba, registry._tvm):
             found.cache_clear()
 
     clear()
@@ -61,6 +62,19 @@ def test_without_numba(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptur
         registry.target(registry.canonical("cpu"))
 
 
+def test_without_tvm_and_with_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason names the fix."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(CompileError, match=r"target tvm cannot be used here: TVM is not installed: pip install 'unspool\[tvm\]'"):
+        registry.target("tvm")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    for version in ("0.26.0", "0.28.1", "0.270.1"):
+        registry._tvm.cache_clear()
+        monkeypatch.setattr(importlib.metadata, "version", lambda name, version=version: version)
+        with pytest.raises(CompileError, match=rf"apache-tvm {version} is installed, it takes 0.27: pip install 'unspool\[tvm\]'"):
+            registry.target("tvm")
+
+
 def test_names() -> None:
     """Every target by its name; others are refused."""
     for name in ("c", "numba"):
@@ -68,5 +82,5 @@ def test_names() -> None:
         assert made is not None
         assert made.name == name
     assert registry.target(registry.canonical("interp")) is None
-    with pytest.raises(DataError, match="no target is called 'gpu'; there are cpu, c, numba, cuda, emulated, interpreter"):
+    with pytest.raises(DataError, match="no target is called 'gpu'; there are cpu, c, numba, cuda, emulated, tvm, interpreter"):
         registry.canonical("gpu")
