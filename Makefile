@@ -9,6 +9,8 @@ PIP_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 POLYBENCH_ARGS ?=
+GPU_ARGS ?=
+PART ?= tests
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -18,10 +20,10 @@ LINKS := unspool/backends unspool/compiler unspool/dsl unspool/stdlib
 PROGRAMS := tests/programs stdlib examples
 
 .DEFAULT_GOAL := help
-.PHONY: help setup links demo test check docs package bench experiments golden clean
+.PHONY: help setup links demo test check docs package bench gpu gpu-bundle experiments golden clean
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 setup: $(INSTALLED) ## make the environment in .venv and install everything into it
 
@@ -61,6 +63,12 @@ bench: $(PEERS) ## time the unrolled suite and PolyBench against their peers, ab
 	$(BIN)/python -m benchmarks.unrolled $(BENCH_ARGS)
 	$(BIN)/python -m benchmarks.polybench $(POLYBENCH_ARGS)
 
+gpu: ## PART=tests: the tests that need a GPU; PART=bench: the unrolled suite there; adds to benchmarks/results/
+	$(PYTHON) .ci/gpu.py $(PART) $(GPU_ARGS)
+
+gpu-bundle: ## collect the wheels that a GPU machine without network lacks, into build/gpu-bundle
+	$(PYTHON) .ci/gpu.py bundle
+
 experiments: $(PEERS) ## the long runs: 50,000 mutated programs, 10,000 random nests, other slow tests; the benchmarks at full size
 	$(BIN)/python -m pytest --quiet --slow -m slow --numprocesses auto --dist worksteal $(PYTEST_ARGS)
 	$(BIN)/python -m benchmarks.unrolled --full $(BENCH_ARGS)
@@ -69,4 +77,4 @@ golden: $(INSTALLED) ## write the golden files anew (then read the diff)
 	$(BIN)/python -m pytest --quiet --update-golden $(PYTEST_ARGS)
 
 clean: ## remove what the targets made, the environment excepted
-	rm -rf build demo-out benchmarks/results .pytest_cache .mypy_cache .ruff_cache .hypothesis $(LINKS)
+	rm -rf build demo-out $(filter-out benchmarks/results/nvidia-%,$(wildcard benchmarks/results/*)) .pytest_cache .mypy_cache .ruff_cache .hypothesis $(LINKS)

@@ -143,7 +143,7 @@ class DeviceLauncher:
         does not fit the device, or the driver refuses it."""
         index = keep[0].get_device()
         loaded = self._loaded.get(index) or self.load(source, index)
-        driver, parameters = self.driver, _ONE(ctypes.addressof(call))
+        driver, parameters = self._driver or self.driver, _ONE(ctypes.addressof(call))
         arguments = [loaded.function, grid, 1, 1, source.threads, 1, 1, source.shared, stream(index), ctypes.addressof(parameters)]
         start = driver.launch_together
         if not source.meets or call[2] == 1:  # no block waits for another one

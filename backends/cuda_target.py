@@ -6,6 +6,7 @@ A call of a kernel fills one struct (``us_call``, see :mod:`.cuda_source`), whic
 from __future__ import annotations
 
 import ctypes
+import struct
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -60,7 +61,7 @@ class Device(Protocol):
     def check(self, operands: Sequence[Tensor], name: str) -> None:
         """Raises DataError if an operand is not on the one device of all."""
 
-    def read(self, scratch: Tensor, offset: int, checks: Sequence[str]) -> int:
+    def read(self, scratch: Tensor, offset: int) -> int:
         """The number of 4 bytes at an offset, when what has been launched is through."""
 
 
@@ -91,7 +92,7 @@ class Host:
             if not x.is_cpu:
                 raise DataError(f"operand {n} of the kernel of {name} is on device {x.device}, and target emulated runs on the cpu")
 
-    def read(self, scratch: Tensor, offset: int, checks: Sequence[str]) -> int:
+    def read(self, scratch: Tensor, offset: int) -> int:
         """See :class:`Device`."""
         return ctypes.c_int.from_address(scratch.data_ptr() + offset).value
 
@@ -125,13 +126,19 @@ class Nvidia:
     def check(self, operands: Sequence[Tensor], name: str) -> None:
         """See :class:`Device`."""
         home = operands[0].get_device()
+        for x in operands:
+            if x.get_device() != home:
+                break
+        else:
+            if operands[0].is_cuda:
+                return
         for n, x in enumerate(operands):
             if not x.is_cuda:
                 raise DataError(f"operand {n} of the kernel of {name} is on device {x.device}, and target cuda runs on an NVIDIA GPU")
             if x.get_device() != home:
                 raise DataError(f"operands of the kernel of {name} are on devices {operands[0].device} and {x.device}: move them to one")
 
-    def read(self, scratch: Tensor, offset: int, checks: Sequence[str]) -> int:
+    def read(self, scratch: Tensor, offset: int) -> int:
         """See :class:`Device`. Waits for the stream."""
         return int(scratch[offset : offset + 4].view(torch.int32).item())
 
@@ -156,13 +163,13 @@ class CudaKernel:
         self.checks = source.checks
         self.device = device
         self.launcher = launcher or device.launcher(source)
-        self._operands, self._integers = max(1, operands), max(1, len(source.integers))
-        fields = len(HEAD) + 3 * self._operands + self._integers
+        fields = len(HEAD) + 3 * operands + max(1, len(source.integers))
         if 8 * fields > PARAMETERS:
             raise CompileError(
                 f"the kernel {source.name} takes {8 * fields} bytes of arguments, for {operands} arrays; CUDA takes {PARAMETERS}"
             )
         self._call = _Call(fields)
+        self._pack = struct.Struct(f"{fields}q").pack_into
         self._rooms: dict[tuple[int, ...], tuple[int, int]] = {}
 
     def _room(self, integers: Sequence[int]) -> tuple[int, int]:
@@ -216,26 +223,23 @@ class CudaKernel:
         device.check(tensors, name)
         if source.checks:
             self._may_wait(like)
+        scratch, place, flag = None, 0, 0
         size = self.scratch(batch, teams, team_size, integers)
-        scratch = device.scratch(size + 64, like, name)  # the last 64 bytes have the number of a failed check
-        start = scratch.data_ptr()
-        place = (start + 63) // 64 * 64
-        flag = start + (size + 7) // 8 * 8 if source.checks else 0
-        counted = teams * COUNTER if source.meets else 0
-        if counted:
-            device.zero(self.launcher, place, counted, like)
-        if flag:
-            device.zero(self.launcher, flag, 8, like)
-        count, call = self._operands, self._call.array
-        missing = [0] * (count - len(tensors))
-        call[:] = [
-            batch, teams, team_size, place, flag,
-            *[x.data_ptr() for x in tensors], *missing, *batch_strides, *missing, *team_strides, *missing,
-            *(integers or (0,)),
-        ]  # fmt: skip
-        self.launcher.launch(source, teams * team_size, call, (*tensors, scratch))
-        if flag:
-            failed = device.read(scratch, flag - start, self.checks)
+        if size > 64 or source.checks:
+            scratch = device.scratch(size + 64, like, name)  # the last 64 bytes have the number of a failed check
+            start = scratch.data_ptr()
+            place = (start + 63) // 64 * 64
+            if source.meets:
+                device.zero(self.launcher, place, teams * COUNTER, like)
+            if source.checks:
+                flag = start + (size + 7) // 8 * 8
+                device.zero(self.launcher, flag, 8, like)
+        call = self._call.array
+        addresses = [x.data_ptr() for x in tensors]
+        self._pack(call, 0, batch, teams, team_size, place, flag, *addresses, *batch_strides, *team_strides, *(integers or (0,)))
+        self.launcher.launch(source, teams * team_size, call, tensors if scratch is None else (*tensors, scratch))
+        if scratch is not None and flag:
+            failed = device.read(scratch, flag - start)
             if failed:
                 raise DataError(self.checks[failed - 1])
 

@@ -51,7 +51,7 @@ def suite(
         console.print(line, style="yellow")
     plan = Plan("quick" if quick else "default", wanted, gpu=True)
     if predict:
-        gpu = PREDICTED_FOR
+        gpu = f"NVIDIA {PREDICTED_FOR}"
         path = report.path_of(gpu, folder)
         report.append(path, {"machine": {"gpu": gpu}, "contests": list(_predicted(plan, names))})
     else:

@@ -133,6 +133,13 @@ def test_scratch_memory(gpus: FakeGpus) -> None:
     assert kernel.scratch(10**6, 2, 3, (5,)) == kernel.scratch(1, 2, 3, (5,))
 
 
+def test_no_scratch_memory(gpus: FakeGpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that needs none allocates none."""
+    kernel = CudaKernel(source(problem_bytes=(ZERO, ZERO)), 3, Nvidia())
+    monkeypatch.setattr(Nvidia, "scratch", lambda *_: pytest.fail("it asks for scratch memory"))
+    assert on_cpu(call(kernel)).tolist() == [0, 3, 6, 9, 12]
+
+
 def test_checks(gpus: FakeGpus) -> None:
     """Their outcome is read after the launch; a stream that is being captured is refused, since nothing can be read there."""
     sound, failing = (CudaKernel(source(checks=[text]), 3, Nvidia()) for text in ("holds", "fails"))
