@@ -23,7 +23,7 @@ from .affine import evaluate
 from .c_runtime import C_TYPES
 from .cpu_target import operands
 from .cuda_source import COUNTER, HEAD, CudaSource
-from .devices import OutOfMemory, out_of_memory
+from .devices import OutOfMemory, at_work, out_of_memory
 from .workspace import workspace
 
 #: Parameters of a kernel take no more bytes than that.
@@ -108,6 +108,10 @@ class Nvidia:
 
     def capacity(self, launcher: Any, source: CudaSource, index: int | None) -> int:
         """See :class:`Device`."""
+        from .cuda_launch import unusable
+
+        if unusable() is not None:  # as much as is reckoned with before a kernel is compiled
+            return at_work(LIMIT, "cuda")
         return int(launcher.capacity(source, index))
 
     def scratch(self, size: int, like: Tensor, name: str) -> Tensor:

@@ -25,6 +25,7 @@ from .executor import HostPlan
 from .explain import Report, report, rewrites_report, tape_report
 from .explain_text import lines
 from .plain_c import plain_c
+from .registry import device_type
 from .replay import dependences_text, steps_text
 from .roofline import roofline
 
@@ -140,12 +141,12 @@ class Kernel:
     @property
     def source(self) -> str:
         """The generated source."""
-        comment = "//" if self.suffix == "c" else "#"
+        comment = "//" if self.suffix in ("c", "cu") else "#"
         return self._joined(comment, [(n, c.source) for n, c in self.compiled])
 
     @property
     def suffix(self) -> str:
-        """What files of the source end in, without a dot: ``c`` or ``py``; ``c`` where the interpreter runs everything."""
+        """What files of the source end in, without a dot: ``c``, ``py`` or ``cu``; ``c`` where the interpreter runs everything."""
         return next((c.target.suffix for _, c in self.compiled), "c")
 
     @property
@@ -180,6 +181,8 @@ class Kernel:
             "sizes": dict(sorted(self._binding.sizes.items())),
             "threads": torch.get_num_threads(),
         }
+        if limits and device_type(self._routine.settings.target) != "cpu":
+            raise CompileError("limits are measured on the processor: python -m benchmarks.gpu holds kernels against those of a GPU")
         host = self._plan.program if isinstance(self._plan, HostPlan) else None
         parts: list[tuple[str, Compiled, Report | None]] = [(n, c, None) for n, c in self.compiled]
         rewrites = self._rewrites()

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from ..backends.registry import CPU_TARGETS, availability
+from ..backends.registry import CPU_TARGETS, availability, canonical, device_type
 from ..compiler import options
 from ..compiler.diagnostics import DataError, UnspoolError
 from ..compiler.graph.ops.common import torch_dtype
@@ -83,6 +83,8 @@ def run(call: Call, *, compiled: bool, threads: int | None, seconds: float) -> s
 def rows(call: Call, *, compiled: bool = False, rounds: int = 21, seconds: float = 20.0) -> list[Row]:
     """Every usable target of the processor (or the one asked for) against torch eager, which is the interpreter; ``compiled`` adds torch.compile
     of the program's operations, its loops unrolled. Forward, then forward with backward if anything is differentiable."""
+    if call.chosen.target and device_type(canonical(call.chosen.target)) != "cpu":
+        raise DataError(f"dsl bench times targets of the processor, not {call.chosen.target}: python -m benchmarks.gpu times those of a GPU")
     wanted = [call.chosen.target] if call.chosen.target else [n for n in CPU_TARGETS if availability(n).usable]
     made = {f"target {n}": _Runs(call, n) for n in wanted if n != "interpreter"}
     made[EAGER] = _Runs(call, "interpreter")

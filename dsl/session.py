@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..backends.binding import Binding, bind
 from ..backends.convert import argument, precision
+from ..backends.devices import current
 from ..backends.kernel import Kernel
+from ..backends.registry import check_usable, device_type
 from ..compiler import options
 from ..compiler.diagnostics import DataError
 from .api import AlgorithmHandle
@@ -40,10 +43,15 @@ class Call:
         return prod(self.lead)
 
     def run(self) -> list[Any]:
-        """The results, as NumPy arrays."""
+        """The results, as NumPy arrays. Where the target is one of a GPU, the data goes there, and the results come back."""
         routine = self.handle.routine(self.chosen)  # by hand, as an input may be called `target`
-        found = routine.call(self.values, params={}, iterations=self.counts, sizes=self.sizes, modules={}, dtype=self.real)
-        return [np.asarray(v) for v in (found if isinstance(found, tuple) else (found,))]
+        target, values = routine.settings.target, self.values
+        if device_type(target) == "cuda":
+            check_usable(target)
+            values = {name: torch.as_tensor(value, device=current("cuda")) for name, value in values.items()}
+        found = routine.call(values, params={}, iterations=self.counts, sizes=self.sizes, modules={}, dtype=self.real)
+        results = found if isinstance(found, tuple) else (found,)
+        return [np.asarray(v.cpu() if isinstance(v, torch.Tensor) else v) for v in results]
 
 
 def prepare(

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from unspool.backends import cuda_launch
+from unspool.backends import cuda_launch, cuda_target
 from unspool.backends.cuda_source import HEAD, CudaSource
 
 COUNT = 2
@@ -216,6 +216,11 @@ def emulated(source: CudaSource, grid: int, address: int) -> None:
     EmulatedLauncher().launch(source, grid, (ctypes.c_int64 * size).from_address(address), ())
 
 
+def machine_code(text: str, name: str, arch: str) -> Any:
+    """In place of a compiler: a text that only the fake driver runs."""
+    return SimpleNamespace(data=f"{arch} {name} {text}".encode())
+
+
 class FakeGpus:
     """What a test asks of the fake GPUs: the driver, torch's current device and streams."""
 
@@ -226,9 +231,8 @@ class FakeGpus:
         self.capturing = False
         self.guards: list[int] = []
 
-    def compiled(self, source: CudaSource, arch: str) -> bytes:
-        """The machine code of a source: a text that only the fake driver runs."""
-        data = f"{arch} {source.name} {source.text}".encode()
+    def known(self, source: CudaSource, data: bytes) -> bytes:
+        """The machine code of a source, which the driver takes from now on."""
         self.driver.sources[data] = source
         return data
 
@@ -268,12 +272,20 @@ def install(monkeypatch: pytest.MonkeyPatch) -> FakeGpus:
     monkeypatch.setattr(torch.version, "cuda", "12.4")
     monkeypatch.setattr(cuda_launch, "bindings", lambda: fake.driver)
     monkeypatch.setattr(cuda_launch, "compiler", lambda: SimpleNamespace(name="NVRTC 1.2"))
-    monkeypatch.setattr(cuda_launch.DeviceLauncher, "cubin", lambda self, source, arch: fake.compiled(source, arch))
+    given = cuda_launch.DeviceLauncher.cubin
+    monkeypatch.setattr(cuda_launch, "cubin", machine_code)
+    monkeypatch.setattr(cuda_launch.DeviceLauncher, "cubin", lambda self, source, arch: fake.known(source, given(self, source, arch)))
     monkeypatch.setattr(cuda_launch, "current_device", lambda: fake.device)
     monkeypatch.setattr(cuda_launch, "on_device", fake.on)
     monkeypatch.setattr(cuda_launch, "stream", lambda index: fake.streams[index])
-    cuda_launch.unusable.cache_clear()
+    forget()
     return fake
+
+
+def forget() -> None:
+    """What was found out about GPUs is found out anew: before tests on fake ones, and after."""
+    cuda_launch.unusable.cache_clear()
+    cuda_target.gpu.cache_clear()
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.backends.fake_gpu import COUNT, FakeGpus, Result, devices, install, on_cpu
+from tests.backends.fake_gpu import COUNT, FakeGpus, Result, devices, forget, install, on_cpu
 from unspool.backends import cuda_launch
 from unspool.backends.cuda_source import COUNTER, HEAD, CudaSource
 from unspool.backends.cuda_target import EMULATED_BLOCKS, PARTIAL_SUMS, CudaKernel, Host, Nvidia
@@ -61,7 +61,8 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpus]:
     fake.driver.run = add()
     with devices():
         yield fake
-    cuda_launch.unusable.cache_clear()
+    monkeypatch.undo()
+    forget()
 
 
 def call(kernel: CudaKernel, device: str = "cuda:0", *, batch: int = 5, teams: int = 1, blocks: int = 1) -> Tensor:

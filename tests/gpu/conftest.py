@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.backends.fake_gpu import FakeGpus, devices, emulated, install
-from unspool.backends import cuda_launch
+from tests.backends.fake_gpu import FakeGpus, devices, emulated, forget, install
 from unspool.backends.execute import FallbackWarning
 
 
@@ -27,7 +26,8 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpus]:
     made.driver.run = emulated
     with devices():
         yield made
-    cuda_launch.unusable.cache_clear()
+    monkeypatch.undo()
+    forget()
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.gpu)])

@@ -15,6 +15,9 @@ from unspool.backends import memory
 from unspool.backends.cuda_target import CudaKernel
 from unspool.compiler import options
 from unspool.compiler.diagnostics import CompileError, DataError
+from unspool.dsl.bench import rows
+from unspool.dsl.compile_options import CompileOptions
+from unspool.dsl.session import prepare
 
 pytestmark = pytest.mark.needs("c++")
 
@@ -192,6 +195,27 @@ def test_results_without_memory(fake: FakeGpus, monkeypatch: pytest.MonkeyPatch)
     assert close(layer(y), exact(measured(2))[0])
 
 
+def test_the_command(device: str) -> None:
+    """``dsl run --target cuda`` takes its data to the GPU and brings results back; ``dsl bench`` is for the processor."""
+    calls = [
+        prepare(ISTA.ista, [], {"m": 5, "n": 7}, (3,), {}, CompileOptions(target=target)) for target in ("cuda", "interpreter")
+    ]
+    (got,), (want,) = (call.run() for call in calls)
+    assert isinstance(got, np.ndarray)
+    assert np.allclose(got, want, rtol=1e-4, atol=1e-6)
+    with pytest.raises(DataError, match="dsl bench times targets of the processor, not cuda"):
+        rows(calls[0])
+
+
+def test_explain_of_a_gradient() -> None:
+    """Needs no GPU: the size of a tape is that for as many problems as a GPU works on at once."""
+    kernel = ISTA.ista.compile({"m": 5, "n": 7, "batch": 1000}, target="cuda")
+    assert "ista_backward" in kernel.explain(gradients=True)
+    assert kernel.suffix == "cu"
+    with pytest.raises(CompileError, match="limits are measured on the processor"):
+        kernel.explain(limits=True)
+
+
 @pytest.mark.gpu
 def test_transforms() -> None:
     """``torch.func`` transforms kernels of a GPU as it does others."""
@@ -217,3 +241,19 @@ def test_without_a_gpu() -> None:
         ISTA.ista(matrix(), measured(), target="cuda")
     with pytest.raises(CompileError, match="target cuda cannot be used here"):
         ISTA.ista.build(A=matrix(), target="cuda")(measured())
+
+
+def test_traced_code_knows_the_device() -> None:
+    """What ``torch.compile`` sees of a program has its results where the operands are; when it runs, operands elsewhere are refused."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    layer = ISTA.ista.build(A=matrix(), target="cuda")
+    main, _, _, sources, _ = layer._site(False, (), "f32", "cuda")
+    with FakeTensorMode() as mode, torch.no_grad():
+        shapes = {"A": (5, 7), "y": (3, 5), "step": (3,), "lam": ()}
+        operands = [torch.empty(shapes[name], device="cuda") for name, _ in sources]
+        (x,) = torch.ops.unspool.call(main, operands)
+        assert mode is x.fake_mode
+        assert (str(x.device), tuple(x.shape)) == ("cuda:0", (3, 7))
+    with pytest.raises(DataError, match=r"a program inside a compiled model got a tensor on device cpu, and its kernel runs on an NVIDIA GPU"):
+        torch.ops.unspool.call(main, [torch.zeros(shapes[name]) for name, _ in sources])
