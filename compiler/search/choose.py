@@ -19,6 +19,8 @@ from .cost import estimate
 from .draft import Draft, Task
 from .factorization import factorizations
 from .gpu import finish_gpu
+from .gpu_cost import best_blocks, estimate_gpu
+from .gpu_stencil import gpu_stencils
 from .lanes import lanes
 from .overlapping import overlapping
 from .pivot import pivots
@@ -40,6 +42,9 @@ PROPOSERS: tuple[Callable[[Draft], bool], ...] = (
     by_rows,
 )
 
+#: The same for a GPU.
+GPU_PROPOSERS: tuple[Callable[[Draft], bool], ...] = (gpu_stencils,)
+
 #: Estimates that differ by less are equal.
 TIE = 0.001
 
@@ -50,13 +55,9 @@ def candidates(task: Task) -> list[Draft]:
     begun = start.copy()
     omit_overwritten(begun)
     begun.task = replace(task, nest=begun.scheduled.nest)
-    if isinstance(task.machine, Gpu):
-        draft = begun.copy()
-        draft.origin = "gpu"
-        finish_gpu(draft)
-        return [draft]
+    gpu = isinstance(task.machine, Gpu)
     made = [begun]
-    for proposer in PROPOSERS:
+    for proposer in GPU_PROPOSERS if gpu else PROPOSERS:
         for base in list(made):
             draft = base.copy()
             if proposer(draft):
@@ -66,8 +67,10 @@ def candidates(task: Task) -> list[Draft]:
     for base in made:
         draft = base.copy()
         draft.origin = "sweeps" if base is begun else base.origin
-        finish(draft)
+        (finish_gpu if gpu else finish)(draft)
         done.append(draft)
+    if gpu:
+        return done
     best = min((start, *done), key=lambda one: _seconds(one, task))
     draft = begun.copy()
     if polyhedral(draft, best.scheduled):
@@ -78,7 +81,10 @@ def candidates(task: Task) -> list[Draft]:
 
 
 def _seconds(draft: Draft, task: Task) -> float:
-    return draft.margin * estimate(draft.scheduled, task.machine).seconds
+    machine = task.machine
+    if isinstance(machine, Gpu):
+        return draft.margin * estimate_gpu(draft.scheduled, machine, 1 if task.tile else best_blocks(draft.scheduled, machine))
+    return draft.margin * estimate(draft.scheduled, machine).seconds
 
 
 def choose(task: Task) -> tuple[Scheduled, Schedule]:

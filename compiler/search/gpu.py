@@ -21,7 +21,7 @@ from ..loops.nest import Sequence as SequenceOrder
 from ..loops.steps.deal import can_lane, can_thread
 from ..target import Gpu
 from .draft import Draft
-from .gpu_stencil import contract_to_scalars, gpu_stencils
+from .gpu_stencil import contract_to_scalars
 from .gpu_width import BUSY, SHORT, WARP, iterations
 from .sweeps import fuse_sweeps
 
@@ -35,8 +35,6 @@ VECTOR = 4
 
 def finish_gpu(draft: Draft) -> None:
     """Fuse, contract, deal out and place what is not closed."""
-    if not draft.task.tile:
-        gpu_stencils(draft)
     for outer, inner in list(_inward(draft)):
         draft.attempt("interchange", outer, inner)
     fuse_sweeps(draft)

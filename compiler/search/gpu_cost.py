@@ -7,6 +7,7 @@ memory and the nearest cache, its bytes from beyond, and one thread's share with
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import ceil, prod
 
 from ..graph.types import BYTES, Size
@@ -35,7 +36,16 @@ MEET, MEET_TEAM, START = 3e-8, 1.5e-6, 3e-6
 
 def estimate_gpu(scheduled: Scheduled, gpu: Gpu, blocks: int = 1, counts: Mapping[str, int] | None = None) -> float:
     """Seconds of one problem on so many blocks of threads, each with a multiprocessor to itself. ``counts``: values of run-time integers."""
-    return _Estimate(scheduled, gpu, blocks, dict(counts or {})).order(scheduled.nest.order, blocks)
+    return _estimate_of(scheduled, gpu, tuple(sorted((counts or {}).items()))).order(scheduled.nest.order, blocks)
+
+
+def _estimate_of(scheduled: Scheduled, gpu: Gpu, counts: tuple[tuple[str, int], ...]) -> _Estimate:
+    """What is counted for a program, once for all numbers of blocks."""
+    key = (_Estimate, gpu, counts)
+    if key not in scheduled.answers:
+        scheduled.answers[key] = _Estimate(scheduled, gpu, dict(counts))
+    found: _Estimate = scheduled.answers[key]
+    return found
 
 
 def best_blocks(scheduled: Scheduled, gpu: Gpu) -> int:
@@ -46,8 +56,9 @@ def best_blocks(scheduled: Scheduled, gpu: Gpu) -> int:
 
 
 class _Estimate:
-    def __init__(self, scheduled: Scheduled, gpu: Gpu, blocks: int, counts: dict[str, int]) -> None:
-        self.scheduled, self.gpu, self.blocks = scheduled, gpu, blocks
+    def __init__(self, scheduled: Scheduled, gpu: Gpu, counts: dict[str, int]) -> None:
+        self.scheduled, self.gpu = scheduled, gpu
+        self.phases: dict[str, _Phase] = {}
         self.counts = {name: counts.get(name, nominal(Size.of(name))) for name in scheduled.nest.params}
         self.statements = scheduled.nest.statement_table
         self.arrays = scheduled.nest.array_table
@@ -111,6 +122,16 @@ class _Estimate:
 
     def phase(self, loop: LoopOrder, blocks: int) -> float:
         """A loop that is dealt to threads, with those directly inside of it."""
+        if loop.name not in self.phases:
+            self.phases[loop.name] = self.counted(loop)
+        found = self.phases[loop.name]
+        turns = ceil(found.width / (self.gpu.threads * blocks))
+        each = min(blocks, max(1, ceil(found.width / self.gpu.threads))) * CLOCK
+        operations, accesses = found.operations / (OPERATIONS * each), found.accesses / (ACCESSES * each)
+        return max(operations, accesses, found.beyond / (BYTES_BEYOND * each), turns * found.latency / CLOCK) + FIRST
+
+    def counted(self, loop: LoopOrder) -> _Phase:
+        """What one run of a loop that is dealt to threads does."""
         chain = [loop]
         while isinstance(chain[-1].body, LoopOrder) and "thread" in chain[-1].body.kind:
             chain.append(chain[-1].body)
@@ -140,12 +161,19 @@ class _Estimate:
                     distinct = prod([self.trips(o) for o in moving] or [1])
                     seen[a.array, a.index] = min(runs, distinct) * BYTES[a.dtype]
             latency += inner / lanes * wait
-        beyond = sum(seen.values())
-        threads = self.gpu.threads * blocks
-        turns = ceil(width * lanes / threads)
-        each = min(blocks, max(1, turns * threads / self.gpu.threads)) * CLOCK
-        shared = max(operations / (OPERATIONS * each), accesses / (ACCESSES * each), beyond / (BYTES_BEYOND * each))
-        return max(shared, turns * latency / CLOCK) + FIRST
+        return _Phase(operations, accesses, sum(seen.values()), latency, width * lanes)
+
+
+@dataclass(frozen=True)
+class _Phase:
+    """What one run of loops that are dealt to threads does: operations, accesses to shared memory and the nearest cache, bytes from beyond, cycles
+    that one thread takes for its part, and how many threads there is work for."""
+
+    operations: float
+    accesses: float
+    beyond: float
+    latency: float
+    width: float
 
 
 def _lanes(loop: LoopOrder) -> int:

@@ -44,6 +44,8 @@ def contract_to_scalars(draft: Draft) -> None:
 def gpu_stencils(draft: Draft) -> bool:
     """Cut loops over iterations around stencil sweeps into blocks on tiles in shared memory; whether there was one."""
     fired = False
+    if draft.task.tile:
+        return False
     for name in [loop.name for loop in outermost(draft.scheduled.nest.order)]:
         if name in draft.scheduled.loops and draft.is_open(name) and iterates(draft, name):
             fired |= draft.trying(_tiles, name)
