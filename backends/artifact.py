@@ -114,6 +114,8 @@ class _Writer:
         compiled = plan.forward.compiled
         number, self.count = self.count, self.count + 1
         base, target = f"kernels/{number}", self.routine.settings.target
+        if target not in artifact_native.SUFFIXES:
+            raise CompileError(f"{name} cannot be stored: kernels of target {target} are made where they run")
         source_suffix, suffix = artifact_native.SUFFIXES[target]
         codes, more = artifact_native.code(target, compiled)
         objects = {arch: f"{base}{arch and '_'}{arch}.{suffix}" for arch in codes}

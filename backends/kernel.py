@@ -163,7 +163,7 @@ class Kernel:
     @cached_property
     def asm(self) -> str:
         """The assembly of the kernels."""
-        return self._joined("#", [(n, c.target.assembly(c.tree, c.source)) for n, c in self.compiled])
+        return self._joined("#", [(n, c.assembly) for n, c in self.compiled])
 
     def explain(self, *, gradients: bool = False, limits: bool = False) -> str:
         """What runs where and why: statements, dependences, the schedule, storage, work, and what kept a part out of the kernels.

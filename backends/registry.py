@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 #: Other names of targets; ``cpu`` is the best one for the processor that can be used here.
 ALIASES = {"interp": "interpreter"}
-NAMES = ("c", "numba", "cuda", "emulated", "tvm", "interpreter")
+NAMES = ("c", "numba", "cuda", "emulated", "triton", "triton_interpreted", "tvm", "interpreter")
 CPU_TARGETS = ("c", "numba")
 #: Targets whose kernels run on a GPU, with tensors there. They compile anywhere.
-GPU_TARGETS = ("cuda",)
+GPU_TARGETS = ("cuda", "triton")
 #: The target of tensors on a GPU where a caller names none.
 GPU_TARGET = "cuda"
 #: The series of apache-tvm that target ``tvm`` is written for; pyproject.toml says the same.
@@ -79,6 +79,10 @@ def target(name: str, *, strict: bool = False) -> Target | None:
         from .cuda_target import CudaTarget
 
         return CudaTarget(strict=strict)
+    if name == "triton" and _has_triton():
+        from .triton_target import TritonTarget
+
+        return TritonTarget(strict=strict)
     found = availability(name)
     if not found.usable:
         raise CompileError(f"target {name} cannot be used here: {found.reason}")
@@ -94,6 +98,10 @@ def target(name: str, *, strict: bool = False) -> Target | None:
         from .tvm_target import TvmTarget
 
         return TvmTarget(strict=strict)
+    if name == "triton_interpreted":
+        from .triton_target import InterpretedTritonTarget
+
+        return InterpretedTritonTarget(strict=strict)
     from .cpu import CTarget
 
     return CTarget(strict=strict)
@@ -117,6 +125,8 @@ def availability(name: str) -> Availability:
             return Availability(name, False, str(error))
     if name == "tvm":
         return _tvm()
+    if name in ("triton", "triton_interpreted"):
+        return _triton(name)
     return _numba() if name == "numba" else _compiler(options.current.compiler)
 
 
@@ -134,6 +144,25 @@ def _numba() -> Availability:
     if importlib.util.find_spec("numba") is None:
         return Availability("numba", False, "numba is not installed: pip install numba")
     return Availability("numba", True, f"numba {importlib.metadata.version('numba')}")
+
+
+def _has_triton() -> bool:
+    """Whether the package is there; it is looked for, not imported."""
+    return importlib.util.find_spec("triton") is not None
+
+
+def _triton(name: str) -> Availability:
+    """Target ``triton`` or its sibling."""
+    if not _has_triton():
+        return Availability(name, False, "triton is not installed: pip install 'unspool[triton]'")
+    version = f"triton {importlib.metadata.version('triton')}"
+    if name == "triton_interpreted":
+        return Availability(name, True, f"the text of target triton on the processor, by the interpreter of {version}: for tests")
+    import torch
+
+    if not torch.cuda.is_available():
+        return Availability(name, False, f"torch finds no NVIDIA GPU; {version} compiles kernels here, and target triton_interpreted runs them")
+    return Availability(name, True, f"{version}, {torch.cuda.get_device_name()}")
 
 
 @cache

@@ -31,6 +31,7 @@ from .graph.masked import masked
 from .graph.ops.select import FEW
 from .graph.ops.table import lookup
 from .graph.partition import kernel_graph, kernels, partition
+from .graph.problem import Problem
 from .graph.simplify import simplify
 from .graph.specialize import size_names
 from .graph.text import parse_graph, print_graph
@@ -57,7 +58,7 @@ from .search.cost import team_saves
 from .search.draft import Task
 from .search.gpu_cost import best_blocks
 from .stages import Form, StageError, Stages
-from .target import Gpu, Machine, Target
+from .target import Gpu, GraphTarget, Machine, Target
 
 GRAPH: Form[Graph] = Form("graph", print_graph, parse_graph, verify, compare)
 NEST: Form[Nest] = Form("nest", print_nest, parse_nest, check_nest)
@@ -70,7 +71,8 @@ class Compiled:
 
     ``graph`` (simplified), ``nest`` (scheduled), ``schedule`` (text of the steps), ``tree``, ``source``; ``tile`` is the
     scheduled nest of a batch tile, if there is one; ``kernel`` is built on first use. ``times``: seconds per stage;
-    ``lowered`` and ``tile_lowered``: the nests before their schedules (None: not kept).
+    ``lowered`` and ``tile_lowered``: the nests before their schedules (None: not kept). A target that takes graphs has a ``problem``; its nest
+    and tree are in program order, to be looked at.
     """
 
     graph: Graph
@@ -83,10 +85,13 @@ class Compiled:
     tile: Nest | None = None
     lowered: Nest | None = None
     tile_lowered: Nest | None = None
+    problem: Problem | None = None
 
     @cached_property
     def integers(self) -> tuple[str, ...]:
         """Size names of the run-time integers, in the order of the kernel's arguments (the tree's are made fit for C)."""
+        if self.problem is not None:
+            return self.problem.integers
         names = {safe(n): n for n in size_names(self.graph)}
         return tuple(names[i] for i in self.tree.integers)
 
@@ -94,10 +99,21 @@ class Compiled:
     def kernel(self) -> Any:
         """The callable kernel (see the target)."""
         stages = Stages(self.graph.name, list(self.times))
-        made = stages.last("build", lambda: self.target.build(self.tree, self.source))
+        made = stages.last("build", self._build)
         self.times = tuple(stages.times)
         return made
 
+    def _build(self) -> Any:
+        if self.problem is not None and isinstance(self.target, GraphTarget):
+            return self.target.build_graph(self.problem, self.source)
+        return self.target.build(self.tree, self.source)
+
+    @property
+    def assembly(self) -> str:
+        """What the source becomes. Raises CompileError if it does not compile."""
+        if self.problem is not None and isinstance(self.target, GraphTarget):
+            return self.target.assembly_of_graph(self.problem, self.source)
+        return self.target.assembly(self.tree, self.source)
 
     @cached_property
     def team_saves(self) -> float:
@@ -141,6 +157,8 @@ def compile_graph(
     stages, machine = Stages(graph.name), target.capabilities.machine
     start = stages.run("graph", GRAPH, lambda: graph)
     simple = stages.run("simplify", GRAPH, lambda: simplify(with_loops(start)), before=start)
+    if isinstance(target, GraphTarget):
+        return _of_graph(stages, simple, target, batching, accumulate=accumulate, strict=strict, schedule=schedule)
     nest = stages.run("lower", NEST, lambda: lower(simple, accumulate=accumulate, strict=strict))
     alone, size, together = (None, machine.problems, None) if schedule is None else split_batch(schedule)
     scheduled, steps = _order(stages, "schedule", nest, alone, machine, strict)
@@ -173,6 +191,22 @@ def compile_graph(
         nest,
         None if made is None else made.nest,
     )
+
+
+def _of_graph(
+    stages: Stages, graph: Graph, target: Any, batching: Batching | None, *, accumulate: bool, strict: bool, schedule: str | None
+) -> Compiled:
+    """The kernel of a target that takes graphs."""
+    if schedule:
+        raise IllegalSchedule(f"target {target.name} takes graphs and orders their loops itself: it has no schedule")
+    per_problem = (False,) * len(graph.inputs) if batching is None else batching.per_problem
+    own = (True,) * len(graph.results) if batching is None else batching.own
+    problem = Problem(graph, per_problem, own, accumulate, strict)
+    source = stages.run("emit", Form(target.suffix, str, str), lambda: target.emit_graph(problem))
+    nest = stages.run("lower", NEST, lambda: lower(graph, accumulate=accumulate, strict=strict))
+    scheduled = apply(nest, parse_schedule(""), strict=strict)
+    tree = stages.run("scan", TREE, lambda: scan(scheduled, f"us_{nest.name}"))
+    return Compiled(graph, scheduled.nest, "", tree, source, target, tuple(stages.times), lowered=nest, problem=problem)
 
 
 def _order(

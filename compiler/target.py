@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 #: Problems in a batch tile of a processor; of a GPU, whose many blocks of threads each want one.
 TILE, GPU_TILE = 16, 8
@@ -97,4 +97,19 @@ class Target(Protocol):
         """The callable kernel of a function, from its source: what :meth:`emit` gave, or that edited by hand."""
 
     def assembly(self, function: Any, source: str) -> str:
+        """What such a source becomes. Raises CompileError if it does not compile."""
+
+
+@runtime_checkable
+class GraphTarget(Protocol):
+    """A target whose kernels are made of the simplified graph (a ``Problem`` of ``graph/problem.py``), not of the loop tree, which is only
+    shown."""
+
+    def emit_graph(self, problem: Any) -> str:
+        """The source of a kernel. Raises CompileError with a reason for what it cannot express."""
+
+    def build_graph(self, problem: Any, source: str) -> Kernel:
+        """The callable kernel, from its source."""
+
+    def assembly_of_graph(self, problem: Any, source: str) -> str:
         """What such a source becomes. Raises CompileError if it does not compile."""

@@ -82,5 +82,6 @@ def test_names() -> None:
         assert made is not None
         assert made.name == name
     assert registry.target(registry.canonical("interp")) is None
-    with pytest.raises(DataError, match="no target is called 'gpu'; there are cpu, c, numba, cuda, emulated, tvm, interpreter"):
+    names = "c, numba, cuda, emulated, triton, triton_interpreted, tvm, interpreter"
+    with pytest.raises(DataError, match=f"no target is called 'gpu'; there are cpu, {names}"):
         registry.canonical("gpu")
