@@ -15,7 +15,7 @@ from math import prod
 from ..compiler.loops.tree import Array, Barrier, Block, Declare, Function, Int, LibraryCall, Load, Loop, Single, Store, Tree
 from ..compiler.loops.tree_walk import loads, walk, writes
 from ..compiler.target import Gpu
-from .affine import ONE, constant, linear, offset, simple
+from .affine import ONE, const, constant, linear, offset, simple
 from .c_runtime import BITS
 from .cuda_dealt import Dealt, dealt_chain, lanes_of
 from .cuda_expressions import CudaPrinter
@@ -164,11 +164,35 @@ class _CudaWriter(Writer):
             super().tree(tree)
 
     def single(self, tree: Single) -> None:
-        """Print what one thread does alone, or with lanes the first ones."""
+        """Print what one thread does alone, or with lanes the first ones. All wait until it is done, so that rows of a routine may go to all."""
+        (first, *others) = tree.body.children
+        if isinstance(first, LibraryCall) and not others and not self.common:
+            self.over_rows(first)
+            return
         lanes = lanes_of(tree.body)
         self.text.if_(f"{self.member} < {lanes}" if lanes > 1 else f"{self.member} == 0")
         with self.as_group(lanes):
             self.block(tree.body)
+        self.text.close()
+
+    def over_rows(self, call: LibraryCall) -> None:
+        """Print a routine of the run-time library whose rows are dealt to threads: each row is one call."""
+        rows, n, *more = call.integers
+        width = more[0] if call.name == "topk" else n
+        row = Int("name", name=self.unused("row"))
+        self.open(Loop(row.name, const(0), rows, 1, Block(())), const(0), simple(rows), self.member, self.members)
+        last = call.outputs[-1] if call.name == "topk" else None
+
+        def at(load: Load, each: Int) -> Load:
+            """The place of the row in an array, whose last axes are its own."""
+            info = self.printer.arrays[load.array]
+            lead = len(info.shape) - len(load.index)
+            place = (*load.index, row) if lead == 2 else (*load.index, *(const(0) for _ in range(lead - 1)), Int("*", (row, each)))
+            return Load(load.array, place, load.dtype) if lead else load
+
+        outputs = tuple(at(x, n if x is last else width) for x in call.outputs)
+        inputs = (at(call.inputs[0], n), *call.inputs[1:])
+        self.library_call(LibraryCall(call.name, outputs, inputs, (const(1), *call.integers[1:])))
         self.text.close()
 
     @property

@@ -155,20 +155,27 @@ def _least(gpu: str, layers: list[Any], mode: str) -> float | None:
 
 
 def _predicted(plan: Any, names: list[str]) -> Iterator[dict[str, Any]]:
-    """What each contest takes ours at least; one that has no kernel for all of it is left out."""
+    """What each contest takes by the model of :mod:`.model`; one that has no kernel for all of it is left out."""
     from ..contest import GRADIENT
     from ..problem import placed
     from . import report
-    from .limits import KNOWN, PREDICTED_FOR, work_of_problem
+    from .limits import KNOWN, PREDICTED_FOR, calls_of_problem, total
+    from .model import ours, peer
+
+    limits = KNOWN[PREDICTED_FOR]
 
     for name in names:
         with placed("cpu") as place:
             for contest in _contests(plan, name):
-                work = [work_of_problem(p, gradient=contest.mode == GRADIENT) for p in place.problems]
+                made = [calls_of_problem(p, gradient=contest.mode == GRADIENT) for p in place.problems]
                 place.problems.clear()
-                known = [KNOWN[PREDICTED_FOR].seconds(w) for w in work if w is not None]
-                if known:
-                    yield report.predicted_json(contest.program, contest.size, contest.mode, min(known))
+                found = [
+                    (sum(ours(c, limits) for c in calls), sum(peer(c, limits) for c in calls), limits.seconds(total(calls)))
+                    for calls in made
+                    if calls is not None
+                ]
+                if found:
+                    yield report.predicted_json(contest.program, contest.size, contest.mode, *min(found))
 
 
 def machine() -> dict[str, Any]:

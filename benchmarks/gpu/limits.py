@@ -95,8 +95,8 @@ def work_of_layer(layer: Any, *, gradient: bool) -> Work | None:
     return _sum([work_of(call if keeping is None else keeping.call), work_of(backward[-1])])
 
 
-def work_of_problem(problem: Problem, *, gradient: bool, target: str = "cuda") -> Work | None:
-    """The work of a problem, compiled for a target and not run; None where not all of it is kernels."""
+def calls_of_problem(problem: Problem, *, gradient: bool, target: str = "cuda") -> list[Call] | None:
+    """The calls of kernels that a problem takes, compiled for a target and not run; None where not all of it is kernels."""
     layer: Any = problem.layer(target)
     routine, executor = layer._routine, layer._routine.main
     tensors = dict(zip([n for n, _ in arguments_of(routine.algorithm, executor.graph) if n not in problem.given], problem.inputs))
@@ -107,13 +107,21 @@ def work_of_problem(problem: Problem, *, gradient: bool, target: str = "cuda") -
     bind(binding, operands)
     call = executor.prepare(shapes, leading(operands), "f32", binding.sizes).call
     if call is None or not gradient:
-        return None if call is None else work_of(call)
+        return None if call is None or call.plan.compiled is None else [call]
     wanted = {*problem.values, *(executor.graph.inputs[i].name for i in problem.wanted)}
     needed = tuple(v.name in wanted for v in executor.graph.inputs)
     wrt = tuple(i for i, need in enumerate(needed) if need and call.plan.can_differ[i])
     keeping = call.keeping(needed)
     backward = call.adjoint(wrt, tuple(call.plan.differentiable), keeping)
-    return _sum([work_of(call if keeping is None else keeping.call), work_of(backward)])
+    found = [call if keeping is None else keeping.call, backward]
+    return None if any(c.plan.compiled is None for c in found) else found
+
+
+def total(calls: Sequence[Call]) -> Work:
+    """The work of calls that are kernels."""
+    found = _sum([work_of(c) for c in calls])
+    assert found is not None
+    return found
 
 
 def _sum(parts: Sequence[Work | None]) -> Work | None:

@@ -59,11 +59,11 @@ def contest_json(outcome: Outcome, least: float | None) -> dict[str, Any]:
     return dict(found)
 
 
-def predicted_json(program: str, size: str, mode: str, seconds: float) -> dict[str, Any]:
-    """A contest that nobody held: what our kernels take by their operations and bytes."""
-    one = {"name": "unspool", "peer": "unspool", "median_ms": 1e3 * seconds}
-    return {"program": program, "size": size, "mode": mode, "source": PREDICTED, "least_ms": 1e3 * seconds, "roofline": None,
-            "ratios": {}, "contestants": [one]}  # fmt: skip
+def predicted_json(program: str, size: str, mode: str, ours: float, peer: float, least: float) -> dict[str, Any]:
+    """A contest that nobody held: seconds that ours takes, that kernels one after the other in a CUDA graph take, and that it takes at least."""
+    both = [{"name": name, "peer": name, "median_ms": 1e3 * seconds} for name, seconds in (("unspool", ours), ("kernels", peer))]
+    return {"program": program, "size": size, "mode": mode, "source": PREDICTED, "least_ms": 1e3 * least, "roofline": least / ours,
+            "ratios": {BEST: peer / ours}, "contestants": both}  # fmt: skip
 
 
 def latest(runs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -128,7 +128,11 @@ def markdown(gpu: str, runs: Sequence[Mapping[str, Any]]) -> str:
     found = [head, "Nx: a peer's best variant takes N times as long as our best; below 1 we lose."]
     found.append("Of roofline: the least time by operations and bytes, over ours.")
     if any(c["source"] == PREDICTED for c in latest(runs)):
-        found.append("**predicted**: no GPU was at hand; the least time by the operations and bytes of the generated kernels, with their launches.")
+        found.append(
+            "**predicted**: no GPU was at hand. Ours: the estimate that schedules are chosen by, from the operations, accesses, bytes and "
+            "meetings of the generated kernels. The peer: a kernel for each product and each fused sweep, one after the other in a CUDA "
+            "graph (`benchmarks/gpu/model.py`)."
+        )
     for mode, value in means(runs).items():
         found.append(f"Geometric mean over the best peer, {mode}: {value:.2f}x.")
     rows = ["| " + " | ".join(HEADS) + " |", "|---|---|---|" + "--:|" * (len(HEADS) - 3)]

@@ -29,6 +29,8 @@ from .sweeps import fuse_sweeps
 FEW = 1024
 #: Rows that a thread computes together, the most first; terms that it takes at a time.
 ROWS, TERMS = (8, 6, 5, 4, 3, 2), 4
+#: How many times as much as shared memory holds a block may have for itself.
+MOST = 8
 #: Elements that one load brings.
 VECTOR = 4
 
@@ -90,6 +92,8 @@ def _rows(draft: Draft, name: str) -> bool:
     while isinstance(inside, LoopOrder) and can_thread(scheduled, inside.name) is None:
         apart *= iterations(scheduled, inside)
         inside = inside.body
+    if inside is loop.body:  # a matrix times a vector: there are not too many rows
+        return False
     along = any(a.index and a.index[-1].names() & loop.value(s).names() for s in factors for a in accesses(table[s].value))
     wanted = sorted(ROWS, key=lambda r: (along and r % VECTOR != 0, -r))  # neighbours are read at once
     rows = next((r for r in wanted if iterations(scheduled, loop) % r == 0 and apart // r >= BUSY), 0)
@@ -160,7 +164,7 @@ def _apart(draft: Draft, name: str) -> bool:
     below, table = {s for s, _ in loop.values}, draft.scheduled.nest.statement_table
     outside = set[str]().union(*(s.arrays() for s in table.values() if s.name not in below))
     own = [a for a in draft.scheduled.nest.arrays if a.scope == "problem" and a.name not in outside]
-    room = machine.shared_bytes
+    room = MOST * machine.shared_bytes  # what shared memory does not hold is the block's in scratch memory
     for info in own:
         if draft.attempt("contract", info.name, name):
             size = _bytes(draft.scheduled.nest, info.name)
@@ -198,10 +202,10 @@ def _lanes(draft: Draft, loop: LoopOrder) -> int:
     apart = prod(iterations(scheduled, o) for o in around)
     terms = iterations(scheduled, loop)
     near = any(_near(draft, s, loop, around[-1]) for s in sums)
-    if terms < SHORT or (apart >= FEW and not near) or apart >= 64 * FEW:
+    if terms < SHORT or apart >= (64 if near else 16) * FEW:
         return 1
     lanes = WARP
-    while lanes > 2 and (lanes > terms or (not near and apart * lanes > 4 * FEW)):
+    while lanes > 2 and (lanes > terms or (not near and apart * lanes > 16 * FEW)):
         lanes //= 2
     return lanes
 

@@ -39,12 +39,12 @@ def estimate_gpu(scheduled: Scheduled, gpu: Gpu, blocks: int = 1, counts: Mappin
     return _estimate_of(scheduled, gpu, tuple(sorted((counts or {}).items()))).order(scheduled.nest.order, blocks)
 
 
-def _estimate_of(scheduled: Scheduled, gpu: Gpu, counts: tuple[tuple[str, int], ...]) -> _Estimate:
+def _estimate_of(scheduled: Scheduled, gpu: Gpu, counts: tuple[tuple[str, int], ...]) -> Estimate:
     """What is counted for a program, once for all numbers of blocks."""
-    key = (_Estimate, gpu, counts)
+    key = (Estimate, gpu, counts)
     if key not in scheduled.answers:
-        scheduled.answers[key] = _Estimate(scheduled, gpu, dict(counts))
-    found: _Estimate = scheduled.answers[key]
+        scheduled.answers[key] = Estimate(scheduled, gpu, dict(counts))
+    found: Estimate = scheduled.answers[key]
     return found
 
 
@@ -55,7 +55,9 @@ def best_blocks(scheduled: Scheduled, gpu: Gpu) -> int:
     return next(n for n in counts if found[n] <= ENOUGH * min(found.values()))
 
 
-class _Estimate:
+class Estimate:
+    """What is counted of a program for an estimate; :func:`estimate_gpu` has the outcome."""
+
     def __init__(self, scheduled: Scheduled, gpu: Gpu, counts: dict[str, int]) -> None:
         self.scheduled, self.gpu = scheduled, gpu
         self.phases: dict[str, _Phase] = {}

@@ -9,7 +9,7 @@ import pytest
 from . import trees
 
 
-@pytest.fixture(scope="module", params=["c", "numba", pytest.param("tvm", marks=pytest.mark.needs("tvm"))])
+@pytest.fixture(scope="module", params=["c", "numba", *(pytest.param(t, marks=pytest.mark.needs(x)) for t, x in (("tvm", "tvm"), ("emulated", "c++")))])
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each target in turn, as the one that ``trees.run`` uses. Module-wide, so that tests with many examples may use it."""
     before = trees.CURRENT[0]
