@@ -60,7 +60,7 @@ def code(target: str, compiled: Compiled) -> tuple[dict[str, bytes], dict[str, A
     if target == "cuda":
         from .cuda_compile import cubin
 
-        about |= {"threads": source.threads, "shared": source.shared, "blocks": source.blocks, "largest": print_int(source.largest)}
+        about |= {"threads": source.threads, "shared": source.shared, "blocks": list(source.blocks), "largest": print_int(source.largest)}
         return {arch: cubin(source.text, source.name, arch).data for arch in ARCHITECTURES}, about
     from .numba_build import object_code
 
@@ -87,7 +87,7 @@ def kernel(
         problem, thread = ((parse_int(alone), parse_int(tiled)) for alone, tiled in (found[name] for name in _ROOMS))
         made = CudaSource(
             text, tuple(checks), function.name, int(found["threads"]), int(found["shared"]), bool(found["meets"]), tuple(integers), problem,
-            thread, int(found["tile_from"]), int(found["blocks"]), 0 if function.tile is None else function.tile.size,
+            thread, int(found["tile_from"]), (int(found["blocks"][0]), int(found["blocks"][1])), 0 if function.tile is None else function.tile.size,
             parse_int(found["largest"]),
         )  # fmt: skip
         return CudaKernel(made, operands(function), CudaTarget.device, DeviceLauncher(dict(binaries)))

@@ -32,7 +32,7 @@ class CudaSource(Source):
     """``name`` of the kernel function; ``threads`` of a block; ``shared``: bytes of dynamic shared memory of a block; ``meets``: blocks of a
     team wait for each other, so that all of the grid must run at once and the counters be zero when it begins; ``problem_bytes`` and
     ``thread_bytes`` of scratch memory without batch tiles and with them; ``tile_from``: how many problems it takes for these (0: there
-    are none); ``blocks`` that one problem has work for, at most (tiles of problems have one block each); ``tile``: problems in a tile;
+    are none); ``blocks`` that one problem has work for, at most, and a tile of them; ``tile``: problems in a tile;
     ``largest``: elements of the largest array of a problem whose size is known only at run time, which must be below 2**31."""
 
     name: str
@@ -43,6 +43,6 @@ class CudaSource(Source):
     problem_bytes: tuple[Int, Int]
     thread_bytes: tuple[Int, Int]
     tile_from: int
-    blocks: int = 1
+    blocks: tuple[int, int] = (1, 1)
     tile: int = 0
     largest: Int = NONE

@@ -208,7 +208,7 @@ class CudaKernel:
         teams = max(1, min(-(-count // source.tile) if tiled else count, capacity))
         if summed:
             teams = max(1, min(teams, PARTIAL_SUMS // summed))
-        return teams, max(1, min(source.blocks, capacity // teams)) if source.meets and not tiled else 1
+        return teams, max(1, min(source.blocks[tiled], capacity // teams)) if source.meets else 1
 
     def __call__(
         self,

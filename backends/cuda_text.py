@@ -73,7 +73,7 @@ class Framed:
     problem_bytes: tuple[Int, Int]
     thread_bytes: tuple[Int, Int]
     tile_from: int
-    blocks: int
+    blocks: tuple[int, int]
     largest: Int
 
 
@@ -146,28 +146,26 @@ class _Frame:
         self.main, self.tile, self.gpu, self.threads = main, tile, gpu, threads
         self.bodies = [main] if tile is None else [main, tile]
         self.name = main.function.name
-        self.blocks = min(main.blocks, gpu.cores) if main.spreads else 1
-        self.meets = main.meets and self.blocks > 1
+        self.most = [min(b.blocks, gpu.cores) if b.spreads else 1 for b in self.bodies]  # blocks of a problem, and of a tile
+        self.blocks = max(self.most)
+        self.meets = self.blocks > 1 and any(b.meets for b in self.bodies)
 
     def framed(self) -> Framed:
         """All of it."""
         alone = [_Placed(b, self.gpu, self.threads, alone=True) for b in self.bodies]
-        spread = _Placed(self.main, self.gpu, self.threads, alone=False) if self.blocks > 1 else alone[0]
-        self.placed = {"alone": alone[0], "spread": spread, "tile": alone[-1]}
+        spread = [_Placed(b, self.gpu, self.threads, alone=False) if self.blocks > 1 else alone[n] for n, b in enumerate(self.bodies)]
+        self.placed = [*alone, *spread]
         function = self.main.function
         lines = [*self._call_type(), *(line for b in self.bodies for line in self._function(b)), *self._kernel()]
-        every = [alone[0], spread]
-        problem = _most([rooms(p.problem) for p in every])
-        thread = _most([p.thread_bytes for p in every])
-        tiled = alone[-1]
+        problem, thread = _most([rooms(p.problem) for p in self.placed]), _most([p.thread_bytes for p in self.placed])
         return Framed(
             "\n".join(lines) + "\n",
-            max(p.bytes for p in (*alone, spread)),
+            max(p.bytes for p in self.placed),
             self.meets,
-            (problem, _most([problem, rooms(tiled.problem)])),
-            (thread, _most([thread, tiled.thread_bytes])),
+            (problem, problem),
+            (thread, thread),
             0 if function.tile is None else self._from(function.tile),
-            self.blocks,
+            (self.most[0], self.most[-1]),
             _most([const(0), *(elements(a) for a in function.arrays if constant(elements(a)) is None)]),
         )
 
@@ -229,13 +227,13 @@ class _Frame:
         kind = index_type(function)
         out += [f"  const {kind} {self.main.integer(n)} = ({kind})call.integers[{i}];" for i, n in enumerate(function.integers)]
         printer = self.main.printer
-        sizes = (_most([rooms(p.problem) for p in self._all()]), _most([p.thread_bytes for p in self._all()]))
+        sizes = (_most([rooms(p.problem) for p in self.placed]), _most([p.thread_bytes for p in self.placed]))
         if sizes[0] != const(0):
             out.append(f"  char *const scratch = {begin} + number * ({printer.int(sizes[0])});")
         if sizes[1] != const(0):
             after = f"{begin} + call.teams * ({printer.int(sizes[0])})" if sizes[0] != const(0) else begin
             out.append(f"  char *const own = {after} + (int64_t)blockIdx.x * {self.threads} * ({printer.int(sizes[1])});")
-        one, again = self._plain(), f"{'us_team_barrier(team)' if self.meets else '__syncthreads()'};"
+        one, again = self._work(self.main), f"{'us_team_barrier(team)' if self.meets else '__syncthreads()'};"
         if tile is None or self.tile is None:
             out += ["  for (int64_t problem = number; problem < call.batch; problem += call.teams) {"]
             out += [f"    if (problem > number) {again}", "    {", *one, "    }"]
@@ -255,7 +253,7 @@ class _Frame:
                 for n, s in enumerate(tile.strides)
                 if s in self.tile.function.integers
             ]
-            out += [*self._invoke(self.tile, self.placed["tile"], alone=True), "    } else {"]
+            out += [*self._work(self.tile), "    } else {"]
             out += [f"      for (int64_t problem = begin; problem < begin + {lanes}; problem++) {{"]
             out += [f"        if (problem > begin) {again}", *one, "      }", "    }"]
         out.append("  }")
@@ -263,31 +261,29 @@ class _Frame:
             out.append("  if (status != 0 && call.failed) atomicMax(call.failed, status);")
         return [*out, "}"]
 
-    def _all(self) -> list[_Placed]:
-        return list(self.placed.values())
-
-    def _plain(self) -> list[str]:
-        """One problem, by one block or by several."""
-        alone, spread = self.placed["alone"], self.placed["spread"]
-        if self.blocks == 1:
-            return self._invoke(self.main, alone, alone=True)
-        if not self.main.of("shared"):
-            return self._invoke(self.main, spread, alone=False)
+    def _work(self, body: CudaBody) -> list[str]:
+        """One problem, or a tile of them, by one block or by several."""
+        place, count = self.bodies.index(body), len(self.bodies)
+        alone, spread = self.placed[place], self.placed[count + place]
+        if self.most[place] == 1 and self.blocks == 1:
+            return self._invoke(body, alone, alone=True)
+        if not body.of("shared"):
+            return self._invoke(body, spread, alone=False)
         return [
             "      if (call.blocks == 1) {",
-            *("  " + line for line in self._invoke(self.main, alone, alone=True)),
+            *("  " + line for line in self._invoke(body, alone, alone=True)),
             "      } else {",
-            *("  " + line for line in self._invoke(self.main, spread, alone=False)),
+            *("  " + line for line in self._invoke(body, spread, alone=False)),
             "      }",
         ]
 
     def _from(self, tile: Tile) -> int:
-        """How many problems it takes for tiles of them: as long as each has a multiprocessor for itself, nothing is gained."""
-        return max(least(tile), self.gpu.cores + 1)
+        """How many problems it takes for tiles of them."""
+        return max(least(tile), tile.least)
 
     def _condition(self, tile: Tile) -> str:
         """Whether operands are shared as the tile takes them to be, and every problem has its own results."""
-        out = " && call.blocks == 1"
+        out = ""
         for n, (a, stride) in enumerate(zip(self.main.passed, tile.strides, strict=True)):
             if not stride:
                 out += f" && call.batch_strides[{n}] == 0"

@@ -56,7 +56,7 @@ from .loops.tree_text import parse_tree, print_tree
 from .search.choose import choose
 from .search.cost import team_saves
 from .search.draft import Task
-from .search.gpu_cost import best_blocks
+from .search.gpu_cost import best_blocks, tiles_from
 from .stages import Form, StageError, Stages
 from .target import Gpu, GraphTarget, Machine, Target
 
@@ -173,10 +173,17 @@ def compile_graph(
             wide = lower(simplify(masked(simple)) if stay else simple, accumulate=accumulate, strict=strict, beside=True)
     made = _batch_tile(stages, wide, batching, size, forced=schedule is not None, stay=stay)
     if made is not None:
-        tiled, tile_steps = _order(stages, "tile-schedule", made.nest, together, machine, strict, tile=True)
-        function = stages.run("tile-scan", TREE, lambda: scan(tiled, f"us_{nest.name}_tile"))
-        tree = replace(tree, tile=Tile(made.size, made.lanes, made.strides, function))
-        text = f"{steps}\nbatch {made.size}\n{tile_steps}"
+        ordered, tile_steps = _order(stages, "tile-schedule", made.nest, together, machine, strict, tile=True)
+        function = stages.run("tile-scan", TREE, lambda: scan(ordered, f"us_{nest.name}_tile"))
+        least = 0
+        if isinstance(machine, Gpu):
+            function = replace(function, blocks=best_blocks(ordered, machine))
+            least = tiles_from(scheduled, ordered, made.size, made.lanes, machine) or (2 if schedule is not None else 0)
+        if least or not isinstance(machine, Gpu):
+            tree = replace(tree, tile=Tile(made.size, made.lanes, made.strides, function, least))
+            text, tiled = f"{steps}\nbatch {made.size}\n{tile_steps}", ordered
+        else:
+            made = None
     form: Form[str] = Form(target.suffix, str, str)
     source = stages.run("emit", form, lambda: target.emit(tree))
     return Compiled(

@@ -15,7 +15,7 @@ import torch
 from typer.testing import CliRunner
 
 from benchmarks.contest import FORWARD, GRADIENT, Outcome, Score
-from benchmarks.gpu import clock, limits, report
+from benchmarks.gpu import clock, limits, model, report
 from benchmarks.gpu.__main__ import _entered, app
 from benchmarks.plan import Plan
 from benchmarks.problem import placed, targets
@@ -54,12 +54,12 @@ def test_the_table_has_the_newest_and_marks_what_is_predicted() -> None:
     """A measured figure goes before a predicted one, also an older one."""
     slow = report.contest_json(outcome(unspool=0.004, eager=0.008, jax=0.006), 0.001)
     fast = report.contest_json(outcome(unspool=0.002, eager=0.008, jax=0.006), 0.001)
-    predicted = [report.predicted_json("ista", "4x8", FORWARD, 1e-5), report.predicted_json("tv", "9", GRADIENT, 2e-5)]
+    predicted = [report.predicted_json("ista", "4x8", FORWARD, 1e-5, 4e-5, 1e-6), report.predicted_json("tv", "9", GRADIENT, 2e-5, 3e-5, 1e-5)]
     runs = [run("a", slow), run("b", fast), run("c", *predicted)]
     rows = report.lines(runs)
     assert rows[0] == ["ista", "4x8", FORWARD, "2", "50%", "8 4.00x", "", "6 3.00x", "3.00x"]
-    assert rows[1] == ["tv", "9", GRADIENT, "0.02 predicted", "", "", "", "", ""]
-    assert report.means(runs) == {FORWARD: pytest.approx(3)}
+    assert rows[1] == ["tv", "9", GRADIENT, "0.02 predicted", "50%", "", "", "", "1.50x"]
+    assert report.means(runs) == {FORWARD: pytest.approx(3), GRADIENT: pytest.approx(1.5)}
     page = report.markdown("NVIDIA H200", runs)
     assert "| ista | 4x8 | forward | 2 | 50% |" in page
     assert "**predicted**: no GPU was at hand" in page
@@ -85,14 +85,27 @@ def test_limits_of_gpus_and_the_least_time() -> None:
 def test_work_of_a_problem() -> None:
     """Two products of a matrix for each problem and iteration; what problems share is read once. A gradient has two kernels."""
     problem = ista.problem(ista.data(8, 16, 32))
-    forward, backward = (limits.work_of_problem(problem, gradient=g, target="c") for g in (False, True))
-    assert forward is not None
-    assert backward is not None
+    calls = [limits.calls_of_problem(problem, gradient=g, target="c") for g in (False, True)]
+    forward, backward = (limits.total(c) for c in calls if c is not None)
     products = 32 * ista.K * 2 * 2 * 8 * 16
     assert products <= forward.flops <= 1.6 * products
     assert forward.bytes == 4 * (8 * 16 + 2 * ista.K + 32 * 8 + 32 * 16)
     assert (forward.kernels, backward.kernels) == (1, 2)
     assert backward.flops > 2 * forward.flops
+
+
+def test_predictions() -> None:
+    """A second is one of a GPU's: never less than by operations and bytes, more for more problems once they fill it, and peers pay for each kernel."""
+    known = limits.KNOWN[limits.PREDICTED_FOR]
+    seconds = {}
+    for batch in (1, 32, 4096, 8192):
+        calls = limits.calls_of_problem(ista.problem(ista.data(64, 128, batch)), gradient=False)
+        assert calls is not None
+        (call,) = calls
+        seconds[batch] = model.ours(call, known)
+        assert seconds[batch] >= known.seconds(limits.total(calls))
+        assert model.peer(call, known) >= 2 * ista.K * model.KERNEL
+    assert seconds[1] <= seconds[32] < seconds[4096] < seconds[8192] <= 2.1 * seconds[4096]
 
 
 def test_contestants_on_a_device() -> None:

@@ -50,13 +50,12 @@ def ours(call: Call, limits: Limits) -> float:
     sizes = {safe(n): s for n, s in call.sizes.items()}
     problems = 1 if call.count is None else call.count
     alone, tile = Scheduled(compiled.nest, ()), compiled.tree.tile
-    if tile is not None and compiled.tile is not None and problems > gpu.cores:
-        rounds = -(-problems // (tile.size * gpu.cores))
-        least = rounds * estimate_gpu(Scheduled(compiled.tile, ()), gpu, 1, {**sizes, tile.lanes: tile.size})
-    elif problems > gpu.cores:
-        least = -(-problems // gpu.cores) * estimate_gpu(alone, gpu, 1, sizes)
-    else:
-        least = estimate_gpu(alone, gpu, max(1, min(compiled.tree.blocks, gpu.cores // problems)), sizes)
+    parts, blocks, one, known = problems, compiled.tree.blocks, alone, sizes
+    if tile is not None and compiled.tile is not None and problems >= tile.least:
+        parts, blocks, one = -(-problems // tile.size), tile.function.blocks, Scheduled(compiled.tile, ())
+        known = {**sizes, tile.lanes: tile.size}
+    blocks = max(1, min(blocks, gpu.cores // min(parts, gpu.cores)))
+    least = -(-parts // gpu.cores) * estimate_gpu(one, gpu, blocks, known)
     return max(least, _traffic(compiled.nest, sizes, problems, call) / limits.bytes) + START
 
 

@@ -199,10 +199,11 @@ class Tile:
 
     ``lanes`` is its integer that holds the number of problems; ``strides`` those that hold, for each operand, the
     distance between problems in elements (empty: the problems must share it). Its other integers are the kernel's own.
-    A writer may leave it out.
+    A writer may leave it out. ``least``: how many problems it takes; 0: the writer knows.
     """
 
     size: int
     lanes: str
     strides: tuple[str, ...]
     function: Function
+    least: int = 0

@@ -54,7 +54,8 @@ def _function(function: Function) -> Iterator[str]:
     yield from _block(function.body, 0)
     if function.tile is not None:
         tile = function.tile
-        yield f"tile {tile.size} {tile.lanes} [{', '.join(s or '-' for s in tile.strides)}]"
+        least = f" from {tile.least}" if tile.least else ""
+        yield f"tile {tile.size} {tile.lanes} [{', '.join(s or '-' for s in tile.strides)}]{least}"
         yield from _function(tile.function)
 
 
@@ -154,9 +155,9 @@ def _read_function(lines: list[str]) -> tuple[Function, list[str]]:
     body, lines = _read_block(lines, 0)
     tile = None
     if lines and lines[0].startswith("tile "):
-        size, lanes, strides = _match(r"tile (\d+) (\w+) \[(.*)\]", lines[0])
+        size, lanes, strides, least = _match(r"tile (\d+) (\w+) \[(.*)\](?: from (\d+))?", lines[0])
         function, lines = _read_function(lines[1:])
-        tile = Tile(int(size), lanes, tuple("" if s == "-" else s for s in _items(strides)), function)
+        tile = Tile(int(size), lanes, tuple("" if s == "-" else s for s in _items(strides)), function, int(least or 0))
     return Function(name, tuple(_items(integers)), tuple(arrays), body, tile, int(blocks or 1)), lines
 
 

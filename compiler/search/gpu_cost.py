@@ -55,6 +55,24 @@ def best_blocks(scheduled: Scheduled, gpu: Gpu) -> int:
     return next(n for n in counts if found[n] <= ENOUGH * min(found.values()))
 
 
+def tiles_from(alone: Scheduled, tile: Scheduled, size: int, lanes: str, gpu: Gpu) -> int:
+    """How many problems it takes for tiles of them to be faster than each problem by itself, from there on; 0: they never are."""
+    most = best_blocks(alone, gpu), best_blocks(tile, gpu)
+
+    def seconds(problems: int, side: int) -> float:
+        """Of so many problems, ``side`` of them side by side."""
+        parts = -(-problems // side)
+        blocks = max(1, min(most[side > 1], gpu.cores // min(parts, gpu.cores)))
+        return -(-parts // gpu.cores) * estimate_gpu(tile if side > 1 else alone, gpu, blocks, {lanes: size} if side > 1 else None)
+
+    found = 0
+    for n in sorted({*(1 << e for e in range(1, 12)), *(m * gpu.cores + 1 for m in (1, 2, 4, 8, 16))}, reverse=True):
+        if seconds(n, size) > seconds(n, 1):
+            break
+        found = n
+    return found
+
+
 class Estimate:
     """What is counted of a program for an estimate; :func:`estimate_gpu` has the outcome."""
 

@@ -25,7 +25,7 @@ ZERO = Int("const", value=0)
 
 def source(name: str = "us_add", *, meets: bool = False, shared: int = 0, checks: Sequence[str] = (), **more: Any) -> CudaSource:
     """What the writer would give for ``out = a + n * b``; its text only names it."""
-    sizes = {"problem_bytes": (Int("const", value=100), Int("const", value=100)), "thread_bytes": (ZERO, ZERO), "tile_from": 0, "blocks": 16, **more}
+    sizes = {"problem_bytes": (Int("const", value=100), Int("const", value=100)), "thread_bytes": (ZERO, ZERO), "tile_from": 0, "blocks": (16, 8), **more}
     return CudaSource(f"// {name} {meets} {shared}", tuple(checks), name, 96, shared, meets, ("n",), **sizes)
 
 
@@ -119,9 +119,9 @@ def test_shares(gpus: FakeGpus) -> None:
     assert [alone.shares(n, 0, 0, tiles=True) for n in (0, 1, 4, 6, 1000)] == [(1, 1), (1, 1), (4, 1), (6, 1), (6, 1)]
     assert [meeting.shares(n, 0, 0, tiles=True) for n in (1, 2, 3, 4, 6, 1000)] == [(1, 6), (2, 3), (3, 2), (4, 1), (6, 1), (6, 1)]
     tiles = CudaKernel(source(meets=True, tile_from=4, tile=16), 3, Nvidia())
-    assert [tiles.shares(n, 0, 0, tiles=True) for n in (2, 4, 33, 1000)] == [(2, 3), (1, 1), (3, 1), (6, 1)]
+    assert [tiles.shares(n, 0, 0, tiles=True) for n in (2, 4, 33, 1000)] == [(2, 3), (1, 6), (3, 2), (6, 1)]
     assert tiles.shares(33, 0, 0, tiles=False) == (6, 1)
-    assert CudaKernel(source(meets=True, blocks=4), 3, Nvidia()).shares(1, 0, 0, tiles=True) == (1, 4)
+    assert CudaKernel(source(meets=True, blocks=(4, 4)), 3, Nvidia()).shares(1, 0, 0, tiles=True) == (1, 4)
     assert alone.shares(1000, PARTIAL_SUMS // 2, 0, tiles=True) == (2, 1)
     assert alone.shares(1000, 2 * PARTIAL_SUMS, None, tiles=True) == (1, 1)
     assert CudaKernel.shares(SimpleNamespace(device=Host(), launcher=None, source=source()), 9, 0, None, tiles=False) == (EMULATED_BLOCKS, 1)  # type: ignore[arg-type]
