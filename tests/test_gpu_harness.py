@@ -19,6 +19,7 @@ from benchmarks.gpu import clock, limits, model, report
 from benchmarks.gpu.__main__ import _entered, app
 from benchmarks.plan import Plan
 from benchmarks.problem import placed, targets
+from benchmarks.report import BEST
 from benchmarks.workloads import ista
 from unspool.dsl.timing import Timing
 
@@ -54,12 +55,12 @@ def test_the_table_has_the_newest_and_marks_what_is_predicted() -> None:
     """A measured figure goes before a predicted one, also an older one."""
     slow = report.contest_json(outcome(unspool=0.004, eager=0.008, jax=0.006), 0.001)
     fast = report.contest_json(outcome(unspool=0.002, eager=0.008, jax=0.006), 0.001)
-    predicted = [report.predicted_json("ista", "4x8", FORWARD, 1e-5, 4e-5, 1e-6), report.predicted_json("tv", "9", GRADIENT, 2e-5, 3e-5, 1e-5)]
+    predicted = [report.predicted_json(*key, 2e-5, 3e-5, 1e-5) for key in (("ista", "4x8", FORWARD), ("tv", "9", GRADIENT))]
     runs = [run("a", slow), run("b", fast), run("c", *predicted)]
     rows = report.lines(runs)
     assert rows[0] == ["ista", "4x8", FORWARD, "2", "50%", "8 4.00x", "", "6 3.00x", "3.00x"]
     assert rows[1] == ["tv", "9", GRADIENT, "0.02 predicted", "50%", "", "", "", "1.50x"]
-    assert report.means(runs) == {FORWARD: pytest.approx(3), GRADIENT: pytest.approx(1.5)}
+    assert report.means(runs) == {FORWARD: pytest.approx(3), f"{GRADIENT}, predicted": pytest.approx(1.5)}
     page = report.markdown("NVIDIA H200", runs)
     assert "| ista | 4x8 | forward | 2 | 50% |" in page
     assert "**predicted**: no GPU was at hand" in page
@@ -86,7 +87,7 @@ def test_work_of_a_problem() -> None:
     """Two products of a matrix for each problem and iteration; what problems share is read once. A gradient has two kernels."""
     problem = ista.problem(ista.data(8, 16, 32))
     calls = [limits.calls_of_problem(problem, gradient=g, target="c") for g in (False, True)]
-    forward, backward = (limits.total(c) for c in calls if c is not None)
+    forward, backward = (limits.total(c or []) for c in calls)
     products = 32 * ista.K * 2 * 2 * 8 * 16
     assert products <= forward.flops <= 1.6 * products
     assert forward.bytes == 4 * (8 * 16 + 2 * ista.K + 32 * 8 + 32 * 16)
@@ -137,6 +138,9 @@ def test_a_prediction_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ((found,),) = (r["contests"] for r in report.read(tmp_path / "nvidia-h200.json"))
     assert (found["program"], found["mode"], found["source"]) == ("ista", FORWARD, "predicted")
     assert limits.KNOWN["H200"].launch < found["least_ms"] / 1e3 < 2 * limits.KNOWN["H200"].launch
+    ours, peer = (c["median_ms"] for c in found["contestants"])
+    assert found["least_ms"] < ours < 1
+    assert found["ratios"] == {BEST: pytest.approx(peer / ours)}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -101,11 +101,12 @@ HEADS = ("program", "size", "mode", "unspool", "of roofline", *PEERS.values(), B
 
 
 def means(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The geometric mean of the ratio to the best peer, per mode, of what was measured."""
+    """The geometric mean of the ratio to the best peer, per mode; measured and predicted ones apart (``forward, predicted``)."""
     found: dict[str, list[float]] = {}
     for c in latest(runs):
         if BEST in c["ratios"]:
-            found.setdefault(c["mode"], []).append(c["ratios"][BEST])
+            key = f"{c['mode']}, {PREDICTED}" if c["source"] == PREDICTED else c["mode"]
+            found.setdefault(key, []).append(c["ratios"][BEST])
     return {mode: statistics.geometric_mean(values) for mode, values in found.items()}
 
 
