@@ -9,7 +9,7 @@ from math import prod
 from ..compiler.diagnostics import CompileError
 from ..compiler.graph.graph import Graph, Node, free_names, walk
 from ..compiler.graph.ops.contract import split_spec
-from ..compiler.graph.types import Type
+from ..compiler.graph.types import Size, Type
 from .triton_contract import LEAST
 from .triton_values import BATCH, extent, is_known, size_of
 
@@ -48,18 +48,20 @@ def budget(graph: Graph) -> Budget:
 
 
 def _contracts(graph: Graph) -> bool:
-    """Whether there is a product of two arrays, one of them of every problem, that ``tl.dot`` may take."""
+    """Whether ``tl.dot`` may take a product of what problems have of their own with what they share (or one summed over the problems)."""
     types = graph.types
     for node in walk(graph.nodes):
         if node.op == "einsum" and len(node.inputs) == 2:
-            own = [BATCH in types[n].shape for n in node.inputs]
-            if any(own) and all(_wide(types[n]) for n in node.inputs):
+            parts, right = split_spec(node.attr("spec"))
+            shapes = [types[n].shape for n in node.inputs]
+            beside = any(c in right for c in set(parts[0]) & set(parts[1]))
+            if not beside and any(BATCH in s for s in shapes) and all(map(_wide, shapes)):
                 return True
     return False
 
 
-def _wide(type: Type) -> bool:
-    return any(s != BATCH and s.constant is not None and s.constant > LEAST // 2 for s in type.shape)
+def _wide(shape: Sequence[Size]) -> bool:
+    return any(s != BATCH and s.constant is not None and s.constant > LEAST // 2 for s in shape)
 
 
 def peak(graph: Graph, rows: int) -> int:

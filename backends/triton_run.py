@@ -29,6 +29,8 @@ from .triton_values import POINTERS
 #: Bytes of shared memory that a program may have, by architecture.
 SHARED = {80: 163 << 10, 87: 163 << 10, 90: 227 << 10, 100: 227 << 10, 103: 227 << 10}
 SHARED_OF_OTHERS = 99 << 10
+#: Bytes a thread spills from which on other ways to compile the same tiles are not tried.
+MANY = 128
 _LOCK = threading.Lock()
 
 
@@ -116,18 +118,23 @@ class Binary:
 
 def compiled(source: TritonSource, arch: int, *, shared: int = 0, aligned: bool = True) -> Binary:
     """A source compiled for an architecture (80, 90, ...), in the first way that spills no registers and takes no more than ``shared`` bytes
-    of shared memory (default: what the architecture has); else in the one that spills least. Needs no GPU. ``aligned``: pointers are
-    multiples of 16. Raises CompileError if it does not compile or never fits."""
+    of shared memory (default: what the architecture has), if need be with fewer problems in a tile; else in the one that spills least.
+    Needs no GPU. ``aligned``: pointers are multiples of 16. Raises CompileError if it does not compile or never fits."""
     limit = shared or SHARED.get(arch, SHARED_OF_OTHERS)
     best: Binary | None = None
     least = 0
-    for options in source.candidates:
-        found = _compiled(source, arch, options, aligned)
-        least = min(least or found.shared, found.shared)
-        if found.shared <= limit and (best is None or found.spilled < best.spilled):
-            best = found
-        if best is not None and not best.spilled:
-            break
+    tried: TritonSource | None = source
+    while tried is not None:
+        for n, options in enumerate(tried.candidates):
+            found = _compiled(tried, arch, options, aligned)
+            least = min(least or found.shared, found.shared)
+            if found.shared <= limit and (best is None or found.spilled < best.spilled):
+                best = found
+            if best is not None and not best.spilled:
+                return best
+            if n and found.spilled > MANY:
+                break  # other ways will not do: fewer problems at a time
+        tried = tried.smaller
     if best is None:
         raise CompileError(f"the Triton kernel {source.name} takes {least} bytes of shared memory, and sm_{arch} has {limit}")
     return best

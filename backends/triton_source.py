@@ -13,7 +13,8 @@ from ..compiler.graph.batch_sum import sum_batch
 from ..compiler.graph.problem import Problem
 from ..compiler.graph.simplify import simplify
 from ..compiler.graph.types import Size
-from .triton_budget import WARPS, budget
+from .triton_budget import WARPS, Budget, budget
+from .triton_contract import LEAST
 from .triton_emit import Operand, emit
 from .writer import Source
 
@@ -32,6 +33,16 @@ class TritonSource(Source):
     warps: int
     scratch: Size
     strict: bool
+    problem: Problem
+    precision: str
+
+    @property
+    def smaller(self) -> TritonSource | None:
+        """The kernel for tiles of half as many problems; None where it would lose ``tl.dot`` or there are no fewer, or the text was edited."""
+        rows = self.rows // 2
+        if rows < (LEAST if "tl.dot(" in self.text else 1) or _source(self.problem, self.precision, self.rows).text != self.text:
+            return None
+        return _source(self.problem, self.precision, rows)
 
     @property
     def waits(self) -> bool:
@@ -61,16 +72,17 @@ def precision(strict: bool) -> str:
 
 def source(problem: Problem) -> TritonSource:
     """The source for a graph whose operands are shared or not as the problem says. Raises CompileError with a reason."""
-    return _source(problem, precision(problem.strict))
+    return _source(problem, precision(problem.strict), 0)
 
 
 @lru_cache(maxsize=256)
-def _source(problem: Problem, precision: str) -> TritonSource:
+def _source(problem: Problem, precision: str, rows: int) -> TritonSource:
+    """The source for tiles of ``rows`` problems; 0: as many as an estimate says."""
     graph = problem.graph
     batched = simplify(sum_batch(simplify(batch(graph, problem.per_problem)), problem.own))
     inputs = tuple([Operand(v.name, v.type, own) for v, own in zip(graph.inputs, problem.per_problem, strict=True)])
     results = tuple([Operand(r, t, own) for r, t, own in zip(graph.results, graph.result_types, problem.own, strict=True)])
-    chosen = budget(batched)
+    chosen = Budget(rows, WARPS[0]) if rows else budget(batched)
     name = "us_" + "".join(c if c.isalnum() else "_" for c in graph.name)
     text, scratch, arguments = emit(batched, inputs, results, name=name, rows=chosen.rows, precision=precision)
-    return TritonSource(text, (), name, inputs, results, arguments, chosen.rows, chosen.warps, scratch, problem.strict)
+    return TritonSource(text, (), name, inputs, results, arguments, chosen.rows, chosen.warps, scratch, problem.strict, problem, precision)

@@ -7,6 +7,7 @@ no form in Triton is refused with the reason, and the interpreter of the library
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -94,10 +95,10 @@ class TritonKernel:
         size, what = _scratch(chosen, teams, known), f"the kernel of {self.problem.graph.name}"
         scratch = devices.allocate((size,), torch.uint8, device, what)
         arguments = [*operands, scratch, *[numbers[n] for n in chosen.arguments[len(operands) + 1 :]]]
-        if self.interpreted:
-            interpret(chosen, teams, arguments)
-        else:
-            launch(chosen, teams, arguments)
+        run = interpret if self.interpreted else launch
+        if "torch._dynamo" in sys.modules:  # inside of a compiled model it would look into Triton
+            run = torch.compiler.disable(run)  # type: ignore[no-untyped-call]
+        run(chosen, teams, arguments)
 
 
 def _scratch(chosen: TritonSource, teams: int, integers: dict[str, int]) -> int:
