@@ -83,10 +83,11 @@ def kernel(
         from .cuda_launch import DeviceLauncher
         from .cuda_source import CudaSource
         from .cuda_target import CudaKernel, CudaTarget
+        from .cuda_text import entry
 
         problem, thread = ((parse_int(alone), parse_int(tiled)) for alone, tiled in (found[name] for name in _ROOMS))
         made = CudaSource(
-            text, tuple(checks), function.name, int(found["threads"]), int(found["shared"]), bool(found["meets"]), tuple(integers), problem,
+            text, tuple(checks), entry(function), int(found["threads"]), int(found["shared"]), bool(found["meets"]), tuple(integers), problem,
             thread, int(found["tile_from"]), (int(found["blocks"][0]), int(found["blocks"][1])), 0 if function.tile is None else function.tile.size,
             parse_int(found["largest"]),
         )  # fmt: skip

@@ -21,7 +21,7 @@ from .cuda_dealt import Dealt, dealt_chain, lanes_of
 from .cuda_expressions import CudaPrinter
 from .cuda_runtime import prelude
 from .cuda_source import CudaSource
-from .cuda_text import LIMIT, CudaBody, cuda_text, index_type
+from .cuda_text import LIMIT, CudaBody, cuda_text, entry, index_type
 from .emit import combine
 from .shares import work
 from .simd import plan
@@ -51,7 +51,7 @@ def emit(function: Function, gpu: Gpu, *, strict: bool = False) -> CudaSource:
         tile = _body(function.tile.function, gpu, threads, strict, checks, most={function.tile.lanes: function.tile.size})
     made = cuda_text(main, tile, gpu, threads)
     return CudaSource(
-        prelude(made.text) + made.text, tuple(checks), function.name, threads, made.shared, made.meets, tuple(function.integers),
+        prelude(made.text) + made.text, tuple(checks), entry(function), threads, made.shared, made.meets, tuple(function.integers),
         made.problem_bytes, made.thread_bytes, made.tile_from, made.blocks, function.tile.size if function.tile else 0, made.largest,
     )  # fmt: skip
 

@@ -114,6 +114,11 @@ def rooms(arrays: Sequence[Array]) -> Int:
     return simple(total)
 
 
+def entry(function: Function) -> str:
+    """The name of the kernel of a function, which nothing in the run-time library has."""
+    return f"{function.name}_gpu"
+
+
 def cuda_text(main: CudaBody, tile: CudaBody | None, gpu: Gpu, threads: int) -> Framed:
     """The CUDA functions of a kernel around the lines of its bodies; ``tile`` is the body of a batch tile."""
     return _Frame(main, tile, gpu, threads).framed()
@@ -213,7 +218,7 @@ class _Frame:
         function, tile = self.main.function, self.main.function.tile
         checks = bool(self.main.printer.checks)
         out = [
-            f'extern "C" __global__ void __launch_bounds__({self.threads}) {self.name}(const us_call call) {{',
+            f'extern "C" __global__ void __launch_bounds__({self.threads}) {entry(self.main.function)}(const us_call call) {{',
             *(["  const int block = (int)(blockIdx.x % (unsigned)call.blocks);"] if self.blocks > 1 else []),
             "  const int64_t number = blockIdx.x / (unsigned)call.blocks;",
             "  int status = 0, *failed = &status;",
