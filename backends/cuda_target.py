@@ -183,6 +183,9 @@ class CudaKernel:
         if found is None:
             values = dict(zip(self.source.integers, integers, strict=True))
             problem, thread = (max(evaluate(e, values) for e in pair) for pair in (self.source.problem_bytes, self.source.thread_bytes))
+            for name, value in values.items():
+                if value >= LIMIT:
+                    raise DataError(f"{name}={value} of the kernel {self.source.name}: kernels of a GPU count below {LIMIT}")
             largest = evaluate(self.source.largest, values)
             if largest >= LIMIT:
                 raise DataError(f"an array of the kernel {self.source.name} has {largest} elements, and kernels of a GPU count below {LIMIT}")

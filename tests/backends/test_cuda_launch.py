@@ -127,6 +127,11 @@ def test_shares(gpus: FakeGpus) -> None:
     assert CudaKernel.shares(SimpleNamespace(device=Host(), launcher=None, source=source()), 9, 0, None, tiles=False) == (EMULATED_BLOCKS, 1)  # type: ignore[arg-type]
 
 
+def test_counts_have_32_bits(gpus: FakeGpus) -> None:
+    with pytest.raises(DataError, match=r"n=2147483648 of the kernel us_add: kernels of a GPU count below 2147483648"):
+        CudaKernel(source(), 3, Nvidia()).scratch(1, 1, 1, (2**31,))
+
+
 def test_scratch_memory(gpus: FakeGpus) -> None:
     """It grows with the teams, not with the batch."""
     kernel = CudaKernel(source(meets=True, thread_bytes=(Int("const", value=8), ZERO)), 3, Nvidia())
