@@ -215,6 +215,8 @@ def _typed(source: NumbaSource) -> tuple[str, str]:
     from numba.core.errors import NumbaError
     from numba.core.registry import cpu_target
 
+    from .numba_pipeline import Pipeline, resolved_once
+
     name = f"unspool_{hashlib.sha256(source.text.encode()).hexdigest()[:16]}"
     module = types.ModuleType(name)
     module.__file__ = f"<{name}>"
@@ -222,14 +224,14 @@ def _typed(source: NumbaSource) -> tuple[str, str]:
     flags = compiler.Flags()
     flags.no_cpython_wrapper = flags.no_cfunc_wrapper = flags.no_compile = True
     flags.error_model = "numpy"
-    with global_compiler_lock:
+    with global_compiler_lock, resolved_once():
         level = config.OPT
         config.OPT = type(level)(0)  # LLVM's work begins when all is known
         try:
             exec(compile(source.text, module.__file__, "exec"), module.__dict__)
             made = compiler.compile_extra(
                 cpu_target.typing_context, cpu_target.target_context, module.__dict__[source.name],
-                (kinds.CPointer(kinds.int64),), kinds.void, flags, {},
+                (kinds.CPointer(kinds.int64),), kinds.void, flags, {}, pipeline_class=Pipeline,
             )  # fmt: skip
             made.library.finalize()
         except (NumbaError, NotImplementedError, ImportError) as error:

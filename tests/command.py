@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from unspool.backends import build
+
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["torch", "tests.command", "unspool.dsl.cli", "unspool.dsl.api", "unspool.backends.call"])
 
@@ -26,18 +28,19 @@ def dsl(words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> D
     """Run ``dsl WORDS`` in a folder, with variables of the environment set; what is read at import is read before they are."""
     with tempfile.TemporaryDirectory() as name:
         out, err = Path(name) / "out", Path(name) / "err"
-        process = _SERVER.Process(target=_run, args=(list(words), folder, dict(environment), out, err))
+        process = _SERVER.Process(target=_run, args=(list(words), folder, dict(environment), build.FLAGS, out, err))
         process.start()
         process.join()
         assert process.exitcode is not None
         return Done(process.exitcode, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
 
 
-def _run(words: Sequence[str], folder: Path, environment: Mapping[str, str], out: Path, err: Path) -> None:
+def _run(words: Sequence[str], folder: Path, environment: Mapping[str, str], flags: tuple[str, ...], out: Path, err: Path) -> None:
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
     os.chdir(folder)
     os.environ.update(environment)
+    build.FLAGS = flags  # the C compiler does as much as in the test that asks, see conftest.py
     from unspool.dsl.cli import main
 
     main(words)

@@ -83,6 +83,31 @@ def _later(item: pytest.Item) -> bool:
     return not table[name] or any(value in table[name] for value in call.params.values())
 
 
+#: Files, and a folder, of tests of what machine code computes and how well, or that share kernels with processes of their own: theirs are
+#: compiled as users' kernels are. Elsewhere in the default run the C compiler optimises less, which takes half the time; vectors, and the
+#: order of operations, are the same. With ``--slow`` it does all, always.
+AS_USERS = (
+    "backends/test_artifact", "backends/test_build", "backends/test_elementwise", "backends/test_loops", "backends/test_random",
+    "backends/test_roofline", "backends/test_select", "backends/test_shares", "backends/test_team", "backends/test_whole_vectors",
+    "end_to_end/test_extremes", "end_to_end/test_programs", "end_to_end/test_random_programs", "loops/test_random_nests", "robust/",
+    "test_polybench",
+)  # fmt: skip
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Any:
+    from unspool.backends import build
+
+    kept = build.FLAGS
+    where = item.path.relative_to(ROOT / "tests").as_posix()
+    if not where.startswith(AS_USERS) and not item.config.getoption("--slow"):
+        build.FLAGS = tuple("-O1" if flag == "-O3" else flag for flag in kept)
+    try:
+        return (yield)
+    finally:
+        build.FLAGS = kept
+
+
 def _has_gpu() -> bool:
     import torch
 

@@ -239,6 +239,7 @@ def test_numba_computes_the_same(monkeypatch: pytest.MonkeyPatch, name: str) -> 
 
 
 @pytest.mark.skipif(bool(missing("compile")), reason="torch.compile needs a C++ compiler")
+@pytest.mark.slow  # what `make demo` does with another workload
 def test_one_compiled_iteration_computes_the_same() -> None:
     contest = next(ista._at(Plan("quick", frozenset({"compile"})), 8, 16, 4))
     found = {s.name: s.failure for s in hold(contest, rounds=1).scores}

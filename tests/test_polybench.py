@@ -86,7 +86,7 @@ def test_compiled(name: str, which: str) -> None:
     agrees(EVERY[name], which, "c")
 
 
-@pytest.mark.parametrize("which", ["small", "ones"])
+@pytest.mark.parametrize("which", ["small", pytest.param("ones", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", OTHERS)
 def test_compiled_by_numba(name: str, which: str) -> None:
     agrees(OTHERS[name], which, "numba")

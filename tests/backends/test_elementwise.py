@@ -105,6 +105,10 @@ def assert_same(found: torch.Tensor, expected: torch.Tensor, tolerance: float, n
     assert torch.equal(found[infinite], expected[infinite])
 
 
+#: Serial loops call what test_numba_math.py, test_numba_complex.py and test_numba_integer.py call by itself.
+NUMBA_LATER = {"test_every_op": ("serial",)}
+
+
 @pytest.mark.parametrize("kind", ["vector", "serial"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_op(dtype: str, kind: str) -> None:
