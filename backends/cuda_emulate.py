@@ -23,7 +23,7 @@ from typing import Any
 from ..compiler import options
 from ..compiler.diagnostics import CompileError, DataError
 from .build import COMPILE_SECONDS, execute, fetch, identity, install, processor
-from .cuda_source import HEAD, CudaSource
+from .cuda_source import COUNTER, HEAD, CudaSource
 from .scratch import Scratch
 
 HERE = Path(__file__).parent
@@ -83,11 +83,13 @@ class EmulatedLauncher:
 
     def launch(self, source: CudaSource, grid: int, call: Any, keep: Any) -> None:
         """Run ``grid`` blocks with the struct ``call`` (see :mod:`.cuda_source`). With races on, a kernel may touch nothing but the tensors in
-        ``keep``, if there are any. Raises EmulationError, and CompileError if there is no C++ compiler or it fails."""
+        ``keep``, if there are any, and scratch memory begins as NaN. Raises EmulationError, and CompileError if there is no C++ compiler or it fails."""
         manner = self.manner or Manner.parse(options.current.emulate)
         together = source.meets and call[HEAD.index("blocks")] > 1
-        names = _operand_names(source, call)
-        run(source.text, source.name, [call], grid, source.threads, source.shared, together, manner, tuple(_extents(keep)), names)
+        names, extents = _operand_names(source, call), tuple(_extents(keep))
+        if manner.races:
+            _spoil(source, call, extents)
+        run(source.text, source.name, [call], grid, source.threads, source.shared, together, manner, extents, names)
 
 
 def emulate(
@@ -198,7 +200,8 @@ def compiled(text: str, name: str, races: bool) -> Emulated:
 
 
 def _compiled(text: str, name: str, races: bool, compiler: str) -> Emulated:
-    flags = [*FLAGS, "-O1", *(["-DUS_RACES", "-g1"] if races else []), f"-I{HERE}", "-DUS_ON_CPU", "-include", HEADERS[0]]
+    # with races most of the time goes to compiling, else to running
+    flags = [*FLAGS, *(["-O0", "-DUS_RACES", "-g1"] if races else ["-O1"]), f"-I{HERE}", "-DUS_ON_CPU", "-include", HEADERS[0]]
     whole = f"{text}\nUS_KERNEL({name})\n"
     key = _key(whole, " ".join([*FLAGS, str(races)]), compiler, *(_header(h) for h in HEADERS))
     found: Emulated = _cached(key, whole, flags, compiler, _load)
@@ -348,6 +351,15 @@ def _operand_names(source: CudaSource, call: Any) -> dict[int, str]:
     scratch = call[HEAD.index("scratch")]
     count = (len(call) - len(HEAD) - max(1, len(source.integers))) // 3
     return {**{call[len(HEAD) + n]: f"operand {n}" for n in range(count)}, **({scratch: "scratch memory"} if scratch else {})}
+
+
+def _spoil(source: CudaSource, call: Any, extents: Sequence[tuple[int, int]]) -> None:
+    """Bytes that are no number in the scratch memory of a call, counters aside."""
+    start, flag = call[HEAD.index("scratch")], call[HEAD.index("failed")]
+    for begin, end in extents:
+        if begin <= start < end:
+            start += call[HEAD.index("teams")] * COUNTER if source.meets else 0
+            ctypes.memset(start, 0xFF, max(0, (flag if start <= flag < end else end) - start))
 
 
 def _after_fork() -> None:

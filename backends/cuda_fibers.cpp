@@ -82,10 +82,15 @@ struct Fiber {
   uint32_t seen_version;
 };
 
+struct Warp {
+  unsigned alive, waiting;  // lanes: those that have not returned, those that wait for others
+};
+
 struct Block {
   int index, live, arrived, op, line, result;
   int first;  // of its fibers
   char *dynamic, *statics;
+  Warp lanes[32];
   uint32_t epoch, *base, *warps;  // races: barriers so far, times of its threads at the last one, times of lanes as their warps know them
 };
 
@@ -169,13 +174,7 @@ int barrier(int op, int value, int line) {
 
 #include "cuda_warps.h"
 
-unsigned active() {
-  unsigned mask = 0;
-  const int start = current->thread / 32 * 32;
-  for (int i = 0; i < 32 && start + i < launch.threads; ++i)
-    if (thread_at(inside, start + i)->state != DONE) mask |= 1u << i;
-  return mask;
-}
+unsigned active() { return inside->lanes[current->thread / 32].alive; }
 
 void fence() {
   if (launch.races) races::fence();
@@ -232,20 +231,23 @@ void begin() {
   progress = true;
   // lanes that wait for this one go on without it
   const int start = current->thread / 32 * 32;
-  for (int i = 0; i < 32 && start + i < launch.threads; ++i) {
+  Warp *all = &block->lanes[start / 32];
+  all->alive &= ~(1u << current->thread % 32);
+  for (int i = 0; i < 32 && all->waiting; ++i) {
     Fiber *f = thread_at(block, start + i);
-    if (f->state != AT_WARP) continue;
+    if (!(all->waiting >> i & 1)) continue;
     Fiber *lanes[32] = {};
     unsigned there = 0;
-    bool all = true;
+    bool together = true;
     for (int j = 0; j < 32 && start + j < launch.threads; ++j) {
       Fiber *g = thread_at(block, start + j);
       if (!(f->mask >> j & 1) || g->state == DONE) continue;
       lanes[j] = g;
       there |= 1u << j;
-      all = all && g->state == AT_WARP && g->op == f->op && g->mask == f->mask;
+      together = together && all->waiting >> j & 1 && g->op == f->op && g->mask == f->mask;
     }
-    if (!all) continue;
+    if (!together) continue;
+    all->waiting &= ~there;
     if (f->op >= US_MMA_BF16) failed(WARP, f, current, f->line, "a lane of its warp takes no part in a matrix product");
     exchange(f->op, there, lanes);
     if (launch.races) races::met(lanes, there);
@@ -310,6 +312,7 @@ char *stack(size_t number) {  // its upper end
 
 void start(Block *block, int index) {
   block->index = index, block->live = launch.threads, block->arrived = 0;
+  for (int i = 0; i < launch.threads; i += 32) block->lanes[i / 32] = {launch.threads - i < 32 ? (1u << (launch.threads - i)) - 1 : ~0u, 0};
   for (int i = 0; i < launch.threads; ++i) {
     Fiber *f = thread_at(block, i);
     f->sp = prepared(stack(block->first + i));

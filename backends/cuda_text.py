@@ -218,7 +218,8 @@ class _Frame:
         function, tile = self.main.function, self.main.function.tile
         checks = bool(self.main.printer.checks)
         out = [
-            f'extern "C" __global__ void __launch_bounds__({self.threads}) {entry(self.main.function)}(const us_call call) {{',
+            # at least one block on a multiprocessor: else the assembler spills registers to have more of them there
+            f'extern "C" __global__ void __launch_bounds__({self.threads}, 1) {entry(self.main.function)}(const us_call call) {{',
             *(["  const int block = (int)(blockIdx.x % (unsigned)call.blocks);"] if self.blocks > 1 else []),
             "  const int64_t number = blockIdx.x / (unsigned)call.blocks;",
             "  int status = 0, *failed = &status;",

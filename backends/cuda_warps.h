@@ -89,26 +89,27 @@ void exchange(int op, unsigned mask, Fiber *const *lanes) {
 
 void warp(int op, unsigned mask, int line, const void *in, void *out) {
   const int start = current->thread / 32 * 32, own = current->thread % 32;
-  Fiber *lanes[32] = {};
   if (!(mask >> own & 1)) failed(WARP, current, nullptr, line, "its warp operation has a mask (%08x) without its own lane", mask);
   current->op = op, current->mask = mask, current->line = line, current->in = in, current->out = out;
-  unsigned there = 0;
-  bool all = true;
+  Warp *all = &inside->lanes[start / 32];
+  const unsigned there = mask & all->alive;
+  all->waiting |= 1u << own;
+  if ((there & ~all->waiting) != 0) return pause_here(AT_WARP);
+  Fiber *lanes[32] = {};
+  bool together = true;
   for (int i = 0; i < 32; ++i) {
-    if (!(mask >> i & 1) || start + i >= launch.threads) continue;
-    Fiber *f = thread_at(inside, start + i);
-    if (f->state == DONE) continue;
-    lanes[i] = f;
-    there |= 1u << i;
-    if (f == current) continue;
-    if (f->state != AT_WARP || f->op != op || f->mask != mask) all = false;
-    if (f->state == AT_WARP && f->mask >> own & 1 && (f->op != op || f->mask != mask))
+    if (!(there >> i & 1)) continue;
+    Fiber *f = lanes[i] = thread_at(inside, start + i);
+    if (f->op == op && f->mask == mask) continue;
+    together = false;
+    if (f->mask >> own & 1)
       failed(WARP, current, f, line, "it and another lane of its warp meet at different warp operations (the other in line %d)", f->line);
   }
-  if (op >= US_MMA_BF16 && all && there != ~0u) failed(WARP, current, nullptr, line, "its warp has lanes that take no part in a matrix product");
-  if (!all) return pause_here(AT_WARP);
+  if (!together) return pause_here(AT_WARP);
+  if (op >= US_MMA_BF16 && there != ~0u) failed(WARP, current, nullptr, line, "its warp has lanes that take no part in a matrix product");
   exchange(op, there, lanes);
   if (launch.races) races::met(lanes, there);
+  all->waiting &= ~there;
   for (int i = 0; i < 32; ++i)
     if (lanes[i]) lanes[i]->state = READY;
   progress = true;
