@@ -8,6 +8,8 @@ TVM renames its modules and nodes every few versions, so everything else speaks 
 - Its ``!=`` is false where a number is NaN (LLVM's ordered comparison), and truth values cannot be compared: :func:`differ`.
 - It lets LLVM fuse products and sums. :func:`apart` keeps them apart.
 - Its passes put the value of a named expression (``T.let``) where the name stands, over and over: values used twice go through variables, :func:`bind`.
+- Its pass ``CanonicalizeLoop`` gets nested loops wrong whose start follows another loop that does not start at 0. Its code
+  generators take starts and steps as they are, so the pass is left out.
 - It puts arrays local to a loop on the heap; :func:`local` marks them as the stack's.
 """
 
@@ -227,7 +229,6 @@ def _passes() -> Any:
     """What turns loops over arrays into code, and nothing that rewrites expressions."""
     return tvm.transform.Sequential(
         [
-            tvm.s_tir.transform.CanonicalizeLoop(),
             transform.FlattenBuffer(),
             transform.VectorizeLoop(True),
             transform.UnrollLoop(),

@@ -15,7 +15,7 @@ from unspool.backends.tvm_target import TvmTarget
 from unspool.compiler.diagnostics import CompileError, DataError
 from unspool.compiler.loops.tree import Call, Expr, Function, Literal, Load
 
-from .trees import array, function, load, loop, run, store
+from .trees import array, function, load, loop, op, run, store
 
 pytestmark = pytest.mark.needs("tvm")
 
@@ -124,6 +124,26 @@ def test_problems_are_split_over_threads(batch: int) -> None:
         assert torch.equal(y, values * values)
         assert torch.allclose(sums.sum(), values.sum())
         assert bool((sums != 0).sum() == min(teams, batch))
+
+
+def test_loops_that_start_where_others_are() -> None:
+    """TVM's CanonicalizeLoop would read and write other elements."""
+    inner = loop(
+        "k", op("*", 2, "j"), op("+", op("*", 2, "j"), 2), store("y", [op("-", "k", op("*", 2, "j")), "j"], load("x", "k"))
+    )
+    nest = loop("i", 0, 3, loop("j", op("*", 4, "i"), op("+", op("*", 4, "i"), 4), inner))
+    x, y = torch.arange(24.0), torch.zeros(2, 12)
+    run(function("follow", [array("x", "f32", 24), array("y", "f32", 2, 12, scope="output")], nest), [x], [y], target="tvm")
+    assert torch.equal(y, x.reshape(12, 2).T)
+
+
+@pytest.mark.parametrize(("lower", "upper", "step"), [(3, 20, 4), (0, 20, 4), (5, 6, 4), (5, 5, 4), (7, 3, 2), (1, 17, 16)])
+def test_steps(lower: int, upper: int, step: int) -> None:
+    body = loop("i", lower, upper, store("y", ["i"], Literal(1.0, "f32")), step=step)
+    y, expected = torch.zeros(32), torch.zeros(32)
+    expected[list(range(lower, upper, step))] = 1
+    run(function("steps", [array("y", "f32", 32, scope="output")], body), [], [y], target="tvm")
+    assert torch.equal(y, expected)
 
 
 def test_a_failed_check_is_told() -> None:

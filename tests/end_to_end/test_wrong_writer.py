@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import unspool as us
-from unspool.backends import cpu, numba_target
+from unspool.backends import cpu, numba_target, tvm_target
 from unspool.backends.expressions import Printer as CPrinter
 from unspool.backends.numba_expressions import NumbaPrinter
+from unspool.backends.tvm_expressions import ScriptPrinter
 from unspool.compiler.loops.tree import Call
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
@@ -26,11 +28,12 @@ def test_a_wrong_writer_is_noticed(target: str, count: tuple[int, ...], monkeypa
         return float((got - want).abs().max())
 
     assert error() <= 1e-10
-    printer, module = (CPrinter, cpu) if target == "c" else (NumbaPrinter, numba_target)
+    printers: dict[str, Any] = {"c": (CPrinter, cpu), "numba": (NumbaPrinter, numba_target), "tvm": (ScriptPrinter, tvm_target)}
+    printer, module = printers[target]
     call = printer.call
 
-    def wrong(self: CPrinter | NumbaPrinter, e: Call, args: list[str]) -> str:
-        return call(self, Call("add", e.args, e.dtype) if e.op == "sub" else e, args)  # type: ignore[arg-type]
+    def wrong(self: Any, e: Call, args: list[str]) -> str:
+        return str(call(self, Call("add", e.args, e.dtype) if e.op == "sub" else e, args))
 
     module._emit.cache_clear()
     monkeypatch.setattr(printer, "call", wrong)
