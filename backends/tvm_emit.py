@@ -58,13 +58,13 @@ class TvmSource(Source):
 def emit(function: Function, *, strict: bool = False) -> TvmSource:
     """The TVMScript of a kernel. Raises CompileError for dtypes and ops that the target does not have."""
     checks: list[str] = []
-    bodies = [_Body(function, strict, checks)]
+    bodies = [Body(function, strict, checks)]
     if function.tile:
-        bodies.append(_Body(function.tile.function, strict, checks))
+        bodies.append(Body(function.tile.function, strict, checks))
     return _Frame(function, bodies).source(tuple(checks))
 
 
-class _Body:
+class Body:
     """The statements of one function."""
 
     def __init__(self, function: Function, strict: bool, checks: list[str], depth: int = 2) -> None:
@@ -120,6 +120,11 @@ class _Body:
         extents = [self.printer.int(s) for s in a.shape or (const(1),)]
         return f"({', '.join(extents)}{',' if len(extents) == 1 else ''})"
 
+    def factor(self, value: Int) -> str:
+        """An integer as a factor."""
+        text = self.printer.int(value)
+        return f"({text})" if " " in text else text
+
     # -- statements ----------------------------------------------------------------------------------------------------
 
     def block(self, block: Block) -> None:
@@ -159,8 +164,7 @@ class _Body:
 
     def loop(self, loop: Loop) -> None:
         """Print a loop; what it looks at before each iteration stands at the start of its body."""
-        bounds = [self.printer.int(b) for b in (loop.lower, loop.upper)]
-        self.text.count(self.names.get("variable", loop.name), bounds[0], bounds[1], loop.step)
+        self.text.count(self.names.get("variable", loop.name), *self.bounds(loop))
         for test, leave in ((loop.until, True), (loop.unless, False)):
             if test is not None:
                 lines, text = self.printer.statement_value(test, "e")
@@ -171,6 +175,10 @@ class _Body:
                 self.text.close()
         self.block(loop.body)
         self.text.close()
+
+    def bounds(self, loop: Loop) -> tuple[str, str, int]:
+        """First and end value of a loop, and its step."""
+        return self.printer.int(loop.lower), self.printer.int(loop.upper), loop.step
 
     def declare(self, array: Array) -> None:
         """Bring a local array into scope."""
@@ -236,7 +244,7 @@ class _Body:
 class _Frame:
     """The functions around the bodies."""
 
-    def __init__(self, function: Function, bodies: list[_Body]) -> None:
+    def __init__(self, function: Function, bodies: list[Body]) -> None:
         self.function = function
         self.name = function.name
         self.bodies = bodies
@@ -266,10 +274,10 @@ class _Frame:
             outputs,
         )
 
-    def _called(self, body: _Body) -> str:
+    def _called(self, body: Body) -> str:
         return f"{self.name}_{'problem' if body is self.main else 'tile'}"
 
-    def _body(self, body: _Body) -> list[str]:
+    def _body(self, body: Body) -> list[str]:
         what = "One problem." if body is self.main else "Several problems side by side."
         out = ["    @T.prim_func(private=True, s_tir=True)", f"    def {self._called(body)}("]
         out += [f"        {body.integer(n)}: T.int64," for n in body.function.integers]
@@ -335,7 +343,7 @@ class _Frame:
             f"{pad}{prefix}last: T.let = us_least((team + 1) * {groups} // teams{times}, batch)",
         ]
 
-    def _call(self, body: _Body, problem: str, depth: int) -> list[str]:
+    def _call(self, body: Body, problem: str, depth: int) -> list[str]:
         tile, known = self.function.tile, self.function.integers
         strides = {s: n for n, s in enumerate(tile.strides)} if tile else {}
         names = [self.main.array(a) for a in self.main.passed]

@@ -113,8 +113,8 @@ def _local(shape: Sequence[int], dtype: str) -> Value:
     return tir.local(shape, stored(dtype))
 
 
-def _array(data: Value, shape: Sequence[Value], dtype: str) -> Value:
-    return tir.array(data, (*shape, 2) if dtype in COMPLEXES else shape, stored(dtype))
+def _array(data: Value, shape: Sequence[Value], dtype: str, offset: Value = 0) -> Value:
+    return tir.array(data, (*shape, 2) if dtype in COMPLEXES else shape, stored(dtype), offset)
 
 
 def stored(dtype: str) -> str:
@@ -138,7 +138,7 @@ def _choose(condition: Value, a: Value, b: Value) -> Value:
 
 
 STATEMENTS: dict[str, Callable[..., Any]] = {
-    "range": tir.loop, "parallel": tir.parallel, "local": _local, "array": _array, "least": _least, "most": _most, "choose": _choose,
+    "range": tir.loop, "parallel": tir.parallel, "blocks": tir.blocks, "threads": tir.threads, "local": _local, "array": _array, "least": _least, "most": _most, "choose": _choose,
     "value": lambda value: tir.meta(tir.bind(value)), "and": tir.both, "or": tir.either, "not": tir.negation, "where": tir.select,
 }  # fmt: skip
 

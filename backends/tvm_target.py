@@ -124,6 +124,15 @@ class TvmTarget(CpuTarget):
         with _lock:
             return _build(source, self.strict).assembly()
 
+    def cuda(self, function: Function, arch: str = "sm_90") -> str:
+        """What TVM makes of a kernel for a GPU: CUDA C++ of a block for each problem (:mod:`.tvm_gpu`). No GPU is needed."""
+        from . import tvm_gpu, tvm_library, tvm_tir
+
+        with _lock:
+            text = tvm_gpu.script(function, strict=self.strict).text
+            words = tvm_library.words(set(_WORD.findall(text)), "cuda", self.strict)
+            return tvm_tir.Built(tvm_tir.parse(text, words), tvm_tir.cuda(arch)).device_text()
+
     def build(self, function: Function, source: str) -> TvmKernel:
         """The callable kernel."""
         with _lock:

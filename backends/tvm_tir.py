@@ -136,6 +136,16 @@ def parallel(lower: Value, upper: Value) -> Any:
     return script.parallel(_index(lower), _index(upper))
 
 
+def blocks(count: Value) -> Any:
+    """The blocks of a GPU."""
+    return script.launch_thread("blockIdx.x", _index(count))
+
+
+def threads(count: int) -> Any:
+    """The threads of a block."""
+    return script.launch_thread("threadIdx.x", _index(count))
+
+
 def _index(value: Value) -> Value:
     return cast(value, "i64")
 
@@ -145,9 +155,9 @@ def local(shape: Sequence[int], dtype: str) -> Value:
     return script.alloc_buffer(shape, KINDS[dtype], scope="local", annotations=_ON_STACK)
 
 
-def array(data: Value, shape: Sequence[Value], dtype: str) -> Value:
-    """The array that a pointer points to."""
-    return script.decl_buffer(shape, KINDS[dtype], data=data)
+def array(data: Value, shape: Sequence[Value], dtype: str, offset: Value = 0) -> Value:
+    """The array that begins ``offset`` elements behind a pointer."""
+    return script.decl_buffer(shape, KINDS[dtype], data=data, elem_offset=_index(offset))
 
 
 def flat(array: Value, size: Value) -> Value:
@@ -221,8 +231,13 @@ def cuda(arch: str) -> Any:
 @cache
 def _pipeline() -> str:
     """The name of the passes that kernels go through, entered into TVM's table."""
-    register_tir_pipeline("unspool", lambda: (_passes(), finalize_host_passes, finalize_host_passes))
+    register_tir_pipeline("unspool", lambda: (_passes(), finalize_host_passes, _device_passes))
     return "unspool"
+
+
+def _device_passes() -> Any:
+    """The end of the way of what runs on a GPU."""
+    return tvm.transform.Sequential([transform.LowerWarpMemory(), transform.LowerIntrin()])
 
 
 def _passes() -> Any:
