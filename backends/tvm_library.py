@@ -138,7 +138,8 @@ def _choose(condition: Value, a: Value, b: Value) -> Value:
 
 
 STATEMENTS: dict[str, Callable[..., Any]] = {
-    "range": tir.loop, "parallel": tir.parallel, "blocks": tir.blocks, "threads": tir.threads, "local": _local, "array": _array, "least": _least, "most": _most, "choose": _choose,
+    "range": tir.loop, "parallel": tir.parallel, "blocks": tir.blocks, "threads": tir.threads, "local": _local, "array": _array,
+    "least": _least, "most": _most, "choose": _choose,
     "value": lambda value: tir.meta(tir.bind(value)), "and": tir.both, "or": tir.either, "not": tir.negation, "where": tir.select,
 }  # fmt: skip
 

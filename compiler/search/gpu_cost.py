@@ -14,7 +14,8 @@ from ..graph.types import BYTES, Size
 from ..loops.account import flops_of, instances
 from ..loops.nest import Access, LoopOrder, Order, Statement, leaves, loop_path, loops_of
 from ..loops.nest import Sequence as SequenceOrder
-from ..loops.scheduled import Scheduled, block_of, extent
+from ..loops.scheduled import Scheduled, extent
+from ..loops.steps.contract import division
 from ..loops.storing import nominal
 from ..target import Gpu
 
@@ -85,13 +86,18 @@ class Estimate:
 
     def trips(self, loop: LoopOrder) -> int:
         """Iterations of a loop, in the mean over what is around it where that is not known."""
-        block, span = block_of(self.scheduled, loop), extent(self.scheduled, loop)
-        if block is not None:
-            return block[1] if span is None else min(block[1], span[1] - span[0] + 1)
-        if span is not None:
-            return max(0, span[1] - span[0] + 1)
-        name, value = loop.values[0]
+        span, (name, value) = extent(self.scheduled, loop), loop.values[0]
+        whole, size = division(value) or (value, 1)
         dims = {d.name: d for d in self.statements[name].dims}
+        known = [] if span is None else [max(0, span[1] - span[0] + 1)]
+        for around in self.scheduled.outer(loop.name):
+            found = division(around.value(name))
+            if found is not None and found[0] == whole and found[1] % size == 0:
+                known.append(found[1] // size)  # blocks of a block
+        if whole.is_name and (one := dims.get(next(iter(whole.names())))) and (length := (one.upper - one.lower).constant) is not None:
+            known.append(-(-length // size))
+        if known:
+            return min(known)
         if value.is_name and (dim := dims.get(next(iter(value.names())))) is not None:
             env = {n: self.counts.get(n, 0) for n in dim.upper.names() | dim.lower.names()}
             return max(1, dim.upper.evaluate(env) - dim.lower.evaluate(env))
@@ -104,8 +110,11 @@ class Estimate:
         if not isinstance(order, LoopOrder):
             return self.alone([order.statement], blocks)
         if order.kind == "block":
-            turns = -(-self.trips(order) // blocks)
-            return turns * self.order(order.body, 1) + self.meeting(blocks)
+            tiles, inner = self.trips(order), order
+            while isinstance(inner.body, LoopOrder) and inner.body.kind == "block":  # dealt out in one go
+                inner = inner.body
+                tiles *= self.trips(inner)
+            return -(-tiles // blocks) * self.order(inner.body, 1) + self.meeting(blocks)
         if order.dealt:
             return self.phase(order, blocks) + self.meeting(blocks)
         if any(o.dealt for o in loops_of(order.body)):
@@ -146,9 +155,10 @@ class Estimate:
             self.phases[loop.name] = self.counted(loop)
         found = self.phases[loop.name]
         turns = ceil(found.width / (self.gpu.threads * blocks))
-        each = min(blocks, max(1, ceil(found.width / self.gpu.threads))) * CLOCK
+        active = min(blocks, max(1, ceil(found.width / self.gpu.threads)))
+        each, beyond = active * CLOCK, found.beyond + active * found.everywhere
         operations, accesses = found.operations / (OPERATIONS * each), found.accesses / (ACCESSES * each)
-        return max(operations, accesses, found.beyond / (BYTES_BEYOND * each), turns * found.latency / CLOCK) + FIRST
+        return max(operations, accesses, beyond / (BYTES_BEYOND * each), turns * found.latency / CLOCK) + FIRST
 
     def counted(self, loop: LoopOrder) -> _Phase:
         """What one run of a loop that is dealt to threads does."""
@@ -158,6 +168,7 @@ class Estimate:
         lanes = max([_lanes(o) for o in loops_of(chain[-1].body)], default=1)
         operations = accesses = latency = width = 0.0
         seen: dict[tuple[str, tuple[Size, ...]], float] = {}
+        everywhere: dict[tuple[str, tuple[Size, ...]], float] = {}
         for name in dict.fromkeys(leaves(loop)):
             s = self.statements[name]
             path = loop_path(self.scheduled.nest.order, name)
@@ -179,19 +190,20 @@ class Estimate:
                 wait += (WAIT_NEAR if self.near(a) else WAIT_BEYOND) / serves if a is not s.write else 0.0
                 if not self.near(a):
                     distinct = prod([self.trips(o) for o in moving] or [1])
-                    seen[a.array, a.index] = min(runs, distinct) * BYTES[a.dtype]
+                    (seen if chain[0] in moving else everywhere)[a.array, a.index] = min(runs, distinct) * BYTES[a.dtype]
             latency += inner / lanes * wait
-        return _Phase(operations, accesses, sum(seen.values()), latency, width * lanes)
+        return _Phase(operations, accesses, sum(seen.values()), sum(everywhere.values()), latency, width * lanes)
 
 
 @dataclass(frozen=True)
 class _Phase:
-    """What one run of loops that are dealt to threads does: operations, accesses to shared memory and the nearest cache, bytes from beyond, cycles
-    that one thread takes for its part, and how many threads there is work for."""
+    """What one run of loops that are dealt to threads does: operations, accesses to shared memory and the nearest cache, bytes from beyond that
+    blocks of threads share and those that each of them reads, cycles that one thread takes for its part, and how many threads there is work for."""
 
     operations: float
     accesses: float
     beyond: float
+    everywhere: float
     latency: float
     width: float
 

@@ -165,20 +165,20 @@ def _block(scheduled: Scheduled, found: list[Site], axis: int, size: Size, path:
 
 def _reach(index: Size, block: Size) -> tuple[int, int, int] | None:
     """``(n, a, b)`` with ``n * block + a <= index < n * block + b`` always, where the block is ``x // m``."""
-    divided = _division(block)
+    divided = division(block)
     if divided is None:
         return None
     whole, m = divided
     shift = (index - whole).constant
     if shift is not None:
         return m, shift, m + shift
-    inner = _division(index)  # the number of a smaller block
+    inner = division(index)  # the number of a smaller block
     if inner is not None and inner[0] == whole and m % inner[1] == 0:
         return m // inner[1], 0, m // inner[1]
     return None
 
 
-def _division(size: Size) -> tuple[Size, int] | None:
+def division(size: Size) -> tuple[Size, int] | None:
     """``(x, m)`` where a size is ``x // m``."""
     if len(size.terms) != 1 or size.terms[0][1] != 1 or len(size.terms[0][0]) != 1:
         return None
