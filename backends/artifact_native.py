@@ -58,7 +58,7 @@ def code(target: str, compiled: Compiled) -> tuple[dict[str, bytes], dict[str, A
     rooms = {name: [*map(print_int, getattr(source, name))] for name in _ROOMS}
     about = {**rooms, "tile_from": source.tile_from, "meets": source.meets}
     if target == "cuda":
-        from .cuda_compile import cubin
+        from .cuda.compile import cubin
 
         about |= {"threads": source.threads, "shared": source.shared, "blocks": list(source.blocks), "largest": print_int(source.largest)}
         return {arch: cubin(source.text, source.name, arch).data for arch in ARCHITECTURES}, about
@@ -80,10 +80,10 @@ def kernel(
     if target == "c":
         return BuiltKernel(build.load_object(binaries[""], function.name), operands(function), len(integers), checks)
     if target == "cuda":
-        from .cuda_launch import DeviceLauncher
-        from .cuda_source import CudaSource
-        from .cuda_target import CudaKernel, CudaTarget
-        from .cuda_text import entry
+        from .cuda.launch import DeviceLauncher
+        from .cuda.source import CudaSource
+        from .cuda.target import CudaKernel, CudaTarget
+        from .cuda.text import entry
 
         problem, thread = ((parse_int(alone), parse_int(tiled)) for alone, tiled in (found[name] for name in _ROOMS))
         made = CudaSource(

@@ -76,18 +76,18 @@ def target(name: str, *, strict: bool = False) -> Target | None:
     if name == "interpreter":
         return None
     if name == "cuda":
-        from .cuda_target import CudaTarget
+        from .cuda.target import CudaTarget
 
         return CudaTarget(strict=strict)
     if name == "triton" and _has_triton():
-        from .triton_target import TritonTarget
+        from .triton.target import TritonTarget
 
         return TritonTarget(strict=strict)
     found = availability(name)
     if not found.usable:
         raise CompileError(f"target {name} cannot be used here: {found.reason}")
     if name == "emulated":
-        from .cuda_target import EmulatedTarget
+        from .cuda.target import EmulatedTarget
 
         return EmulatedTarget(strict=strict)
     if name == "numba":
@@ -95,11 +95,11 @@ def target(name: str, *, strict: bool = False) -> Target | None:
 
         return NumbaTarget(strict=strict)
     if name == "tvm":
-        from .tvm_target import TvmTarget
+        from .tvm.target import TvmTarget
 
         return TvmTarget(strict=strict)
     if name == "triton_interpreted":
-        from .triton_target import InterpretedTritonTarget
+        from .triton.target import InterpretedTritonTarget
 
         return InterpretedTritonTarget(strict=strict)
     from .cpu import CTarget
@@ -112,12 +112,12 @@ def availability(name: str) -> Availability:
     if name == "interpreter":
         return Availability(name, True, "PyTorch, op by op; every dtype and device")
     if name == "cuda":
-        from . import cuda_launch
+        from .cuda import launch as cuda_launch
 
         reason = cuda_launch.unusable()
         return Availability(name, reason is None, reason or cuda_launch.usable())
     if name == "emulated":
-        from .cuda_emulate import find_compiler
+        from .cuda.emulate import find_compiler
 
         try:
             return Availability(name, True, f"the text of target cuda on the processor, by {find_compiler()}: for tests")

@@ -182,7 +182,7 @@ def machine() -> dict[str, Any]:
     """The GPU, the driver and the versions, as JSON has them."""
     import torch
 
-    from unspool.backends.cuda_launch import usable
+    from unspool.backends.cuda.launch import usable
     from unspool.dsl.timing import machine as facts
 
     from ..unrolled import commit

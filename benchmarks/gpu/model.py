@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import prod
 
 from unspool.backends.autograd import Call
-from unspool.backends.cuda_target import generic
+from unspool.backends.cuda.target import generic
 from unspool.compiler.graph.types import BYTES
 from unspool.compiler.loops.account import array_bytes, flops_of, instances
 from unspool.compiler.loops.isl import safe

@@ -21,8 +21,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from unspool.backends import cuda_launch, cuda_target
-from unspool.backends.cuda_source import HEAD, CudaSource
+from unspool.backends.cuda import launch as cuda_launch
+from unspool.backends.cuda import target as cuda_target
+from unspool.backends.cuda.source import HEAD, CudaSource
 
 COUNT = 2
 MEMORY = 64 << 20
@@ -208,7 +209,7 @@ class FakeDriver:
 
 def emulated(source: CudaSource, grid: int, address: int) -> None:
     """A launch, run by the emulator."""
-    from unspool.backends.cuda_emulate import EmulatedLauncher
+    from unspool.backends.cuda.emulate import EmulatedLauncher
 
     found = re.search(r"pointers\[(\d+)\]", source.text)
     assert found, "the struct of the kernel"

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from unspool.backends import build, cuda_compile
-from unspool.backends.cuda_compile import Compiler, cubin, ptx
+from unspool.backends import build
+from unspool.backends.cuda import compile as cuda_compile
+from unspool.backends.cuda.compile import Compiler, cubin, ptx
 from unspool.compiler import options
 from unspool.compiler.diagnostics import CompileError
 
@@ -37,7 +38,7 @@ typedef long long us_int64;
 #define int64_t us_int64
 template <class V, class T> __device__ __forceinline__ V *us_as(T *p) { return reinterpret_cast<V *>(p); }
 """
-DEVICE += (Path(cuda_compile.__file__).parent / "cuda_mma.cuh").read_text(encoding="utf-8")
+DEVICE += (Path(cuda_compile.__file__).parent / "mma.cuh").read_text(encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)

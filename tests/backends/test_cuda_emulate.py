@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from unspool.backends.cuda_emulate import EmulationError, Manner, emulate
+from unspool.backends.cuda.emulate import EmulationError, Manner, emulate
 from unspool.compiler.diagnostics import CompileError, DataError
 
 pytestmark = pytest.mark.needs("c++")

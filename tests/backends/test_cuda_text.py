@@ -16,9 +16,9 @@ import torch
 import unspool as us
 from tests.end_to_end.cases import CASES, Case, draw
 from tests.end_to_end.test_programs import DIFFERENTIABLE, DTYPES, error, gradients, run
-from unspool.backends.cuda_compile import cubin
-from unspool.backends.cuda_emulate import EmulatedLauncher, EmulationError
-from unspool.backends.cuda_source import CudaSource
+from unspool.backends.cuda.compile import cubin
+from unspool.backends.cuda.emulate import EmulatedLauncher, EmulationError
+from unspool.backends.cuda.source import CudaSource
 from unspool.compiler import options
 
 #: Shared memory that a block may have, in bytes.

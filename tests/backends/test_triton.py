@@ -194,7 +194,7 @@ def test_one_kernel_for_every_batch_size_and_count() -> None:
 
 
 def binaries(kernel: Any, arch: int) -> Any:
-    from unspool.backends.triton_run import SHARED, compiled
+    from unspool.backends.triton.run import SHARED, compiled
 
     found = compiled(kernel.source, arch)
     assert found.spilled == 0
@@ -205,7 +205,7 @@ def binaries(kernel: Any, arch: int) -> Any:
 
 def kernels(case: Case, dtype: torch.dtype) -> list[Any]:
     """Every kernel that a call and its gradient make."""
-    from unspool.backends.triton_target import TritonKernel
+    from unspool.backends.triton.target import TritonKernel
 
     made: list[Any] = []
     first = TritonKernel.__init__

@@ -11,7 +11,7 @@ from math import inf, nan
 import pytest
 import torch
 
-from unspool.backends.tvm_target import TvmTarget
+from unspool.backends.tvm.target import TvmTarget
 from unspool.compiler.diagnostics import CompileError, DataError
 from unspool.compiler.loops.tree import Call, Expr, Function, Literal, Load
 
@@ -36,7 +36,7 @@ def value_dtype(value: Expr) -> str:
 
 
 def test_importing_unspool_leaves_tvm_alone() -> None:
-    code = "import sys, unspool, unspool.backends.tvm_target; print('tvm' in sys.modules)"
+    code = "import sys, unspool, unspool.backends.tvm.target; print('tvm' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

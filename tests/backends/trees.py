@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from unspool.backends.cpu import CTarget
-from unspool.backends.cuda_target import EmulatedTarget
+from unspool.backends.cuda.target import EmulatedTarget
 from unspool.backends.numba_target import NumbaTarget
-from unspool.backends.tvm_target import TvmTarget
+from unspool.backends.tvm.target import TvmTarget
 from unspool.compiler.loops.tree import Array, Block, Expr, Function, Int, Literal, Load, Loop, Store, Tree
 from unspool.compiler.target import Machine
 

@@ -14,7 +14,7 @@ from unspool.backends.autograd import run_flat
 from unspool.backends.cpu import CTarget
 from unspool.backends.execute import KernelPlan
 from unspool.backends.numba_target import NumbaTarget
-from unspool.backends.tvm_target import TvmTarget
+from unspool.backends.tvm.target import TvmTarget
 from unspool.compiler.driver import Batching, compile_graph
 from unspool.compiler.graph.graph import Graph
 from unspool.compiler.graph.interp import interpret

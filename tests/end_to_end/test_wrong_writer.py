@@ -9,10 +9,11 @@ import pytest
 import torch
 
 import unspool as us
-from unspool.backends import cpu, numba_target, tvm_target
+from unspool.backends import cpu, numba_target
 from unspool.backends.expressions import Printer as CPrinter
 from unspool.backends.numba_expressions import NumbaPrinter
-from unspool.backends.tvm_expressions import ScriptPrinter
+from unspool.backends.tvm import target as tvm_target
+from unspool.backends.tvm.expressions import ScriptPrinter
 from unspool.compiler.loops.tree import Call
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "programs"

@@ -10,7 +10,8 @@ import torch
 import unspool as us
 from tests.backends.fake_gpu import FakeGpus, machine_code
 from tests.gpu.test_torch import TEXT, close, exact, matrix, measured
-from unspool.backends import cuda_compile, cuda_launch
+from unspool.backends.cuda import compile as cuda_compile
+from unspool.backends.cuda import launch as cuda_launch
 from unspool.compiler.diagnostics import CompileError, DataError
 
 pytestmark = pytest.mark.needs("c++")

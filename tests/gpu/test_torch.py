@@ -12,7 +12,7 @@ from torch import Tensor
 import unspool as us
 from tests.backends.fake_gpu import MEMORY, FakeGpus, on_cpu
 from unspool.backends import memory
-from unspool.backends.cuda_target import CudaKernel
+from unspool.backends.cuda.target import CudaKernel
 from unspool.compiler import options
 from unspool.compiler.diagnostics import CompileError, DataError
 from unspool.dsl.bench import rows

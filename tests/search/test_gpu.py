@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import unspool as us
-from unspool.backends.cuda_emulate import EmulationError
-from unspool.backends.cuda_target import CudaTarget
+from unspool.backends.cuda.emulate import EmulationError
+from unspool.backends.cuda.target import CudaTarget
 from unspool.backends.kernel import Kernel
 from unspool.compiler import options
 

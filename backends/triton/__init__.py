@@ -1,0 +1,1 @@
+"""Triton: graphs of dense tiles as kernels."""

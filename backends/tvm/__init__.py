@@ -1,0 +1,1 @@
+"""TVM: loop trees as TVMScript."""
