@@ -30,7 +30,7 @@ def test_a_layer_is_trained_from_a_file(saved: Path, fake: FakeGpus, monkeypatch
     """It runs on a GPU of a generation it has code for, and nothing is compiled."""
     monkeypatch.setattr(cuda_launch, "cubin", lambda *_: pytest.fail("something is compiled"))
     layer = us.load_kernel(saved).to("cuda:0")  # type: ignore[union-attr]
-    assert b"sm_90 us_ista " in b"".join(us.load_kernel(saved)._routine._data.split(b"\n"))  # type: ignore[union-attr]
+    assert b"sm_90 us_ista_gpu " in b"".join(us.load_kernel(saved)._routine._data.split(b"\n"))  # type: ignore[union-attr]
     want, gradients = exact(measured(3))
     x = layer(measured(3).to("cuda:0"))
     assert close(x, want)
@@ -46,7 +46,7 @@ def test_other_gpus(saved: Path, fake: FakeGpus) -> None:
     layer(measured(3).to("cuda:0"))
     assert {m[:5] for m in fake.driver.modules} == {b"sm_80"}
     fake.driver.attributes |= {"COMPUTE_CAPABILITY_MAJOR": 12, "COMPUTE_CAPABILITY_MINOR": 0}
-    with pytest.raises(CompileError, match="us_ista was compiled for sm_80, sm_90, and this GPU is sm_120: compile it again"):
+    with pytest.raises(CompileError, match="us_ista_gpu was compiled for sm_80, sm_90, and this GPU is sm_120: compile it again"):
         us.load_kernel(saved).to("cuda:0")(measured(3).to("cuda:0"))  # type: ignore[union-attr,operator]
     with pytest.raises(DataError, match="y is on device cpu, and target cuda runs on an NVIDIA GPU"):
         us.load_kernel(saved)(measured(3))  # type: ignore[operator]
