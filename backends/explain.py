@@ -30,7 +30,8 @@ from ..compiler.loops.text import print_order
 from ..compiler.loops.tree import Array, Declare, Function, Tile
 from ..compiler.loops.tree_walk import walk as walk_tree
 from ..compiler.search.cost import estimate
-from ..compiler.target import Machine
+from ..compiler.search.gpu_cost import best_blocks, estimate_gpu
+from ..compiler.target import Gpu, Machine
 from .affine import constant
 from .autograd import Call
 from .roofline import Roofline
@@ -188,6 +189,10 @@ def _storage(array: Array, size: int) -> str:
         return f"{array.scope}, memory of the caller"
     if array.scope == "problem":
         return "scratch that the threads of a problem share"
+    if array.scope == "shared":
+        return "shared memory, or scratch where several blocks work on a problem"
+    if array.scope == "block":
+        return "shared memory of a block"
     if array.scope == "thread":
         return "scratch of a thread"
     if not array.shape:
@@ -303,7 +308,11 @@ def _per_iteration(array: str, loop: str, statements: Sequence[Statement]) -> bo
 
 def _estimate(nest: Nest, env: Mapping[str, int], machine: Machine) -> Report:
     """What the model that chose the schedule expects of it, for these counts (:mod:`~..compiler.search.cost`)."""
-    found = estimate(Scheduled(fix(nest, env), ()), machine)
+    scheduled = Scheduled(fix(nest, env), ())
+    if isinstance(machine, Gpu):
+        blocks = best_blocks(scheduled, machine)
+        return {"seconds": estimate_gpu(scheduled, machine, blocks), "bytes": {}, "blocks": blocks}
+    found = estimate(scheduled, machine)
     return {"seconds": found.seconds, "bytes": dict(zip(("l2", "l3", "dram"), found.bytes, strict=True))}
 
 

@@ -156,7 +156,9 @@ def _work_lines(work: Report) -> Iterator[str]:
     rows.append(("data", scaled(work["data_bytes"], "B"), f"all arrays together: {_fits(work['data_fits'])}"))
     moved = work["estimate"]["bytes"]
     among = ", ".join(f"{scaled(count, 'B')} out of {_BOUNDS[place]}" for place, count in moved.items())
-    rows.append(("estimated", scaled(work["estimate"]["seconds"], "s"), f"moving {among}"))
+    blocks = work["estimate"].get("blocks")
+    how = f"moving {among}" if blocks is None else f"on {blocks} block{'s' * (blocks != 1)} of threads, if there is no other problem"
+    rows.append(("estimated", scaled(work["estimate"]["seconds"], "s"), how))
     if "prediction" in work:
         p = work["prediction"]
         each = ", ".join(f"{place} {scaled(t, 's')}" for place, t in p["seconds"].items())

@@ -181,7 +181,7 @@ class Kernel:
             "sizes": dict(sorted(self._binding.sizes.items())),
             "threads": torch.get_num_threads(),
         }
-        if limits and device_type(self._routine.settings.target) != "cpu":
+        if limits and not self.on_processor:
             raise CompileError("limits are measured on the processor: python -m benchmarks.gpu holds kernels against those of a GPU")
         host = self._plan.program if isinstance(self._plan, HostPlan) else None
         parts: list[tuple[str, Compiled, Report | None]] = [(n, c, None) for n, c in self.compiled]
@@ -191,6 +191,11 @@ class Kernel:
         if gradients:
             parts += self._backward()
         return report(self._routine.algorithm.name, about, parts, host, roofline() if limits else None)
+
+    @property
+    def on_processor(self) -> bool:
+        """Whether it runs where limits can be measured."""
+        return device_type(self._routine.settings.target) == "cpu"
 
     def _rewrites(self) -> list[Report]:
         """Products taken before loops, and those that strict numerics leaves as they are."""

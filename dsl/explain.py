@@ -33,7 +33,7 @@ _HEADINGS = (
 
 def show(kernel: Kernel, call: Call | None, *, gradients: bool, as_json: bool) -> None:
     """Print the report of a kernel, with the time of a call if there is one."""
-    found = kernel.report(gradients=gradients, limits=True)
+    found = kernel.report(gradients=gradients, limits=kernel.on_processor)
     if call is not None:
         print(call.said, file=sys.stderr)
         found["measured"] = measured(call, found)
@@ -52,6 +52,7 @@ def measured(call: Call, found: Mapping[str, Any]) -> dict[str, Any]:
     forward = [k for k in found["kernels"] if not k["kernel"].endswith("_backward")]
     flops, moved = (call.problems * sum(sum(k["work"][n] for n in names) for k in forward)
                     for names in (("flops",), ("bytes_read", "bytes_written")))  # fmt: skip
+    known = [k["work"]["prediction"]["least_seconds"] for k in forward if "prediction" in k["work"]]
     return {
         "problems": call.problems,
         "median_seconds": timing.median,
@@ -60,5 +61,5 @@ def measured(call: Call, found: Mapping[str, Any]) -> dict[str, Any]:
         "flops": flops,
         "flops_per_second": flops / timing.median,
         "bytes_per_second": moved / timing.median,
-        "least_seconds": call.problems * sum(k["work"]["prediction"]["least_seconds"] for k in forward),
+        **({"least_seconds": call.problems * sum(known)} if len(known) == len(forward) else {}),
     }

@@ -158,3 +158,12 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     assert "has no algorithm 'istaa'" in re.sub(r"[│\s]+", " ", err)
     code, out, _ = command(capsys, "compile", f"{LASSO}:ista", "--size", "m=4,n=6", "--emit", "dependences,steps,tree", "-o", tmp_path)
     assert {p.suffix for p in tmp_path.iterdir()} == {".dependences", ".steps", ".tree"}
+
+
+def test_a_kernel_of_a_gpu_is_explained_without_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where arrays lie, and on how many blocks of threads a problem is worth; no limits of this processor."""
+    main(["explain", f"{LASSO}:ista", "--size", "m=250,n=500", "--target", "cuda"])
+    said = capsys.readouterr().out
+    assert re.search(r"x +f32\[500\] .* shared memory, or scratch", said)
+    assert re.search(r"estimated .* on \d+ blocks of threads", said)
+    assert "this machine" not in said
