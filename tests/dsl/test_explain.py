@@ -162,8 +162,8 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
 
 def test_a_kernel_of_a_gpu_is_explained_without_one(capsys: pytest.CaptureFixture[str]) -> None:
     """Where arrays lie, and on how many blocks of threads a problem is worth; no limits of this processor."""
-    main(["explain", f"{LASSO}:ista", "--size", "m=250,n=500", "--target", "cuda"])
-    said = capsys.readouterr().out
+    code, said, _ = command(capsys, "explain", f"{LASSO}:ista", "--size", "m=250,n=500", "--target", "cuda")
+    assert code == 0
     assert re.search(r"x +f32\[500\] .* shared memory, or scratch", said)
     assert re.search(r"estimated .* on \d+ blocks of threads", said)
     assert "this machine" not in said
