@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..compiler.loops.tree import Array, Function, Int, Tile
-from .affine import const, simple
-from .c_runtime import BITS, C_TYPES
+from ..compiler.loops.tree import Array, Function, Tile
+from .c_runtime import C_TYPES
 from .printer import Printer
+from .rooms import bytes_of
 
 #: A tile with fewer problems than its size over this runs them one at a time.
 SPARSE = 4
@@ -56,15 +56,26 @@ class Body:
 
     def bytes(self, a: Array) -> str:
         """The scratch memory an array takes."""
-        total: Int = const(BITS[a.dtype] // 8)
-        for extent in a.shape:
-            total = Int("*", (total, extent))
-        return f"us_room({self.printer.int(simple(total))})"
+        return f"us_room({self.printer.int(bytes_of(a))})"
 
 
 def least(tile: Tile) -> int:
     """How many problems it takes to be run side by side."""
     return max(2, tile.size // SPARSE)
+
+
+def conditions(function: Function, count: int, call: str = "") -> list[str]:
+    """What must hold of a call for its batch tile: there are ``count`` problems, operands are shared as the tile takes them to be, and every problem
+    has its own results. ``call`` stands before what a call gives."""
+    assert function.tile is not None
+    out = [f"{call}batch >= {count}"]
+    passed = [a for a in function.arrays if a.scope in ("input", "output")]
+    for n, (a, stride) in enumerate(zip(passed, function.tile.strides, strict=True)):
+        if not stride:
+            out.append(f"{call}batch_strides[{n}] == 0")
+        elif a.scope == "output":
+            out.append(f"{call}batch_strides[{n}] != 0")
+    return out
 
 
 def kernel_text(main: Body, tile: Body | None = None) -> str:
@@ -148,7 +159,7 @@ class _Frame:
             out.append(f"    + (team_number * team_size + member) * {self.name}_thread_bytes(batch, integers);")
         grain = "1"
         if self.tile is not None and self.main.function.tile is not None:
-            out.append(f"  const int tiled = batch >= {least(self.main.function.tile)}{self._condition()};")
+            out.append(f"  const int tiled = {' && '.join(conditions(self.main.function, least(self.main.function.tile)))};")
             grain = f"tiled ? {self.main.function.tile.size} : 1"
         out += [
             "  int64_t first, last;",
@@ -168,17 +179,6 @@ class _Frame:
         else:
             out += ["    {", *self._call(self.main), "    }", "    problem++;"]
         return [*out, "  }", "  return failed;", "}", ""]
-
-    def _condition(self) -> str:
-        """Whether operands are shared as the tile takes them to be, and every problem has its own results."""
-        assert self.main.function.tile is not None
-        out = ""
-        for n, (a, stride) in enumerate(zip(self.main.passed, self.main.function.tile.strides, strict=True)):
-            if not stride:
-                out += f" && batch_strides[{n}] == 0"
-            elif a.scope == "output":
-                out += f" && batch_strides[{n}] != 0"
-        return out
 
     def _tile_call(self, body: Body) -> list[str]:
         tile = self.main.function.tile

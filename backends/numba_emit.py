@@ -12,13 +12,11 @@ from dataclasses import dataclass
 
 from ..compiler.diagnostics import CompileError
 from ..compiler.loops.tree import Array, Function, Int, Load
-from ..compiler.loops.tree import Tile as BatchTile
 from ..compiler.target import Machine
-from .affine import const, plus, simple
-from .c_runtime import BITS
-from .kernel_text import Body, least
+from .kernel_text import Body, conditions, least
 from .numba_expressions import NumbaPrinter
 from .numba_text import PythonText
+from .rooms import rooms
 from .text import Text
 from .writer import Source, Writer, describe
 
@@ -120,22 +118,6 @@ class _NumbaWriter(Writer):
         """LLVM finds vector loops itself."""
 
 
-def room(a: Array) -> Int:
-    """Bytes that an array takes: whole cache lines, and one more so that equal arrays do not share cache sets."""
-    total: Int = const(BITS[a.dtype] // 8)
-    for extent in a.shape:
-        total = Int("*", (total, extent))
-    return simple(Int("*", (const(64), Int("//", (plus(total, 127), const(64))))))
-
-
-def rooms(arrays: Sequence[Array]) -> Int:
-    """Bytes that arrays take one behind the other."""
-    total = const(0)
-    for a in arrays:
-        total = plus(total, room(a))
-    return simple(total)
-
-
 class _Frame:
     """The functions around the bodies; ``tile`` is the body of a batch tile."""
 
@@ -197,7 +179,7 @@ class _Frame:
         tile = self.main.function.tile
         grain = "1"
         if tile is not None:
-            out.append(f"    tiled = batch >= {least(tile)}{self._condition(tile)}")
+            out.append(f"    tiled = {' and '.join(conditions(self.main.function, least(tile)))}")
             grain = f"{tile.size} if tiled else 1"
         out += [
             f"    first, last = us_share(batch, {grain}, team_number, teams)",
@@ -211,16 +193,6 @@ class _Frame:
         out += [f"        if tiled and last - problem >= {least(tile)}:", f"            lanes = min(last - problem, {tile.size})"]
         out += [*self._call(self.tile, "lanes", 12), "        else:", *self._call(self.main, "1", 12)]
         return [*out, "    return failed[0]", ""]
-
-    def _condition(self, tile: BatchTile) -> str:
-        """Whether operands are shared as the tile takes them to be, and every problem has its own results."""
-        out = ""
-        for n, (a, stride) in enumerate(zip(self.main.passed, tile.strides, strict=True)):
-            if not stride:
-                out += f" and batch_strides[{n}] == 0"
-            elif a.scope == "output":
-                out += f" and batch_strides[{n}] != 0"
-        return out
 
     def _call(self, body: Body, problems: str, depth: int) -> list[str]:
         tile, known = self.main.function.tile, self.main.function.integers

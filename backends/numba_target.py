@@ -15,11 +15,11 @@ from ..compiler.diagnostics import DataError
 from ..compiler.loops.tree import Function
 from ..compiler.target import Machine
 from . import openmp
-from .affine import evaluate
 from .cpu_target import Arguments, CpuTarget, operands
 from .numba_build import Loaded, assembly, build
 from .numba_emit import CALL, MEETING, NumbaSource, emit
 from .numba_expressions import DTYPES
+from .rooms import Rooms
 from .workspace import workspace
 
 
@@ -34,21 +34,11 @@ class NumbaKernel:
         self.source = source
         self._operands = operands
         self._arguments = Arguments(operands, len(source.integers))
-        self._rooms: dict[tuple[int, ...], tuple[int, int]] = {}
-
-    def _room(self, batch: int, integers: tuple[int, ...]) -> tuple[int, int]:
-        """Bytes of scratch memory of a problem and of a thread."""
-        tiled = 0 < self.source.tile_from <= batch
-        found = self._rooms.get((tiled, *integers))
-        if found is None:
-            values = dict(zip(self.source.integers, integers, strict=True))
-            found = evaluate(self.source.problem_bytes[tiled], values), evaluate(self.source.thread_bytes[tiled], values)
-            self._rooms[(tiled, *integers)] = found
-        return found
+        self._rooms = Rooms(source)
 
     def scratch(self, batch: int, teams: int, team_size: int, integers: Sequence[int]) -> int:
         """Bytes of scratch memory of a call."""
-        problem, thread = self._room(batch, tuple(integers))
+        problem, thread = self._rooms.of(batch, integers)
         return 64 + (teams * MEETING if self.source.meets else 0) + teams * problem + teams * team_size * thread
 
     def __call__(
@@ -68,7 +58,7 @@ class NumbaKernel:
         pool = openmp.runtime() if threads > 1 else None
         if pool is None:
             teams = team_size = threads = 1
-        problem, thread = self._room(batch, tuple(integers))
+        problem, thread = self._rooms.of(batch, integers)
         meeting = teams * MEETING if self.source.meets else 0
         scratch = workspace.get(self.scratch(batch, teams, team_size, integers))
         place = (scratch.data_ptr() + 63) // 64 * 64

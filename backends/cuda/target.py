@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, ClassVar, Protocol
@@ -23,6 +23,7 @@ from ..affine import evaluate
 from ..c_runtime import C_TYPES
 from ..cpu_target import operands
 from ..devices import OutOfMemory, at_work, out_of_memory
+from ..rooms import Rooms
 from ..workspace import workspace
 from .source import COUNTER, HEAD, CudaSource
 
@@ -154,6 +155,22 @@ class _Call(threading.local):
         self.array = (ctypes.c_int64 * fields)()
 
 
+class _CountedRooms(Rooms):
+    """What calls of a kernel need; numbers too large for a GPU are refused."""
+
+    source: CudaSource
+
+    def measured(self, tiled: bool, values: Mapping[str, int]) -> tuple[int, int]:
+        """Bytes of a problem (or tile) and of a thread. Raises DataError where an integer, or the size of an array, is beyond 32 bits."""
+        for name, value in values.items():
+            if value >= LIMIT:
+                raise DataError(f"{name}={value} of the kernel {self.source.name}: kernels of a GPU count below {LIMIT}")
+        largest = evaluate(self.source.largest, values)
+        if largest >= LIMIT:
+            raise DataError(f"an array of the kernel {self.source.name} has {largest} elements, and kernels of a GPU count below {LIMIT}")
+        return super().measured(tiled, values)
+
+
 class CudaKernel:
     """A kernel ready to be called; operands as in :class:`~..compiler.target.Kernel`. ``teams`` are of blocks, ``team_size`` is the blocks
     of a team.
@@ -174,27 +191,11 @@ class CudaKernel:
             )
         self._call = _Call(fields)
         self._pack = struct.Struct(f"{fields}q").pack_into
-        self._rooms: dict[tuple[int, ...], tuple[int, int]] = {}
-
-    def _room(self, integers: Sequence[int]) -> tuple[int, int]:
-        """Bytes of scratch memory of a problem, or a tile, and of a thread."""
-        key = tuple(integers)
-        found = self._rooms.get(key)
-        if found is None:
-            values = dict(zip(self.source.integers, integers, strict=True))
-            problem, thread = (max(evaluate(e, values) for e in pair) for pair in (self.source.problem_bytes, self.source.thread_bytes))
-            for name, value in values.items():
-                if value >= LIMIT:
-                    raise DataError(f"{name}={value} of the kernel {self.source.name}: kernels of a GPU count below {LIMIT}")
-            largest = evaluate(self.source.largest, values)
-            if largest >= LIMIT:
-                raise DataError(f"an array of the kernel {self.source.name} has {largest} elements, and kernels of a GPU count below {LIMIT}")
-            found = self._rooms[key] = problem, thread
-        return found
+        self._rooms = _CountedRooms(source)
 
     def scratch(self, batch: int, teams: int, team_size: int, integers: Sequence[int]) -> int:
         """Bytes of scratch memory of a call."""
-        problem, thread = self._room(integers)
+        problem, thread = self._rooms.of(batch, integers)
         counters = COUNTER if self.source.meets else 0
         return 64 + teams * (counters + problem + team_size * self.source.threads * thread)
 

@@ -14,7 +14,9 @@ from ...compiler.loops.tree import Array, Function, Int, Tile
 from ...compiler.target import Gpu
 from ..affine import const, constant, plus, simple
 from ..c_runtime import BITS, C_TYPES
-from ..kernel_text import least
+from ..kernel_text import conditions, least
+from ..rooms import elements
+from ..rooms import rooms as rooms_of
 from .expressions import CudaPrinter
 
 #: Elements of an array that indices of 32 bits can tell apart.
@@ -85,33 +87,14 @@ def size_of(a: Array) -> int | None:
     return -(-prod(e or 0 for e in extents) * BITS[a.dtype] // 8 // ALIGNED) * ALIGNED or ALIGNED
 
 
-def room(a: Array) -> Int:
-    """Bytes of an array in scratch memory, as an expression in the integers of the kernel."""
-    total: Int = const(BITS[a.dtype] // 8)
-    for extent in a.shape:
-        total = Int("*", (total, extent))
-    return simple(Int("*", (const(ALIGNED), Int("//", (plus(total, ALIGNED - 1), const(ALIGNED))))))
-
-
-def elements(a: Array) -> Int:
-    """Elements of an array, as an expression in the integers of the kernel."""
-    total: Int = const(1)
-    for extent in a.shape:
-        total = Int("*", (total, extent))
-    return simple(total)
-
-
 def index_type(function: Function) -> str:
     """The type of indices: 32 bits are enough unless an array of known size is larger."""
     return "int64_t" if any((constant(elements(a)) or 0) >= LIMIT for a in function.arrays) else "int"
 
 
 def rooms(arrays: Sequence[Array]) -> Int:
-    """Bytes of arrays one behind the other."""
-    total = const(0)
-    for a in arrays:
-        total = plus(total, room(a))
-    return simple(total)
+    """Bytes of arrays one behind the other in scratch memory."""
+    return rooms_of(arrays, ALIGNED, 0)
 
 
 def entry(function: Function) -> str:
@@ -246,7 +229,7 @@ class _Frame:
         else:
             lanes = self.tile.integer(tile.lanes)
             out += [
-                f"  const bool tiled = call.batch >= {self._from(tile)}{self._condition(tile)};",
+                f"  const bool tiled = {' && '.join(conditions(function, self._from(tile), 'call.'))};",
                 f"  const int grain = tiled ? {tile.size} : 1;",
                 "  for (int64_t begin = number * grain; begin < call.batch; begin += call.teams * grain) {",
                 f"    const int {lanes} = (int)us_imin(call.batch - begin, grain);",
@@ -286,16 +269,6 @@ class _Frame:
     def _from(self, tile: Tile) -> int:
         """How many problems it takes for tiles of them."""
         return max(least(tile), tile.least)
-
-    def _condition(self, tile: Tile) -> str:
-        """Whether operands are shared as the tile takes them to be, and every problem has its own results."""
-        out = ""
-        for n, (a, stride) in enumerate(zip(self.main.passed, tile.strides, strict=True)):
-            if not stride:
-                out += f" && call.batch_strides[{n}] == 0"
-            elif a.scope == "output":
-                out += f" && call.batch_strides[{n}] != 0"
-        return out
 
     def _invoke(self, body: CudaBody, placed: _Placed, *, alone: bool) -> list[str]:
         out = []

@@ -18,8 +18,8 @@ from ...compiler.loops.tree import Array, Barrier, Block, Declare, Function, If,
 from ..affine import const, constant
 from ..c_runtime import BITS
 from ..kernel_text import least
-from ..numba_emit import rooms
 from ..printer import COMPLEXES, Names, strip
+from ..rooms import rooms
 from ..writer import LIBRARY, STACK_BYTES, Source
 from .expressions import ScriptPrinter
 from .text import ScriptText

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...compiler.diagnostics import DataError
 from ...compiler.loops.tree import Function
-from ..affine import evaluate
 from ..c_runtime import C_TYPES
 from ..cpu_target import CpuTarget
+from ..rooms import Rooms
 from ..workspace import workspace
 from .emit import TvmSource, emit
 
@@ -54,21 +54,11 @@ class TvmKernel:
         self.source = source
         self._built = built
         self._entry: Callable[..., Any] = built.function(source.name)
-        self._rooms: dict[tuple[int, ...], tuple[int, int]] = {}
-
-    def _room(self, batch: int, integers: tuple[int, ...]) -> tuple[int, int]:
-        """Bytes of scratch memory of a problem and of a thread."""
-        tiled = 0 < self.source.tile_from <= batch
-        found = self._rooms.get((tiled, *integers))
-        if found is None:
-            values = dict(zip(self.source.integers, integers, strict=True))
-            found = evaluate(self.source.problem_bytes[tiled], values), evaluate(self.source.thread_bytes[tiled], values)
-            self._rooms[(tiled, *integers)] = found
-        return found
+        self._rooms = Rooms(source)
 
     def scratch(self, batch: int, teams: int, team_size: int, integers: Sequence[int]) -> int:
         """Bytes of scratch memory of a call. A team is one thread."""
-        return 64 + teams * sum(self._room(batch, tuple(integers)))
+        return 64 + teams * sum(self._rooms.of(batch, integers))
 
     def __call__(
         self,
@@ -83,7 +73,7 @@ class TvmKernel:
     ) -> None:
         """Run. Raises DataError when a run-time check fails."""
         teams = 1 if _Process.forked else teams
-        problem, thread = self._room(batch, tuple(integers))
+        problem, thread = self._rooms.of(batch, integers)
         scratch = workspace.get(self.scratch(batch, teams, 1, integers))
         failed = ctypes.c_int32(0)
         args: list[Any] = [batch, teams, int(self.source.tiled(batch, tuple(batch_strides)))]
