@@ -23,8 +23,8 @@ from .build import Built, assembly, build
 from .c_runtime import C_TYPES
 from .cpu_target import Arguments, CpuTarget, operands
 from .emit import emit
+from .statements import Source
 from .workspace import workspace
-from .writer import Source
 
 
 class BuiltKernel:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from ..compiler.loops.tree import Function
 from ..compiler.target import Capabilities, Kernel, Machine
 from .build import machine
-from .writer import Source
+from .statements import Source
 
 
 class Arguments(threading.local):

@@ -16,9 +16,10 @@ from .expressions import Printer
 from .kernel_text import Body, kernel_text
 from .printer import REALS
 from .simd import SimdPlan
+from .statements import Source, describe
 from .text import Text
 from .tiles import trip
-from .writer import Source, Writer, describe
+from .writer import Writer
 
 #: What reductions of real numbers start from.
 NEUTRAL = {"add": "0", "mul": "1", "max": "-INFINITY", "min": "INFINITY"}

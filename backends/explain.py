@@ -35,7 +35,7 @@ from ..compiler.target import Gpu, Machine
 from .affine import constant
 from .autograd import Call
 from .roofline import Roofline
-from .writer import STACK_BYTES
+from .statements import STACK_BYTES
 
 Report = dict[str, Any]
 

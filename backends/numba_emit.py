@@ -17,8 +17,9 @@ from .kernel_text import Body, conditions, least
 from .numba_expressions import NumbaPrinter
 from .numba_text import PythonText
 from .rooms import rooms
+from .statements import Source, describe
 from .text import Text
-from .writer import Source, Writer, describe
+from .writer import Writer
 
 #: What a call consists of, each 8 bytes: counts, addresses, the scratch memory, OpenMP's functions (0: one thread), the result.
 CALL = (
@@ -96,10 +97,6 @@ class _NumbaWriter(Writer):
         if array.scope == "local" and not array.shape:
             raise CompileError(f"target numba has no address of {load.array}")
         return f"us_offset({self.printer.place(load)})"
-
-    def at(self, load: Load) -> str:
-        """The element at the beginning of a block."""
-        return self.printer.read(load.array, load.index)
 
     def share(self, text: Text, first: str, last: str, trips: str, grain: int, uneven: float | None) -> None:
         """Print what gives this thread its part of ``trips`` iterations, in whole multiples of ``grain``."""

@@ -9,6 +9,7 @@ from ..compiler.loops.tree import Array, Barrier, Declare, Expr, LibraryCall, Lo
 from ..compiler.loops.tree_walk import expressions, loads, walk
 from .affine import constant
 from .c_runtime import BITS
+from .statements import STACK_BYTES
 from .tiles import moves
 
 
@@ -19,7 +20,7 @@ class SimdPlan:
     reductions: tuple[Store, ...]
 
 
-def plan(loop: Loop, arrays: Mapping[str, Array], stack_bytes: int = 16384) -> SimdPlan | None:
+def plan(loop: Loop, arrays: Mapping[str, Array], stack_bytes: int = STACK_BYTES) -> SimdPlan | None:
     """How to print a vector loop, or None for an ordinary loop: complex sums, sums under a condition, large locals."""
     inside = list(walk(loop.body))
     if any(isinstance(t, (Barrier, Single, LibraryCall)) or (isinstance(t, Loop) and t.dealt) for t in inside):

@@ -2,142 +2,57 @@
 
 The text holds no batch size and no iteration count. Problems are taken in contiguous blocks by teams of threads; a
 ``parallel`` loop is split over its team. Contractions become register tiles (:mod:`.tile_text`). What a language writes
-differently is in the printer of its expressions, its :class:`~.text.Text`, and the abstract methods here. Routines of the
-run-time library that a ``LibraryCall`` may name (arrays contiguous):
-
-    topk_mask  (mask: bool[r, n])                        (values[r, n], count: integer scalar)   rows, n
-    topk       (values[r, c], indices: i64[r, c], mask)  (values[r, n])                          rows, n, count
-    argsort    (indices: i64[r, n])                      (values[r, n])                          rows, n, descending (0, 1)
+differently is in the printer of its expressions, its :class:`~.text.Text`, and the abstract methods here and in :mod:`.statements`.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..compiler.diagnostics import CompileError
-from ..compiler.loops.tree import (
-    Array,
-    Barrier,
-    Block,
-    Call,
-    Declare,
-    Function,
-    If,
-    Int,
-    LibraryCall,
-    Load,
-    Loop,
-    Single,
-    Store,
-    Tree,
-)
+from ..compiler.loops.tree import Array, Block, Call, Declare, Function, Int, Load, Loop, Single, Store, Tree
 from ..compiler.loops.tree_walk import loads, walk
 from ..compiler.target import Machine
 from .affine import constant, name, names, plus, simple
 from .c_runtime import BITS
-from .printer import Names, Printer
+from .printer import Printer
 from .rewrite import expand_locals, int_names, substitute_loads
 from .shares import uneven
 from .simd import SimdPlan, plan
+from .statements import Statements
 from .text import Text
 from .tile_text import Tile, factors
 from .tiles import Contraction, can_jam, match, moves, rows, shared_tile, trip
 from .whole_vectors import parts
 
-STACK_BYTES = 16384
-LIBRARY = {"topk_mask": (1, 2, 2), "topk": (3, 1, 3), "argsort": (1, 1, 3)}
 
-
-@dataclass(frozen=True)
-class Source:
-    """The text of a kernel, and what each of its numbered run-time checks is about (number 1 first)."""
-
-    text: str
-    checks: tuple[str, ...]
-
-
-class Writer(ABC):
+class Writer(Statements):
     """Prints the body of one function; the lines are in ``top`` (what stands at its start) and ``text``."""
 
-    #: Larger local arrays live in the scratch memory of a thread.
-    stack_bytes = STACK_BYTES
-
     def __init__(self, function: Function, printer: Printer, make: Callable[[int], Text], machine: Machine, strict: bool) -> None:
-        for array in function.arrays:
-            printer.check_dtype(array.dtype)
-        self.function = function
-        self.printer = printer
+        super().__init__(function, printer, make(1))
         self.machine = machine
         self.strict = strict
-        self.text = make(1)
         self.top = make(1)
-        self.scratch: list[Array] = []
         self.used = (
             int_names(function.body) | {t.name for t in walk(function.body) if isinstance(t, Loop)} | set(function.integers)
         )
         self.shares: dict[tuple[Int, Int, int, int, float | None], tuple[Int, Int]] = {}
         self.uneven = uneven(function.body, function.integers)
-        for n in function.integers:
-            self.printer.names.get("variable", n)
-        for a in function.arrays:
-            self.printer.names.get("array", a.name)
 
-    @property
-    def names(self) -> Names:
-        """Identifiers in use."""
-        return self.printer.names
+    # -- statements --------------------------------------------------------------------------------------------------
 
-    def block(self, block: Block) -> None:
-        """Print a sequence."""
-        for child in block.children:
-            self.tree(child)
+    def single(self, tree: Single) -> None:
+        """Print what one thread of a team does alone."""
+        self.text.if_("member == 0")
+        self.block(tree.body)
+        self.text.close()
 
-    def tree(self, tree: Tree) -> None:
-        """Print one node."""
-        if isinstance(tree, Loop):
-            self.loop(tree)
-        elif isinstance(tree, Store):
-            self.store(tree)
-        elif isinstance(tree, If):
-            self.text.if_(self.printer.int(tree.condition))
-            self.block(tree.then)
-            if tree.orelse:
-                self.text.otherwise()
-                self.block(tree.orelse)
-            self.text.close()
-        elif isinstance(tree, Declare):
-            self.declare(tree.array)
-        elif isinstance(tree, Single):
-            self.text.if_("member == 0")
-            self.block(tree.body)
-            self.text.close()
-        elif isinstance(tree, Barrier):
-            self.text.call("us_barrier(team, team_size)")
-        else:
-            self.library_call(tree)
-
-    # -- storage and statements --------------------------------------------------------------------------------------
-
-    def declare(self, array: Array) -> None:
-        """Bring a local array into scope."""
-        self.printer.check_dtype(array.dtype)
-        self.printer.arrays[array.name] = array
-        extents = [constant(s) for s in array.shape]
-        count = 1
-        for extent in extents:
-            count = count * extent if extent is not None else self.stack_bytes
-        if not array.shape:
-            self.local(array)
-        elif None not in extents and count * BITS[array.dtype] // 8 <= self.stack_bytes:
-            self.local(array, count)
-        elif array not in self.scratch:
-            self.scratch.append(array)
-
-    @abstractmethod
-    def local(self, array: Array, count: int = 0) -> None:
-        """Print the declaration of a variable, or of ``count`` elements on the stack."""
+    def barrier(self) -> None:
+        """Print that the threads of a team wait for each other."""
+        self.text.call("us_barrier(team, team_size)")
 
     def store(self, store: Store, target: str = "", fused: bool = True) -> None:
         """Print an assignment; ``target`` replaces the element by an accumulator."""
@@ -167,29 +82,6 @@ class Writer(ABC):
     @abstractmethod
     def combine(self, reduce: str, held: str, value: str, dtype: str, vector: bool) -> str:
         """The new value of an element that holds ``held``; ``vector`` if it is the sum of a vector loop."""
-
-    def library_call(self, call: LibraryCall) -> None:
-        """Print a call of a run-time routine."""
-        expected = LIBRARY.get(call.name)
-        if expected is None:
-            raise CompileError(f"target {self.printer.target} has no routine {call.name}")
-        if expected != (len(call.outputs), len(call.inputs), len(call.integers)):
-            raise CompileError(
-                f"routine {call.name} takes {expected[0]} outputs, {expected[1]} inputs and {expected[2]} integers"
-            )
-        args = [self.address(x) for x in (*call.outputs, call.inputs[0])] + [self.at(x) for x in call.inputs[1:]]
-        args += [self.printer.int(i) for i in call.integers]
-        if call.name == "topk_mask":
-            args += ["failed", str(self.printer.check("topk of more elements than there are, or of fewer than none"))]
-        self.text.call(f"us_{call.name}_{call.inputs[0].dtype}({', '.join(args)})")
-
-    @abstractmethod
-    def address(self, load: Load) -> str:
-        """Where a block of an array begins."""
-
-    @abstractmethod
-    def at(self, load: Load) -> str:
-        """The element at the beginning of a block."""
 
     # -- loops -------------------------------------------------------------------------------------------------------
 
@@ -228,14 +120,7 @@ class Writer(ABC):
     def tested(self, loop: Loop) -> None:
         """Print a loop that looks at data before each iteration."""
         self.head(loop, *self.range(loop, 1))
-        for test, leave in ((loop.until, True), (loop.unless, False)):
-            if test is not None:
-                lines, text = self.printer.statement_value(test, "e")
-                for line in lines:
-                    self.text.let(*line)
-                self.text.if_(text)
-                self.text.leave() if leave else self.text.pass_over()
-                self.text.close()
+        self.leaves(loop)
         self.block(loop.body)
         self.text.close()
 
@@ -409,8 +294,3 @@ class Writer(ABC):
     @abstractmethod
     def vector_hint(self, reductions: Sequence[tuple[str, str, str]]) -> None:
         """Print what tells the compiler that a loop is a vector loop, with its (reduction, dtype, variable) triples."""
-
-
-def describe(array: Array, printer: Printer) -> str:
-    """The type of an array for a comment."""
-    return f"{array.dtype}[{', '.join(printer.int(s) for s in array.shape)}]"

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from math import prod
 
-from ...compiler.loops.tree import Array, Barrier, Block, Declare, Function, Int, LibraryCall, Load, Loop, Single, Store, Tree
+from ...compiler.loops.tree import Array, Block, Declare, Function, Int, LibraryCall, Load, Loop, Single, Store, Tree
 from ...compiler.loops.tree_walk import loads, walk, writes
 from ...compiler.target import Gpu
 from ..affine import ONE, const, constant, linear, offset, simple
@@ -20,9 +20,10 @@ from ..c_runtime import BITS
 from ..emit import combine
 from ..shares import work
 from ..simd import plan
+from ..statements import describe
 from ..text import Text
 from ..tiles import trip
-from ..writer import Writer, describe
+from ..writer import Writer
 from .dealt import Dealt, dealt_chain, lanes_of
 from .expressions import CudaPrinter
 from .runtime import prelude
@@ -148,20 +149,15 @@ class _CudaWriter(Writer):
 
     def tree(self, tree: Tree) -> None:
         """Print one node."""
-        if isinstance(tree, Barrier):
-            self.text.call("__syncthreads()" if self.in_block else "us_team_barrier(team)")
-        elif isinstance(tree, Single):
-            self.single(tree)
-        elif isinstance(tree, Store):
-            with self.by_first(tree.array):
-                self.store(tree)
-        elif isinstance(tree, LibraryCall):
-            with self.by_first(tree.outputs[0].array):
-                self.library_call(tree)
-        elif isinstance(tree, Declare):
-            self.declare(tree.array)
+        if isinstance(tree, (Store, LibraryCall)):
+            with self.by_first(tree.array if isinstance(tree, Store) else tree.outputs[0].array):
+                super().tree(tree)
         else:
             super().tree(tree)
+
+    def barrier(self) -> None:
+        """Print that the threads that have something in common wait for each other."""
+        self.text.call("__syncthreads()" if self.in_block else "us_team_barrier(team)")
 
     def single(self, tree: Single) -> None:
         """Print what one thread does alone, or with lanes the first ones. All wait until it is done, so that rows of a routine may go to all."""
@@ -264,10 +260,6 @@ class _CudaWriter(Writer):
     def address(self, load: Load) -> str:
         """Where a block of an array begins."""
         return self.printer.address(load)
-
-    def at(self, load: Load) -> str:
-        """The element at the beginning of a block."""
-        return self.printer.read(load.array, load.index)
 
     def share(self, text: Text, first: str, last: str, trips: str, grain: int, uneven: float | None) -> None:
         raise AssertionError("iterations go round")

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...compiler.loops.tree import Int
-from ..writer import Source
+from ..statements import Source
 
 #: Bytes of the place where the blocks of a team count each other.
 COUNTER = 64

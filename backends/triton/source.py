@@ -13,7 +13,7 @@ from ...compiler.graph.batch_sum import sum_batch
 from ...compiler.graph.problem import Problem
 from ...compiler.graph.simplify import simplify
 from ...compiler.graph.types import Size
-from ..writer import Source
+from ..statements import Source
 from .budget import WARPS, Budget, budget
 from .contract import LEAST
 from .emit import Operand, emit

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 
 from ...compiler.diagnostics import CompileError
 from ...compiler.graph.types import HALF
-from ...compiler.loops.tree import Array, Barrier, Block, Declare, Function, If, Int, LibraryCall, Loop, Single, Store, Tile, Tree
+from ...compiler.loops.tree import Array, Function, Int, Load, Loop, Single, Store, Tile
 from ..affine import const, constant
-from ..c_runtime import BITS
 from ..kernel_text import least
-from ..printer import COMPLEXES, Names, strip
+from ..printer import COMPLEXES, strip
 from ..rooms import rooms
-from ..writer import LIBRARY, STACK_BYTES, Source
+from ..statements import Source, Statements
 from .expressions import ScriptPrinter
 from .text import ScriptText
 
@@ -64,28 +63,17 @@ def emit(function: Function, *, strict: bool = False) -> TvmSource:
     return _Frame(function, bodies).source(tuple(checks))
 
 
-class Body:
+class Body(Statements):
     """The statements of one function."""
 
-    def __init__(self, function: Function, strict: bool, checks: list[str], depth: int = 2) -> None:
-        self.function = function
-        self.printer = ScriptPrinter({a.name: a for a in function.arrays}, checks)
-        self.printer.strict = strict
-        self.text = ScriptText(depth)
-        self.scratch: list[Array] = []
-        self.declared: set[str] = set()
-        for a in function.arrays:
-            self.printer.check_dtype(a.dtype)
-        for n in function.integers:
-            self.printer.names.get("variable", n)
-        for a in function.arrays:
-            self.printer.names.get("array", a.name)
-        self.block(function.body)
+    printer: ScriptPrinter
 
-    @property
-    def names(self) -> Names:
-        """Identifiers in use."""
-        return self.printer.names
+    def __init__(self, function: Function, strict: bool, checks: list[str], depth: int = 2) -> None:
+        printer = ScriptPrinter({a.name: a for a in function.arrays}, checks)
+        printer.strict = strict
+        self.declared: set[str] = set()
+        super().__init__(function, printer, ScriptText(depth))
+        self.block(function.body)
 
     @property
     def passed(self) -> list[Array]:
@@ -127,33 +115,10 @@ class Body:
 
     # -- statements ----------------------------------------------------------------------------------------------------
 
-    def block(self, block: Block) -> None:
-        """Print a sequence."""
-        for child in block.children:
-            self.tree(child)
-
-    def tree(self, tree: Tree) -> None:
-        """Print one node."""
-        if isinstance(tree, Loop):
-            self.loop(tree)
-        elif isinstance(tree, Store):
-            self.store(tree)
-        elif isinstance(tree, If):
-            known = constant(tree.condition)
-            self.text.if_(strip(self.printer.int(tree.condition)) if known is None else f"T.bool({bool(known)})")
-            self.block(tree.then)
-            if tree.orelse:
-                self.text.otherwise()
-                self.block(tree.orelse)
-            self.text.close()
-        elif isinstance(tree, Declare):
-            self.declare(tree.array)
-        elif isinstance(tree, Single):
-            self.single(tree)
-        elif isinstance(tree, Barrier):
-            self.barrier()
-        else:
-            self.library_call(tree)
+    def condition(self, e: Int) -> str:
+        """A condition on indices."""
+        known = constant(e)
+        return strip(self.printer.int(e)) if known is None else f"T.bool({bool(known)})"
 
     def single(self, tree: Single) -> None:
         """Print what one thread does alone: all of it, there is one."""
@@ -165,14 +130,7 @@ class Body:
     def loop(self, loop: Loop) -> None:
         """Print a loop; what it looks at before each iteration stands at the start of its body."""
         self.text.count(self.names.get("variable", loop.name), *self.bounds(loop))
-        for test, leave in ((loop.until, True), (loop.unless, False)):
-            if test is not None:
-                lines, text = self.printer.statement_value(test, "e")
-                for line in lines:
-                    self.text.let(*line)
-                self.text.if_(text)
-                self.text.leave() if leave else self.text.pass_over()
-                self.text.close()
+        self.leaves(loop)
         self.block(loop.body)
         self.text.close()
 
@@ -180,20 +138,11 @@ class Body:
         """First and end value of a loop, and its step."""
         return self.printer.int(loop.lower), self.printer.int(loop.upper), loop.step
 
-    def declare(self, array: Array) -> None:
-        """Bring a local array into scope."""
-        self.printer.check_dtype(array.dtype)
-        self.printer.arrays[array.name] = array
-        extents = [constant(s) for s in array.shape]
-        count = BITS[array.dtype] // 8
-        for extent in extents:
-            count = count * extent if extent is not None else STACK_BYTES + 1
-        if count <= STACK_BYTES:
-            name = self.names.renew("array", array.name, "local") if array.name in self.declared else self.array(array)
-            self.declared.add(array.name)
-            self.text.line(f'{name} = us_local({self.shape(array)}, "{array.dtype}")')
-        elif array not in self.scratch:
-            self.scratch.append(array)
+    def local(self, array: Array, count: int = 0) -> None:
+        """Print the declaration of an array on the stack; what is declared again gets another name."""
+        name = self.names.renew("array", array.name, "local") if array.name in self.declared else self.array(array)
+        self.declared.add(array.name)
+        self.text.line(f'{name} = us_local({self.shape(array)}, "{array.dtype}")')
 
     def store(self, store: Store) -> None:
         """Print an assignment."""
@@ -224,21 +173,9 @@ class Body:
         name = {"max": "maximum", "min": "minimum"}.get(reduce, reduce)
         return f"us_{name}_{'i64' if dtype == 'key' else dtype}({held}, {value})"
 
-    def library_call(self, call: LibraryCall) -> None:
-        """Print a call of a run-time routine."""
-        expected = LIBRARY.get(call.name)
-        if expected is None:
-            raise CompileError(f"target tvm has no routine {call.name}")
-        if expected != (len(call.outputs), len(call.inputs), len(call.integers)):
-            raise CompileError(
-                f"routine {call.name} takes {expected[0]} outputs, {expected[1]} inputs and {expected[2]} integers"
-            )
-        args = [self.printer.block(x) for x in (*call.outputs, call.inputs[0])]
-        args += [self.printer.read(x.array, x.index) for x in call.inputs[1:]]
-        args += [self.printer.int(i) for i in call.integers]
-        if call.name == "topk_mask":
-            args += ["failed", str(self.printer.check("topk of more elements than there are, or of fewer than none"))]
-        self.text.call(f"us_{call.name}_{call.inputs[0].dtype}({', '.join(args)})")
+    def address(self, load: Load) -> str:
+        """Where a block of an array begins."""
+        return self.printer.block(load)
 
 
 class _Frame:
