@@ -32,9 +32,9 @@ from .artifact_file import pack, read, unpack, write
 from .artifact_manifest import algorithm_json, read_algorithm, read_graph, read_type, read_value, type_json, value_json
 from .artifact_plan import StoredPlan, StoredRoutine, StoredTarget, interface
 from .autograd import gradient_call
+from .base_target import operands
 from .call import Routine
 from .convert import DTYPE_NAMES, argument
-from .cpu_target import operands
 from .execute import KernelPlan
 from .executor import HostPlan, Plan, Settings
 from .registry import GPU_TARGETS

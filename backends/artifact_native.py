@@ -16,8 +16,8 @@ from ..compiler.loops.tree import Function
 from ..compiler.loops.tree_text import parse_int, print_int
 from ..compiler.target import Kernel
 from . import build
+from .base_target import operands
 from .cpu import BuiltKernel
-from .cpu_target import operands
 
 #: What the files of source and machine code end in, by target.
 SUFFIXES = {"c": ("c", "so"), "numba": ("py", "o"), "cuda": ("cu", "cubin")}

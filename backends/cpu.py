@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 from ..compiler.diagnostics import DataError
 from ..compiler.loops.tree import Function
-from ..compiler.target import Machine
+from .arguments import Arguments
+from .base_target import operands
 from .build import Built, assembly, build
 from .c_runtime import C_TYPES
-from .cpu_target import Arguments, CpuTarget, operands
+from .cpu_target import CpuTarget
 from .emit import emit
 from .statements import Source
 from .workspace import workspace
@@ -62,21 +62,16 @@ class BuiltKernel:
             raise DataError(self.checks[failed - 1])
 
 
-@lru_cache(maxsize=256)
-def _emit(function: Function, machine: Machine, strict: bool) -> Source:
-    return emit(function, machine, strict=strict)
-
-
-class CTarget(CpuTarget):
+class CTarget(CpuTarget[Source]):
     """C on the processor, compiled by the system's compiler. Every dtype; the half precisions as storage."""
 
     name = "c"
     suffix = "c"
     dtypes = frozenset(C_TYPES)
 
-    def printed(self, function: Function) -> Source:
+    def source(self, function: Function) -> Source:
         """The C source, with its run-time checks."""
-        return _emit(function, self.machine, self.strict)
+        return emit(function, self.machine, strict=self.strict)
 
     def assembly(self, function: Function, source: str) -> str:
         """The assembly that the C compiler makes of a source. Raises CompileError if it fails."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 from ..compiler.diagnostics import DataError
 from ..compiler.loops.tree import Function
-from ..compiler.target import Machine
 from . import openmp
-from .cpu_target import Arguments, CpuTarget, operands
+from .arguments import Arguments
+from .base_target import operands
+from .cpu_target import CpuTarget
 from .numba_build import Loaded, assembly, build
 from .numba_emit import CALL, MEETING, NumbaSource, emit
 from .numba_expressions import DTYPES
@@ -75,21 +75,16 @@ class NumbaKernel:
             raise DataError(self.checks[call[12] - 1])
 
 
-@lru_cache(maxsize=256)
-def _emit(function: Function, machine: Machine, strict: bool) -> NumbaSource:
-    return emit(function, machine, strict=strict)
-
-
-class NumbaTarget(CpuTarget):
+class NumbaTarget(CpuTarget[NumbaSource]):
     """Numba on the processor. Every dtype but the half precisions."""
 
     name = "numba"
     suffix = "py"
     dtypes = DTYPES
 
-    def printed(self, function: Function) -> NumbaSource:
+    def source(self, function: Function) -> NumbaSource:
         """The Python source, with its run-time checks."""
-        return _emit(function, self.machine, self.strict)
+        return emit(function, self.machine, strict=self.strict)
 
     def assembly(self, function: Function, source: str) -> str:
         """The assembly of a source. Raises CompileError if it does not compile."""

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from ...compiler.diagnostics import CompileError, DataError
 from ...compiler.loops.tree import Function
-from ...compiler.target import Capabilities, Gpu
+from ...compiler.target import Gpu
 from ..affine import evaluate
+from ..base_target import TreeTarget, operands
 from ..c_runtime import C_TYPES
-from ..cpu_target import operands
 from ..devices import OutOfMemory, at_work, out_of_memory
 from ..rooms import Rooms
 from ..workspace import workspace
@@ -260,13 +260,6 @@ class CudaKernel:
             )
 
 
-@lru_cache(maxsize=256)
-def _emit(function: Function, machine: Gpu, strict: bool) -> CudaSource:
-    from .emit import emit
-
-    return emit(function, machine, strict=strict)
-
-
 def generic() -> Gpu:
     """What kernels are made for where there is no GPU: multiprocessors as on an H100, shared memory that every GPU since 2020 has."""
     return Gpu(vector_bytes=16, registers=32, cores=132, l1=128 << 10, l2=256 << 10, l3=50 << 20)
@@ -289,7 +282,7 @@ def gpu() -> Gpu:
 
 
 @dataclass(frozen=True)
-class CudaTarget:
+class CudaTarget(TreeTarget[CudaSource]):
     """CUDA C++ on an NVIDIA GPU. ``strict`` keeps products and sums apart. Printing needs no GPU, and compiling none either."""
 
     strict: bool = False
@@ -300,22 +293,11 @@ class CudaTarget:
     dtypes: ClassVar[frozenset[str]] = frozenset(C_TYPES)
     device: ClassVar[Device] = Nvidia()
 
-    @property
-    def capabilities(self) -> Capabilities:
-        """The GPU, and the dtypes that kernels may hold."""
-        return Capabilities(self.machine, self.dtypes)
+    def source(self, function: Function) -> CudaSource:
+        """The source of a kernel, one translation unit, with what a launch needs."""
+        from .emit import emit
 
-    def supports(self, dtype: str) -> bool:
-        """Whether kernels may hold elements of a dtype."""
-        return dtype in self.dtypes
-
-    def printed(self, function: Function) -> CudaSource:
-        """The source with what a launch needs; the same object for the same function. Raises CompileError."""
-        return _emit(function, self.machine, self.strict)
-
-    def emit(self, function: Function) -> str:
-        """The source of a kernel: one translation unit. Raises CompileError with a reason for what it cannot express."""
-        return self.printed(function).text
+        return emit(function, self.machine, strict=self.strict)
 
     def assembly(self, function: Function, source: str) -> str:
         """The PTX of a source, for the oldest GPUs that run it. Raises CompileError if it does not compile."""

@@ -16,8 +16,9 @@ import torch
 
 from ...compiler.diagnostics import CompileError, DataError
 from ...compiler.graph.problem import Problem
-from ...compiler.target import Capabilities, Machine
+from ...compiler.target import Machine
 from .. import devices
+from ..base_target import BaseTarget
 from ..build import machine
 from .budget import WARPS
 from .emit import integer
@@ -106,24 +107,17 @@ def _scratch(chosen: TritonSource, teams: int, integers: dict[str, int]) -> int:
 
 
 @dataclass(frozen=True)
-class TritonTarget:
-    """Triton for NVIDIA GPUs. ``strict`` keeps products and sums apart, and products in single precision exact."""
+class TritonTarget(BaseTarget):
+    """Triton for NVIDIA GPUs. ``strict`` keeps products and sums apart, and products in single precision exact. The loops
+    that are shown are cut for the processor."""
 
     strict: bool = False
     machine: Machine = field(default_factory=machine)
 
     name: ClassVar[str] = "triton"
     suffix: ClassVar[str] = "py"
+    dtypes: ClassVar[frozenset[str]] = frozenset(TYPES)
     interpreted: ClassVar[bool] = False
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """The processor that the loops shown are cut for, and the dtypes that kernels may hold."""
-        return Capabilities(self.machine, frozenset(TYPES))
-
-    def supports(self, dtype: str) -> bool:
-        """Whether kernels may hold elements of a dtype."""
-        return dtype in TYPES
 
     def emit(self, function: Any) -> str:
         """Raises CompileError: loops are not what this target takes."""

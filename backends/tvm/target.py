@@ -86,11 +86,6 @@ class TvmKernel:
 
 
 @lru_cache(maxsize=256)
-def _emit(function: Function, strict: bool) -> TvmSource:
-    return emit(function, strict=strict)
-
-
-@lru_cache(maxsize=256)
 def _build(text: str, strict: bool) -> tvm_tir.Built:
     from . import library as tvm_library
     from . import tir as tvm_tir
@@ -99,16 +94,16 @@ def _build(text: str, strict: bool) -> tvm_tir.Built:
     return tvm_tir.Built(tvm_tir.parse(text, words), tvm_tir.host())
 
 
-class TvmTarget(CpuTarget):
+class TvmTarget(CpuTarget[TvmSource]):
     """TVM on the processor. Every dtype; the half precisions as storage."""
 
     name = "tvm"
     suffix = "py"
     dtypes = frozenset(C_TYPES)
 
-    def printed(self, function: Function) -> TvmSource:
+    def source(self, function: Function) -> TvmSource:
         """The TVMScript, with its run-time checks."""
-        return _emit(function, self.strict)
+        return emit(function, strict=self.strict)
 
     def assembly(self, function: Function, source: str) -> str:
         """The assembly of a source. Raises CompileError if it does not compile."""
