@@ -22,7 +22,7 @@ from torch.autograd import forward_ad
 
 from ..compiler.graph.algorithm import Constraint
 from ..compiler.graph.types import BYTES
-from . import memory
+from . import devices, memory
 from .constraints import pull_back
 from .execute import KernelPlan
 
@@ -146,7 +146,7 @@ class Call:
     @property
     def teams(self) -> int:
         """How many problems are at work at once."""
-        return memory.at_work(1 if self.count is None else self.count, self.plan.device)
+        return devices.at_work(1 if self.count is None else self.count, self.plan.device)
 
     def scratch(self) -> int:
         """Bytes of scratch memory of the call; 0 where the interpreter runs it."""

@@ -15,6 +15,8 @@ from ..compiler.diagnostics import DataError
 WHAT = {"cpu": "the cpu", "cuda": "an NVIDIA GPU"}
 #: Blocks of a multiprocessor that are reckoned with before a kernel is compiled.
 RESIDENT = 2
+#: Results summed over problems are summed by each team first, in memory of its own: no more bytes than that in all.
+PARTIAL_SUMS = 256 << 20
 
 
 class OutOfMemory(DataError, torch.OutOfMemoryError):
@@ -38,6 +40,11 @@ def at_work(problems: int, type: str) -> int:
     return min(max(1, problems), torch.get_num_threads())
 
 
+def summing(teams: int, summed: int) -> int:
+    """How many of so many teams there may be where each sums up ``summed`` bytes of results by itself."""
+    return max(1, min(teams, PARTIAL_SUMS // summed)) if summed else max(1, teams)
+
+
 def multiprocessors() -> int:
     """Multiprocessors of the current GPU; where there is none, those of an H100."""
     if not torch.cuda.is_available():
@@ -53,9 +60,15 @@ def current(type: str) -> torch.device:
 def misplaced(tensors: Sequence[Tensor], type: str) -> int | None:
     """The place of the first operand that is not on a device of this type, or on another one than the operands before it."""
     if type == "cpu":
-        return next((i for i, x in enumerate(tensors) if not x.is_cpu), None)
+        for i, x in enumerate(tensors):  # plain loops: every call passes here
+            if not x.is_cpu:
+                return i
+        return None
     home = tensors[0].get_device() if tensors else 0
-    return next((i for i, x in enumerate(tensors) if not x.is_cuda or x.get_device() != home), None)
+    for i, x in enumerate(tensors):
+        if x.get_device() != home or not x.is_cuda:
+            return i
+    return None
 
 
 def allocate(shape: Sequence[int], dtype: torch.dtype, device: torch.device | None, name: str, *, zero: bool = False) -> Tensor:
@@ -69,10 +82,10 @@ def allocate(shape: Sequence[int], dtype: torch.dtype, device: torch.device | No
         size = dtype.itemsize
         for extent in shape:
             size *= extent
-        raise out_of_memory(name, size, device) from error
+        raise _out_of_memory(name, size, device) from error
 
 
-def out_of_memory(what: str, size: int, device: torch.device) -> OutOfMemory:
+def _out_of_memory(what: str, size: int, device: torch.device) -> OutOfMemory:
     """The error of an allocation of ``size`` bytes for ``what``."""
     free, total = torch.cuda.mem_get_info(device)
     held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -320,12 +320,6 @@ class Prepared:
     def _check(self, tensors: Sequence[Tensor]) -> None:
         """Raises DataError for an operand whose address means nothing to the kernel."""
         device = self.plan.device  # type: ignore[union-attr]
-        if device == "cpu":
-            for x in tensors:
-                if not x.is_cpu:
-                    break
-            else:
-                return
         at = devices.misplaced(tensors, device)
         if at is None:
             return

@@ -35,11 +35,6 @@ class Budget:
         return None if whole is None else Budget(whole // 2, hard=False)
 
 
-def at_work(problems: int, device: str = "cpu") -> int:
-    """How many of so many problems, or tiles of them, a device works on at once."""
-    return devices.at_work(problems, device)
-
-
 class Measured(Protocol):
     """A gradient, compiled, for operands of known shapes."""
 

@@ -27,7 +27,7 @@ from ..compiler.graph.segments import Policy
 from ..compiler.graph.specialize import specialize
 from ..compiler.graph.types import HALF, Type, is_complex, is_floating
 from ..compiler.target import Target
-from . import constraints, memory, registry
+from . import constraints, devices, memory, registry
 from .autograd import Call
 from .call import arguments_of
 from .convert import DTYPE_NAMES, Argument, argument, device_of, precision, tensor, widened
@@ -289,7 +289,7 @@ class Fused:
 
         try:
             device = registry.device_type(target.name)
-            budget, teams = memory.Budget.of(self.settings.memory, 0, device), memory.at_work(prod(lead), device)
+            budget, teams = memory.Budget.of(self.settings.memory, 0, device), devices.at_work(prod(lead), device)
             found, choice = memory.choose(budget, made, self.gradient, sizes, teams, self.graph.name, device)
         except _NoKernel:
             return None

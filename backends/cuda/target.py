@@ -19,10 +19,10 @@ from torch import Tensor
 from ...compiler.diagnostics import CompileError, DataError
 from ...compiler.loops.tree import Function
 from ...compiler.target import Gpu
+from .. import devices
 from ..affine import evaluate
 from ..base_target import TreeTarget, operands
 from ..c_runtime import C_TYPES
-from ..devices import OutOfMemory, at_work, out_of_memory
 from ..rooms import Rooms
 from ..workspace import workspace
 from .source import COUNTER, HEAD, CudaSource
@@ -33,8 +33,6 @@ PARAMETERS = 4096
 LIMIT = 2**31
 #: Blocks that the emulated device runs at once.
 EMULATED_BLOCKS = 4
-#: Results summed over problems are summed by each team first, in memory of its own: no more bytes than that in all.
-PARTIAL_SUMS = 256 << 20
 
 
 class Launcher(Protocol):
@@ -89,9 +87,9 @@ class Host:
 
     def check(self, operands: Sequence[Tensor], name: str) -> None:
         """See :class:`Device`."""
-        for n, x in enumerate(operands):
-            if not x.is_cpu:
-                raise DataError(f"operand {n} of the kernel of {name} is on device {x.device}, and target emulated runs on the cpu")
+        n = devices.misplaced(operands, "cpu")
+        if n is not None:
+            raise DataError(f"operand {n} of the kernel of {name} is on device {operands[n].device}, and target emulated runs on the cpu")
 
     def read(self, scratch: Tensor, offset: int) -> int:
         """See :class:`Device`."""
@@ -112,17 +110,12 @@ class Nvidia:
         from .launch import unusable
 
         if unusable() is not None:  # as much as is reckoned with before a kernel is compiled
-            return at_work(LIMIT, "cuda")
+            return devices.at_work(LIMIT, "cuda")
         return int(launcher.capacity(source, index))
 
     def scratch(self, size: int, like: Tensor, name: str) -> Tensor:
         """See :class:`Device`."""
-        try:
-            return torch.empty(size, dtype=torch.uint8, device=like.device)
-        except OutOfMemory:
-            raise
-        except torch.OutOfMemoryError as error:
-            raise out_of_memory(f"the kernel of {name}", size, like.device) from error
+        return devices.allocate((size,), torch.uint8, like.device, f"the kernel of {name}")
 
     def zero(self, launcher: Any, at: int, size: int, like: Tensor) -> None:
         """See :class:`Device`."""
@@ -130,18 +123,12 @@ class Nvidia:
 
     def check(self, operands: Sequence[Tensor], name: str) -> None:
         """See :class:`Device`."""
-        home = operands[0].get_device()
-        for x in operands:
-            if x.get_device() != home:
-                break
-        else:
-            if operands[0].is_cuda:
-                return
-        for n, x in enumerate(operands):
-            if not x.is_cuda:
-                raise DataError(f"operand {n} of the kernel of {name} is on device {x.device}, and target cuda runs on an NVIDIA GPU")
-            if x.get_device() != home:
+        n = devices.misplaced(operands, "cuda")
+        if n is not None:
+            x = operands[n]
+            if x.is_cuda:
                 raise DataError(f"operands of the kernel of {name} are on devices {operands[0].device} and {x.device}: move them to one")
+            raise DataError(f"operand {n} of the kernel of {name} is on device {x.device}, and target cuda runs on an NVIDIA GPU")
 
     def read(self, scratch: Tensor, offset: int) -> int:
         """See :class:`Device`. Waits for the stream."""
@@ -209,9 +196,7 @@ class CudaKernel:
         source = self.source
         tiled = tiles and 0 < source.tile_from <= count
         capacity = max(1, self.device.capacity(self.launcher, source, index))
-        teams = max(1, min(-(-count // source.tile) if tiled else count, capacity))
-        if summed:
-            teams = max(1, min(teams, PARTIAL_SUMS // summed))
+        teams = devices.summing(min(-(-count // source.tile) if tiled else count, capacity), summed)
         return teams, max(1, min(source.blocks[tiled], capacity // teams)) if source.meets else 1
 
     def __call__(

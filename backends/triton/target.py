@@ -28,8 +28,6 @@ from .values import TYPES
 
 #: Programs that the interpreter's kernels are shared among.
 INTERPRETED = 2
-#: Results summed over problems are summed by each program first, in memory of its own: no more bytes than that in all.
-PARTIAL_SUMS = 256 << 20
 
 
 class TritonKernel:
@@ -64,9 +62,7 @@ class TritonKernel:
         ``summed`` bytes are results that programs sum up, each in memory of its own."""
         count = -(-problems // self.source.rows)
         most = INTERPRETED if self.interpreted else devices.multiprocessors() * max(1, WARPS[-1] // self.source.warps)
-        if summed:
-            most = max(1, min(most, PARTIAL_SUMS // summed))
-        return max(1, min(count, most)), 1
+        return devices.summing(min(count, most), summed), 1
 
     def _integers(self, integers: Sequence[int]) -> dict[str, int]:
         return dict(zip(self.problem.integers, integers, strict=True))

@@ -15,8 +15,8 @@ from torch import Tensor
 from tests.backends.fake_gpu import COUNT, FakeGpus, Result, devices, forget, install, on_cpu
 from unspool.backends.cuda import launch as cuda_launch
 from unspool.backends.cuda.source import COUNTER, HEAD, CudaSource
-from unspool.backends.cuda.target import EMULATED_BLOCKS, PARTIAL_SUMS, CudaKernel, Host, Nvidia
-from unspool.backends.devices import OutOfMemory
+from unspool.backends.cuda.target import EMULATED_BLOCKS, CudaKernel, Host, Nvidia
+from unspool.backends.devices import PARTIAL_SUMS, OutOfMemory
 from unspool.compiler.diagnostics import CompileError, DataError
 from unspool.compiler.loops.tree import Int
 

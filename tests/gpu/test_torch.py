@@ -11,7 +11,7 @@ from torch import Tensor
 
 import unspool as us
 from tests.backends.fake_gpu import MEMORY, FakeGpus, on_cpu
-from unspool.backends import memory
+from unspool.backends import devices, memory
 from unspool.backends.cuda.target import CudaKernel
 from unspool.compiler import options
 from unspool.compiler.diagnostics import CompileError, DataError
@@ -158,7 +158,7 @@ def test_autocast(device: str) -> None:
 def test_the_memory_of_a_gradient(fake: FakeGpus) -> None:
     """The budget is half of the GPU's memory; a user's that cannot be kept is refused in its terms."""
     assert memory.Budget.of(None, device="cuda") == memory.Budget(MEMORY // 2, hard=False)
-    assert memory.at_work(1000, "cuda") == 6
+    assert devices.at_work(1000, "cuda") == 6
     layer = ISTA.ista.build(A=matrix(), target="cuda", memory=64).to("cuda:0")
     with pytest.raises(DataError, match=r"memory=64 bytes is not enough for the gradient of ista: .* of memory of the GPU"):
         layer(measured(2).to("cuda:0")).sum().backward()
