@@ -33,6 +33,12 @@ def emit(function: Function, machine: Machine, *, strict: bool = False) -> Sourc
     return Source(prelude(text) + "\n" + text, tuple(checks))
 
 
+def emit_together(functions: Sequence[Function], machine: Machine, *, strict: bool = False) -> str:
+    """The C source of several kernels in one file. Raises CompileError like :func:`emit`."""
+    text = "\n".join(kernel_text(_body(function, machine, strict, []), None) for function in functions)
+    return prelude(text) + "\n" + text
+
+
 def _body(function: Function, machine: Machine, strict: bool, checks: list[str]) -> Body:
     """The body of one function; its run-time checks are added to ``checks``."""
     printer = Printer({a.name: a for a in function.arrays}, checks)

@@ -53,8 +53,8 @@ def runtime_names(graph: Graph, iterations: Sequence[str]) -> frozenset[str]:
 class Settings:
     """How to run: canonical target name, whether reductions keep their order, a schedule in place of our choice, how many bytes of
     scratch memory a gradient may take, how gradients go through loops with ``until`` (see
-    :func:`~..compiler.graph.adjoint_until.with_backward`), and whether the target ``follows`` the tensors: where no target was named,
-    tensors on a GPU go to the target of GPUs, if that can be used."""
+    :func:`~..compiler.graph.adjoint_until.with_backward`), whether the target ``follows`` the tensors: where no target was named,
+    tensors on a GPU go to the target of GPUs, if that can be used; and for how many seconds schedules of a kernel are measured."""
 
     target: str
     strict: bool = False
@@ -62,6 +62,7 @@ class Settings:
     memory: int | None = None
     backward: str = "unrolled"
     follows: bool = False
+    tune: float | None = None
 
     @property
     def as_written(self) -> bool:
@@ -357,7 +358,7 @@ def make_plan(graph: Graph, settings: Settings, per_problem: tuple[bool, ...]) -
 
 
 def _made(graph: Graph, settings: Settings, per_problem: tuple[bool, ...]) -> Plan:
-    target = registry.target(settings.target, strict=settings.strict)
+    target = registry.target(settings.target, strict=settings.strict, tune=settings.tune)
     strict = settings.strict
     if target is None:
         if settings.schedule:

@@ -77,7 +77,7 @@ def kernel_report(
     made: Report = {
         "kernel": name,
         "run_time_integers": list(compiled.integers),
-        **_body(compiled.lowered, compiled.nest, alone, compiled.tree, env, compiled.target.capabilities.machine, limits),
+        **_body(compiled.lowered, compiled.nest, alone, compiled.origin, compiled.tree, env, compiled.target.capabilities.machine, limits),
         "compile_seconds": dict(compiled.times),
     }
     if tape is not None:
@@ -86,7 +86,7 @@ def kernel_report(
         tile = compiled.tree.tile
         inside = {**env, tile.lanes: size, **_strides(compiled, tile, env)}
         machine = compiled.target.capabilities.machine
-        body = _body(compiled.tile_lowered, compiled.tile, together, tile.function, inside, machine, limits)
+        body = _body(compiled.tile_lowered, compiled.tile, together, compiled.tile_origin, tile.function, inside, machine, limits)
         made["batch_tile"] = {"problems": size, **body}
     return made
 
@@ -105,6 +105,7 @@ def _body(
     lowered: Nest | None,
     nest: Nest,
     schedule: str,
+    origin: str,
     function: Function,
     env: Mapping[str, int],
     machine: Machine,
@@ -118,6 +119,7 @@ def _body(
         "statements": [_statement(s, env) for s in start.statements],
         "dependences": list(map(_dependence, found)),
         "schedule": [_step(str(s), s.name) for s in parse_schedule(schedule).steps],
+        "chosen_by": origin,
         "loops": print_order(nest.order).splitlines(),
         "buffers": list(_buffers(nest, function, env, machine)),
         "work": _work(work, start, nest, env, machine, limits),

@@ -70,9 +70,11 @@ def _best(compiler: str) -> str | None:
     return found
 
 
-def target(name: str, *, strict: bool = False) -> Target | None:
-    """The target of a canonical name; None is the interpreter. Raises CompileError if it cannot be used here; targets of a GPU compile
-    without one."""
+def target(name: str, *, strict: bool = False, tune: float | None = None) -> Target | None:
+    """The target of a canonical name; None is the interpreter. ``tune``: how many seconds schedules are measured for each kernel. Raises
+    CompileError if it cannot be used here (targets of a GPU compile without one), DataError for one that measures no schedules."""
+    if tune is not None and name != "c":
+        raise DataError(f"tune= measures schedules of target c, not {name}")
     if name == "interpreter":
         return None
     if name == "cuda":
@@ -104,7 +106,7 @@ def target(name: str, *, strict: bool = False) -> Target | None:
         return InterpretedTritonTarget(strict=strict)
     from .cpu import CTarget
 
-    return CTarget(strict=strict)
+    return CTarget(strict=strict, tune=tune)
 
 
 def availability(name: str) -> Availability:

@@ -53,12 +53,12 @@ from .loops.storing import nominal
 from .loops.text import parse_nest, print_nest
 from .loops.tree import Function, Tile
 from .loops.tree_text import parse_tree, print_tree
-from .search.choose import choose
+from .search.choose import chosen
 from .search.cost import team_saves
-from .search.draft import Task
+from .search.draft import Draft, Task
 from .search.gpu_cost import best_blocks, tiles_from
 from .stages import Form, StageError, Stages
-from .target import Gpu, GraphTarget, Machine, Target
+from .target import ChoosingTarget, Gpu, GraphTarget, Target
 
 GRAPH: Form[Graph] = Form("graph", print_graph, parse_graph, verify, compare)
 NEST: Form[Nest] = Form("nest", print_nest, parse_nest, check_nest)
@@ -71,7 +71,8 @@ class Compiled:
 
     ``graph`` (simplified), ``nest`` (scheduled), ``schedule`` (text of the steps), ``tree``, ``source``; ``tile`` is the
     scheduled nest of a batch tile, if there is one; ``kernel`` is built on first use. ``times``: seconds per stage;
-    ``lowered`` and ``tile_lowered``: the nests before their schedules (None: not kept). A target that takes graphs has a ``problem``; its nest
+    ``lowered`` and ``tile_lowered``: the nests before their schedules (None: not kept); ``origin`` and
+    ``tile_origin``: who made these. A target that takes graphs has a ``problem``; its nest
     and tree are in program order, to be looked at.
     """
 
@@ -86,6 +87,8 @@ class Compiled:
     lowered: Nest | None = None
     tile_lowered: Nest | None = None
     problem: Problem | None = None
+    origin: str = ""
+    tile_origin: str = ""
 
     @cached_property
     def integers(self) -> tuple[str, ...]:
@@ -161,10 +164,10 @@ def compile_graph(
         return _of_graph(stages, simple, target, batching, accumulate=accumulate, strict=strict, schedule=schedule)
     nest = stages.run("lower", NEST, lambda: lower(simple, accumulate=accumulate, strict=strict))
     alone, size, together = (None, machine.problems, None) if schedule is None else split_batch(schedule)
-    scheduled, steps = _order(stages, "schedule", nest, alone, machine, strict)
+    scheduled, steps, origin = _order(stages, "schedule", Task(nest, machine, strict), alone, target)
     blocks = best_blocks(scheduled, machine) if isinstance(machine, Gpu) else 1
     tree = stages.run("scan", TREE, lambda: replace(scan(scheduled, f"us_{nest.name}"), blocks=blocks))
-    text, tiled = steps, None
+    text, tiled, tile_origin = steps, None, ""
     wide, stay = nest, False
     if batching is not None and size:
         ways = [loop.exit.leaves for loop in exits(nest.order).values() if loop.exit is not None]
@@ -173,7 +176,8 @@ def compile_graph(
             wide = lower(simplify(masked(simple)) if stay else simple, accumulate=accumulate, strict=strict, beside=True)
     made = _batch_tile(stages, wide, batching, size, forced=schedule is not None, stay=stay)
     if made is not None:
-        ordered, tile_steps = _order(stages, "tile-schedule", made.nest, together, machine, strict, tile=True)
+        task = Task(made.nest, machine, strict, tile=True, problems=made.size, counts=tuple(made.counts.items()))
+        ordered, tile_steps, tile_origin = _order(stages, "tile-schedule", task, together, target)
         function = stages.run("tile-scan", TREE, lambda: scan(ordered, f"us_{nest.name}_tile"))
         least = 0
         if isinstance(machine, Gpu):
@@ -197,6 +201,8 @@ def compile_graph(
         None if tiled is None else tiled.nest,
         nest,
         None if made is None else made.nest,
+        origin=origin,
+        tile_origin=tile_origin,
     )
 
 
@@ -216,31 +222,30 @@ def _of_graph(
     return Compiled(graph, scheduled.nest, "", tree, source, target, tuple(stages.times), lowered=nest, problem=problem)
 
 
-def _order(
-    stages: Stages, stage: str, nest: Nest, steps: str | None, machine: Machine, strict: bool, *, tile: bool = False
-) -> tuple[Scheduled, str]:
-    """The nest in the order of given steps, or of our choice; the steps as text."""
-    made: list[tuple[Scheduled, Schedule]] = []
+def _order(stages: Stages, stage: str, task: Task, steps: str | None, target: Target) -> tuple[Scheduled, str, str]:
+    """The nest in the order of given steps, or of our choice; the steps as text; who made them."""
+    made: list[tuple[Scheduled, Schedule, str]] = []
 
     def order() -> Nest:
         if steps is None:
-            made.append(choose(Task(nest, machine, strict, tile)))
+            best: Draft = target.choose(task) if isinstance(target, ChoosingTarget) else chosen(task)
+            made.append((best.scheduled, best.schedule, best.origin))
         else:
-            chosen = parse_schedule(steps)
-            made.append((apply(nest, chosen, strict=strict), chosen))
+            given = parse_schedule(steps)
+            made.append((apply(task.nest, given, strict=task.strict), given, "given"))
         return made[0][0].nest
 
     ordered = stages.run(stage, NEST, order)
-    scheduled, chosen = made[0]
+    scheduled, schedule, origin = made[0]
     if ordered != scheduled.nest:  # an edited dump: proved again
         scheduled = replace(scheduled, nest=ordered)
         try:
-            prove(scheduled, strict=strict)
+            prove(scheduled, strict=task.strict)
         except IllegalSchedule as error:
             raise StageError(f"the edited dump of stage {stage}: {error}") from None
     if options.current.debug >= 2:
-        print(chosen, file=sys.stderr)
-    return scheduled, str(chosen)
+        print(schedule, file=sys.stderr)
+    return scheduled, str(schedule), origin
 
 
 def _batch_tile(

@@ -38,8 +38,8 @@ def _folder(text: str) -> Path:
     return Path(text).expanduser().resolve()
 
 
-def _cache(text: str) -> Path | None:
-    """a folder or `off`"""
+def _place(text: str) -> Path | None:
+    """a path or `off`"""
     return None if text.lower() == "off" else _folder(text)
 
 
@@ -47,6 +47,12 @@ def _user_cache() -> Path | None:
     """The user's cache folder; None for a user without a home."""
     folder = Path(platformdirs.user_cache_dir("unspool", appauthor=False))
     return folder if folder.is_absolute() else None
+
+
+def _user_data(name: str) -> Path | None:
+    """A file in the user's data folder; None for a user without a home."""
+    folder = Path(platformdirs.user_data_dir("unspool", appauthor=False))
+    return folder / name if folder.is_absolute() else None
 
 
 def _name(text: str) -> str:
@@ -80,7 +86,10 @@ class Options:
         _user_cache(),
         "UNSPOOL_CACHE",
         "folder of compiled kernels, or `off`",
-        _cache,
+        _place,
+    )
+    tuned: Path | None = _switch(  # noqa: RUF009
+        _user_data("tuned.jsonl"), "UNSPOOL_TUNED", "the file that remembers what tuning found, or `off`", _place
     )
     compiler: str = _switch("", "CC", "the C compiler, a command; empty: cc, gcc or clang", _name)
     cxx: str = _switch("", "CXX", "the C++ compiler of target emulated, a command; empty: c++, g++ or clang++", _name)

@@ -113,3 +113,11 @@ class GraphTarget(Protocol):
 
     def assembly_of_graph(self, problem: Any, source: str) -> str:
         """What such a source becomes. Raises CompileError if it does not compile."""
+
+
+@runtime_checkable
+class ChoosingTarget(Protocol):
+    """A target that has its own way to a schedule: what was measured on its machine, for instance."""
+
+    def choose(self, task: Any) -> Any:
+        """The draft to take for a task (both of ``search/draft.py``), proved. Raises IllegalSchedule if there is none."""

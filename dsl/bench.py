@@ -86,11 +86,11 @@ def rows(call: Call, *, compiled: bool = False, rounds: int = 21, seconds: float
     if call.chosen.target and device_type(canonical(call.chosen.target)) != "cpu":
         raise DataError(f"dsl bench times targets of the processor, not {call.chosen.target}: python -m benchmarks.gpu times those of a GPU")
     wanted = [call.chosen.target] if call.chosen.target else [n for n in CPU_TARGETS if availability(n).usable]
-    made = {f"target {n}": _Runs(call, n) for n in wanted if n != "interpreter"}
-    made[EAGER] = _Runs(call, "interpreter")
+    made = {f"target {n}": Runs(call, n) for n in wanted if n != "interpreter"}
+    made[EAGER] = Runs(call, "interpreter")
     if compiled:
-        made["torch.compile"] = _Runs(call, "interpreter", compiled=True)
-    exact = _Runs(replace(call, real="f64"), "interpreter")
+        made["torch.compile"] = Runs(call, "interpreter", compiled=True)
+    exact = Runs(replace(call, real="f64"), "interpreter")
     found = []
     for mode in (FORWARD, GRADIENT) if exact.differentiable else (FORWARD,):
         functions = {name: run.forward if mode == FORWARD else run.gradient for name, run in made.items()}
@@ -108,7 +108,7 @@ def rows(call: Call, *, compiled: bool = False, rounds: int = 21, seconds: float
     return found
 
 
-class _Runs:
+class Runs:
     """The program as a layer of one target, with the call's data: forward and gradient as functions."""
 
     def __init__(self, call: Call, target: str, *, compiled: bool = False) -> None:

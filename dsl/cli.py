@@ -287,6 +287,50 @@ def bench(
 
 
 @app.command()
+@takes_options
+def tune(
+    program: Annotated[str | None, typer.Argument(metavar="FILE:ALG", help="As for run.")] = None,
+    inputs: Inputs = None,
+    size: Sizes = None,
+    batch: Batch = "",
+    counts: Counts = None,
+    budget: Annotated[str | None, typer.Option("--budget", metavar="60s", help="How long to search and measure, all kernels together.")] = None,
+    candidates: Annotated[int | None, typer.Option("--candidates", min=1, help="How many schedules to measure, all kernels together.")] = None,
+    method: Annotated[str, typer.Option("--method", help="How to search: beam, or tree (Monte-Carlo tree search).")] = "beam",
+    forward: Annotated[bool, typer.Option("--forward", help="Leave out the kernels of the backward pass.")] = False,
+    merge: Annotated[list[Path] | None, typer.Option("--merge", dir_okay=False, help="Add what this file knows to what is remembered here.")] = None,
+    export: Annotated[Path | None, typer.Option("--export", dir_okay=False, help="Write what is remembered here to a file.")] = None,
+    *,
+    flags: dict[str, Any],
+) -> None:
+    """Search and measure schedules of an algorithm's kernels. Later compiles on this machine use the fastest; Ctrl-C keeps the best so far."""
+    from . import tune as tuning
+
+    with _reported():
+        if merge or export is not None:
+            if program is not None:
+                raise typer.BadParameter("--merge and --export take no algorithm", param_hint="FILE:ALG")
+            if merge:
+                print(tuning.merge(merge))
+            if export is not None:
+                print(tuning.export(export))
+            return
+        if program is None:
+            raise typer.BadParameter("name an algorithm", param_hint="FILE:ALG")
+        if method not in tuning.METHODS:
+            raise typer.BadParameter(f"{method!r} is none of {', '.join(tuning.METHODS)}", param_hint="--method")
+        from .compile_options import duration
+        from .session import prepare
+
+        seconds = duration(budget, "--budget") if budget is not None else None if candidates is not None else tuning.SECONDS
+        handle, chosen = _algorithm(program), read(flags)
+        call = prepare(handle, inputs or [], _pairs(size, "--size"), _shape(batch), _counts(handle, counts), chosen)
+        if call.said:
+            print(call.said, file=sys.stderr)
+        print(tuning.run(call, seconds, candidates, method=method, gradients=not forward))
+
+
+@app.command()
 def targets() -> None:
     """List the targets, and whether they can be used here."""
     from rich.console import Console

@@ -5,6 +5,7 @@ A field of :class:`CompileOptions` carries what Python checks and what ``dsl`` p
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -54,15 +55,23 @@ def _backward(value: Any) -> Any:
     return value
 
 
-def _later(name: str, what: str, now: Any = None) -> Callable[[Any], Any]:
-    """The check of an option that has only the value ``now`` until a later version."""
+_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(s|min|h)?")
+#: Seconds of measuring for each kernel where none are named.
+TUNE_SECONDS = 30.0
 
-    def check(value: Any) -> Any:
-        if value is None or value is now or (isinstance(value, str) and value == now):
-            return now
-        raise DataError(f"{name}= ({what}) is not available in this version")
 
-    return check
+def duration(value: Any, name: str = "tune") -> float:
+    """Seconds, of a number or of a text with a unit: ``30``, ``"30s"``, ``"2min"``, ``"1.5h"``. Raises DataError."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf:
+        return float(value)
+    found = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is not None and float(found[1]) > 0:
+        return float(found[1]) * {"s": 1, "min": 60, "h": 3600}[found[2] or "s"]
+    raise DataError(f'{name} is a time, a number of seconds or a text like "30s" or "2min", not {_shown(value)}')
+
+
+def _tune(value: Any) -> float | None:
+    return None if value is None or value is False else TUNE_SECONDS if value is True else duration(value)
 
 
 _MEMORY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
@@ -98,8 +107,9 @@ class CompileOptions:
     ``numerics``: ``"strict"`` keeps the order of reductions and products. ``schedule``: the text of steps in place of our choice.
     ``memory``: what the scratch memory of a gradient may take, in bytes or as a text like ``"64MiB"``; more is computed a second time
     in place of being kept (see docs/torch.md). ``backward``: how gradients go through loops with ``until``: ``"unrolled"``, all
-    iterations that ran; ``"truncated:5"``, the last five; ``"implicit"``, those of the fixed point at which the loop stops. ``tune`` is
-    refused, but for the value it has by default: later versions bring it.
+    iterations that ran; ``"truncated:5"``, the last five; ``"implicit"``, those of the fixed point at which the loop stops. ``tune``: for how
+    long schedules of each kernel are searched and measured, in seconds or as a text like ``"30s"`` (True: 30 seconds); what is found is
+    remembered on this machine, and used by later compiles without the option.
     """
 
     dtype: Any = _option(None, dtype_name, "What `real` is: f16, bf16, f32 or f64.")  # noqa: RUF009
@@ -114,7 +124,7 @@ class CompileOptions:
         "Gradients of loops with until: unrolled, truncated:N (the last N iterations) or implicit (of the fixed point).",
     )
     tune: Any = _option(  # noqa: RUF009
-        False, _later("tune", "a schedule chosen by measuring", False), "Choose the schedule by measuring. Not in this version."
+        None, _tune, "Search and measure schedules of each kernel for so long: 30s, 2min."
     )
     schedule: str | None = _option(
         None,
@@ -134,7 +144,7 @@ class CompileOptions:
         from ..compiler import options
 
         follows = self.target is None and not options.current.target
-        return Settings(canonical(self.target), self.numerics == "strict", self.schedule, self.memory, self.backward, follows)
+        return Settings(canonical(self.target), self.numerics == "strict", self.schedule, self.memory, self.backward, follows, self.tune)
 
 
 #: The names of the options, in order.

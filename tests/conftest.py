@@ -15,6 +15,7 @@ from typing import Any
 # Before anything imports torch or the library. Passive waiting: the test processes share the cores.
 os.environ.setdefault("UNSPOOL_VERIFY", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["UNSPOOL_TUNED"] = "off"  # what tuning has found on this machine is no part of what is tested
 
 import pytest
 from hypothesis import settings

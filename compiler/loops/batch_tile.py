@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, pairwise
+from math import prod
 
 from ..graph.types import BYTES, Size, size_fn
 from .nest import (
@@ -56,6 +57,12 @@ class BatchTile:
     size: int
     lanes: str
     strides: tuple[str, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Values of its integers in a full tile whose problems lie one behind the other."""
+        lengths = (prod(max(1, nominal(extent)) for extent in a.shape) for a in _operands(self.nest))
+        return {self.lanes: self.size, **{name: length for name, length in zip(self.strides, lengths, strict=True) if name}}
 
 
 def can_tile_batch(nest: Nest, per_problem: Sequence[bool], own: Sequence[bool], *, stay: bool = False) -> str | None:

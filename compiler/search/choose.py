@@ -87,8 +87,9 @@ def _seconds(draft: Draft, task: Task) -> float:
     return draft.margin * estimate(draft.scheduled, machine).seconds
 
 
-def choose(task: Task) -> tuple[Scheduled, Schedule]:
-    """The candidate of the least estimate, its margin included, among those that are proved; of equals the plainer."""
+def chosen(task: Task) -> Draft:
+    """The candidate of the least estimate, its margin included, among those that are proved; of equals the plainer. Raises IllegalSchedule if
+    not even program order can be proved."""
     made = [(_seconds(draft, task), n, draft) for n, draft in enumerate(candidates(task))]
     waiting = sorted(made, key=lambda one: one[:2])
     while waiting:
@@ -99,5 +100,11 @@ def choose(task: Task) -> tuple[Scheduled, Schedule]:
         except IllegalSchedule:
             waiting.remove(best)
             continue
-        return best[2].scheduled, best[2].schedule
+        return best[2]
     raise IllegalSchedule("no order of the program could be proved")
+
+
+def choose(task: Task) -> tuple[Scheduled, Schedule]:
+    """The program and the steps of :func:`chosen`."""
+    best = chosen(task)
+    return best.scheduled, best.schedule

@@ -16,12 +16,14 @@ from ..target import Machine
 @dataclass(frozen=True)
 class Task:
     """What is to be scheduled. ``strict``: no re-association. ``tile``: the nest of a batch tile, whose innermost loops are
-    vectors over problems."""
+    vectors over problems; ``problems`` are those of a tile, and ``counts`` the values that its integers have then, for who measures it."""
 
     nest: Nest
     machine: Machine
     strict: bool = False
     tile: bool = False
+    problems: int = 1
+    counts: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass

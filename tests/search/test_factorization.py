@@ -139,16 +139,16 @@ UPDATED = ("in place", "scalars", "lu", "lu with sums")
 
 def compiled(name: str, n: int, monkeypatch: pytest.MonkeyPatch) -> tuple[tuple[np.ndarray, ...], list[Task]]:
     """Results of the last candidate that goes into blocks, if there is one, and what was to be scheduled."""
-    import unspool.compiler.driver as driver
+    from unspool.backends.tuning import choice
 
     tasks: list[Task] = []
 
     def pick(task: Task):  # type: ignore[no-untyped-def]
         tasks.append(task)
         made = [d for d in candidates(task) if "factorizations" in d.origin]
-        return (made[-1].scheduled, made[-1].schedule) if made else choosing.choose(task)
+        return made[-1] if made else choosing.chosen(task)
 
-    monkeypatch.setattr(driver, "choose", pick)
+    monkeypatch.setattr(choice, "chosen", pick)
     found = us.loads(REFERENCES[name][0]).f(torch.as_tensor(matrix(n)))
     return tuple(np.asarray(t) for t in (found if isinstance(found, tuple) else (found,))), tasks
 

@@ -1,0 +1,1 @@
+"""Schedules chosen by measuring, and the file that remembers them."""
