@@ -195,9 +195,8 @@ class _Worker:
     """The process, and requests to it."""
 
     def __init__(self) -> None:
-        environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self._process = subprocess.Popen([sys.executable, "-I", str(_WORKER)], env=environment, start_new_session=True, **pipes)
+        self._process = subprocess.Popen([sys.executable, "-I", str(_WORKER)], start_new_session=True, **pipes)
         self._buffer = b""
 
     def ask(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any] | None:
