@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 
 #: Other names of targets; ``cpu`` is the best one for the processor that can be used here.
 ALIASES = {"interp": "interpreter"}
-NAMES = ("c", "numba", "cuda", "emulated", "triton", "triton_interpreted", "tvm", "interpreter")
+NAMES = ("c", "numba", "cuda", "emulated", "triton", "triton_interpreted", "tvm", "tvm_cuda", "tvm_emulated", "interpreter")
 CPU_TARGETS = ("c", "numba")
 #: Targets whose kernels run on a GPU, with tensors there. They compile anywhere.
-GPU_TARGETS = ("cuda", "triton")
+GPU_TARGETS = ("cuda", "triton", "tvm_cuda")
 #: The target of tensors on a GPU where a caller names none.
 GPU_TARGET = "cuda"
 #: The series of apache-tvm that target ``tvm`` is written for; pyproject.toml says the same.
@@ -85,6 +86,10 @@ def target(name: str, *, strict: bool = False, tune: float | None = None) -> Tar
         from .triton.target import TritonTarget
 
         return TritonTarget(strict=strict)
+    if name == "tvm_cuda" and _tvm().usable:
+        from .tvm.gpu_target import TvmCudaTarget
+
+        return TvmCudaTarget(strict=strict)
     found = availability(name)
     if not found.usable:
         raise CompileError(f"target {name} cannot be used here: {found.reason}")
@@ -100,6 +105,10 @@ def target(name: str, *, strict: bool = False, tune: float | None = None) -> Tar
         from .tvm.target import TvmTarget
 
         return TvmTarget(strict=strict)
+    if name == "tvm_emulated":
+        from .tvm.gpu_target import TvmEmulatedTarget
+
+        return TvmEmulatedTarget(strict=strict)
     if name == "triton_interpreted":
         from .triton.target import InterpretedTritonTarget
 
@@ -114,17 +123,13 @@ def availability(name: str) -> Availability:
     if name == "interpreter":
         return Availability(name, True, "PyTorch, op by op; every dtype and device")
     if name == "cuda":
-        from .cuda import launch as cuda_launch
-
-        reason = cuda_launch.unusable()
-        return Availability(name, reason is None, reason or cuda_launch.usable())
+        return _nvidia(name)
     if name == "emulated":
-        from .cuda.emulate import find_compiler
-
-        try:
-            return Availability(name, True, f"the text of target cuda on the processor, by {find_compiler()}: for tests")
-        except CompileError as error:
-            return Availability(name, False, str(error))
+        return _emulated(name, "the text of target cuda on the processor")
+    if name == "tvm_cuda":
+        return _both(name, _tvm(), _nvidia)
+    if name == "tvm_emulated":
+        return _both(name, _tvm(), lambda name: _emulated(name, "the text of target tvm_cuda on the processor"))
     if name == "tvm":
         return _tvm()
     if name in ("triton", "triton_interpreted"):
@@ -138,6 +143,32 @@ def check_usable(name: str) -> None:
         found = availability(name)
         if not found.usable:
             raise CompileError(f"target {name} cannot be used here: {found.reason}")
+
+
+def _nvidia(name: str) -> Availability:
+    """A target whose kernels are CUDA C++, launched on NVIDIA GPUs."""
+    from .cuda import launch as cuda_launch
+
+    reason = cuda_launch.unusable()
+    return Availability(name, reason is None, reason or cuda_launch.usable())
+
+
+def _emulated(name: str, what: str) -> Availability:
+    """A target whose kernels are CUDA C++, run on the processor."""
+    from .cuda.emulate import find_compiler
+
+    try:
+        return Availability(name, True, f"{what}, by {find_compiler()}: for tests")
+    except CompileError as error:
+        return Availability(name, False, str(error))
+
+
+def _both(name: str, package: Availability, runs: Callable[[str], Availability]) -> Availability:
+    """A target that takes a package to make kernels, and something else to run them."""
+    if not package.usable:
+        return replace(package, name=name)
+    found = runs(name)
+    return replace(found, reason=f"{package.reason}, {found.reason}") if found.usable else found
 
 
 @cache

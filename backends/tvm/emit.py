@@ -67,10 +67,12 @@ class Body(Statements):
     """The statements of one function."""
 
     printer: ScriptPrinter
+    #: For the processor.
+    device = "llvm"
 
     def __init__(self, function: Function, strict: bool, checks: list[str], depth: int = 2) -> None:
         printer = ScriptPrinter({a.name: a for a in function.arrays}, checks)
-        printer.strict = strict
+        printer.strict, printer.device = strict, self.device
         self.declared: set[str] = set()
         super().__init__(function, printer, ScriptText(depth))
         self.block(function.body)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import builtins
 import keyword
 from collections.abc import Iterable
-from math import isinf, isnan
+from math import isfinite, isinf, isnan
 
 from ...compiler.graph.types import HALF
 from ...compiler.loops.tree import Array, Call, Int, Literal, Load
@@ -32,19 +32,21 @@ _RESERVED = {
 }  # fmt: skip
 
 
-def literal(value: complex, dtype: str) -> str:
-    """A constant of a dtype."""
+def literal(value: complex, dtype: str, device: str) -> str:
+    """A constant of a dtype for the processor (``llvm``) or a GPU (``cuda``)."""
     if dtype in COMPLEXES:
         z, part = complex(value), "f32" if dtype == "c64" else "f64"
-        return f"us_make_{dtype}({literal(z.real, part)}, {literal(z.imag, part)})"
+        return f"us_make_{dtype}({literal(z.real, part, device)}, {literal(z.imag, part, device)})"
     if isinstance(value, complex):
         value = value.real
     if dtype in REALS:
         text = decimal(float(value), dtype)
+        if device == "cuda" and dtype == "f64":
+            return f"us_number_f64({text if isfinite(float(text)) else repr(text)})"
         special = isnan(float(text)) or isinf(float(text))
         return f"T.float{BITS[dtype]}({text if not special else repr(text)})"
     if dtype in HALF:
-        return f"us_to_{dtype}({literal(value, 'f32')})"
+        return f"us_to_{dtype}({literal(value, 'f32', device)})"
     if dtype == "bool":
         return f"T.bool({bool(value)})"
     return f"T.int{64 if dtype == 'key' else dtype[1:]}({int(value.real)})"
@@ -60,6 +62,7 @@ class ScriptPrinter(Operations):
     unequal = "us_not({})"
     parts = ("re", "im")
     strict = False
+    device = "llvm"
 
     # -- integers ------------------------------------------------------------------------------------------------
 
@@ -97,7 +100,7 @@ class ScriptPrinter(Operations):
 
     def literal(self, value: complex, dtype: str) -> str:
         """A constant of a dtype."""
-        return literal(value, self.check_dtype(dtype))
+        return literal(value, self.check_dtype(dtype), self.device)
 
     def indices(self, array: Array, index: Iterable[Int]) -> list[str]:
         """The texts of an index; that of a scalar in memory is 0."""
@@ -135,7 +138,7 @@ class ScriptPrinter(Operations):
 
     def zero(self, dtype: str, lanes: builtins.int) -> str:
         """A sum at its start."""
-        return literal(0, dtype)
+        return self.literal(0, dtype)
 
     # -- values --------------------------------------------------------------------------------------------------
 

@@ -1,18 +1,17 @@
-"""Loop tree to TVMScript for a GPU: a problem to a block, its parallel loops dealt out to the threads of the block.
+"""Loop tree to TVMScript for a GPU: one problem by the threads of a block, to which its parallel loops are dealt out.
 
 Iterations go to threads in turn, barriers of the tree are those of the block, what one thread of a team does alone the first thread does. Scratch
 memory of problems and of threads is global memory. There are no batch tiles, and nothing is put into shared memory: this is text to be lowered
-and compared, not the GPU target (see :mod:`.cuda.emit`).
+and compared, not a GPU target to be fast (see :mod:`..cuda.emit`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ...compiler.loops.tree import Array, Function, Int, Loop, Single
-from ..affine import const, simple
-from ..printer import COMPLEXES
+from ...compiler.loops.tree import Array, Barrier, Block, Function, Loop, Single
+from ...compiler.loops.tree_walk import walk
+from ..statements import Source
 from .emit import STORED, Body
 
 #: Threads of a block.
@@ -20,24 +19,41 @@ THREADS = 128
 
 
 @dataclass(frozen=True)
-class GpuScript:
-    """The text, the name of its entry, its run-time checks, and how many elements of scratch memory (by array, in the order of the entry's
-    arguments) a problem takes, and a thread."""
+class GpuScript(Source):
+    """``entry``: the name of the function. Names that its arguments have: arrays that are ``passed``, then the arrays of scratch memory
+    of a ``problem`` and of a ``thread``, each with its name; ``integers`` likewise, by their names in the tree."""
 
-    text: str
     name: str
-    checks: tuple[str, ...]
-    problem: tuple[tuple[Array, Int], ...]
-    thread: tuple[tuple[Array, Int], ...]
+    entry: str
+    passed: tuple[tuple[Array, str], ...]
+    problem: tuple[tuple[Array, str], ...]
+    thread: tuple[tuple[Array, str], ...]
+    integers: tuple[tuple[str, str], ...]
 
 
 class _GpuBody(Body):
     """The statements of one problem, as one thread of a block runs them."""
 
+    stack_bytes, device = 1024, "cuda"
+
+    dealt: Loop | None = None  # the loop around whose iterations are dealt out
+
+    @property
+    def problem(self) -> list[Array]:
+        """Scratch of a problem: one block works on it."""
+        return [a for a in self.function.arrays if a.scope in ("problem", "block", "shared")]
+
+    def loop(self, loop: Loop) -> None:
+        """Print a loop; the iterations of the outermost loop that is dealt out go to the threads in turn, those of blocks are not."""
+        outermost = self.dealt is None and loop.dealt and loop.kind != "block"
+        self.dealt = loop if outermost else self.dealt
+        super().loop(loop)
+        self.dealt = None if outermost else self.dealt
+
     def bounds(self, loop: Loop) -> tuple[str, str, int]:
         """First and end value of a loop for this thread, and its step."""
         first, last, step = super().bounds(loop)
-        if "parallel" not in loop.kind:
+        if loop is not self.dealt:
             return first, last, step
         return f"{first} + thread{f' * {step}' if step > 1 else ''}", last, step * THREADS
 
@@ -53,36 +69,21 @@ class _GpuBody(Body):
 
 
 def script(function: Function, *, strict: bool = False) -> GpuScript:
-    """The TVMScript of a kernel for a GPU: the entry takes the problems, for each operand its address and the distance between problems in
-    elements, the integers, for each array of scratch memory its address, and where the number of a failed check goes."""
+    """The TVMScript of a kernel for a GPU: the entry takes the address of each array, the integers, and where the number of a failed check goes.
+    Raises CompileError for dtypes and ops that the target does not have."""
     checks: list[str] = []
-    body = _GpuBody(function, strict, checks, depth=2)
-    name = f"{function.name}_gpu"
+    if not any(isinstance(t, (Single, Barrier)) or (isinstance(t, Loop) and t.dealt) for t in walk(function.body)):  # written for one thread
+        function = replace(function, body=Block((Single(function.body),)))
+    body = _GpuBody(function, strict, checks)
+    entry = f"{function.name}_gpu"
     out = ["# TVMScript. The words us_... are those of unspool/backends/tvm/library.py.", "@I.ir_module", "class Module:"]
-    out += ["    @T.prim_func(s_tir=True)", f"    def {name}(", "        batch: T.int64,"]
-    for a in body.passed:
-        out += [f'        {body.array(a)}_data: T.handle("{STORED[a.dtype]}"),', f"        {body.array(a)}_problems: T.int64,"]
+    out += ["    @T.prim_func(s_tir=True)", f"    def {entry}("]
+    out += [f'        {body.array(a)}_data: T.handle("{STORED[a.dtype]}"),' for a in body.arrays]
     out += [f"        {body.integer(n)}: T.int64," for n in function.integers]
-    out += [f'        {body.array(a)}_data: T.handle("{STORED[a.dtype]}"),' for a in (*body.problem, *body.thread)]
-    out += ['        failed_data: T.handle("int32"),', "    ):", '        """A block for each problem."""']
-    out += ['        T.func_attr({"tirx.noalias": True})', "        problem = us_blocks(batch)", f"        thread = us_threads({THREADS})"]
-    pad = " " * 8
-    problem, thread = _sizes(body.problem), _sizes(body.thread)
-    places = [(a, f"problem * {body.array(a)}_problems{' * 2' if a.dtype in COMPLEXES else ''}") for a in body.passed]
-    places += [(a, f"problem * {body.factor(size)}") for a, size in problem]
-    places += [(a, f"(problem * {THREADS} + thread) * {body.factor(size)}") for a, size in thread]
-    for a, at in places:
-        out.append(f'{pad}{body.array(a)} = us_array({body.array(a)}_data, {body.shape(a)}, "{a.dtype}", {at})  # {a.scope}')
-    out += [f'{pad}failed = us_array(failed_data, (1,), "i32")', *body.text.lines]
-    return GpuScript("\n".join(out) + "\n", name, tuple(checks), problem, thread)
-
-
-def _sizes(arrays: Sequence[Array]) -> tuple[tuple[Array, Int], ...]:
-    """Elements that arrays take, parts of complex numbers counted one by one."""
-    out = []
-    for a in arrays:
-        total = const(2 if a.dtype in COMPLEXES else 1)
-        for extent in a.shape:
-            total = Int("*", (total, extent))
-        out.append((a, simple(total)))
-    return tuple(out)
+    out += ['        failed_data: T.handle("int32"),', "    ):", '        """One problem, by the threads of a block."""']
+    out += ['        T.func_attr({"tirx.noalias": True})', f"        thread = us_threads({THREADS})"]
+    out += [f'        {body.array(a)} = us_array({body.array(a)}_data, {body.shape(a)}, "{a.dtype}")  # {a.scope}' for a in body.arrays]
+    out += ['        failed = us_array(failed_data, (1,), "i32")', *body.text.lines]
+    named = [tuple([(a, f"{body.array(a)}_data") for a in part]) for part in (body.passed, body.problem, body.thread)]
+    integers = tuple([(n, body.integer(n)) for n in function.integers])
+    return GpuScript("\n".join(out) + "\n", tuple(checks), function.name, entry, named[0], named[1], named[2], integers)

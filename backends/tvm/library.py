@@ -50,7 +50,7 @@ class Scalar:
 
     def const(self, value: float) -> Value:
         """A literal."""
-        return tir.const(value, self.dtype)
+        return tir.exact(value) if self.device == "cuda" and self.dtype == "f64" else tir.const(value, self.dtype)
 
     def times(self, a: Value, b: Value) -> Value:
         """A product of real numbers."""
@@ -138,10 +138,16 @@ def _choose(condition: Value, a: Value, b: Value) -> Value:
 
 
 STATEMENTS: dict[str, Callable[..., Any]] = {
-    "range": tir.loop, "parallel": tir.parallel, "blocks": tir.blocks, "threads": tir.threads, "local": _local, "array": _array,
+    "range": tir.loop, "parallel": tir.parallel, "threads": tir.threads, "local": _local, "array": _array,
     "least": _least, "most": _most, "choose": _choose,
     "value": lambda value: tir.meta(tir.bind(value)), "and": tir.both, "or": tir.either, "not": tir.negation, "where": tir.select,
 }  # fmt: skip
+
+
+@word("real")
+def number(t: Scalar, value: float | str) -> Value:
+    """A literal; words stand for what is no number."""
+    return t.const(float(value))
 
 
 def fail(failed: Value, number: Value) -> None:

@@ -94,6 +94,16 @@ def _build(text: str, strict: bool) -> tvm_tir.Built:
     return tvm_tir.Built(tvm_tir.parse(text, words), tvm_tir.host())
 
 
+def translated(text: str, strict: bool) -> str:
+    """The CUDA C++ that TVM makes of a script for a GPU (:mod:`.gpu`). Raises CompileError."""
+    from . import library as tvm_library
+    from . import tir as tvm_tir
+
+    with _lock:
+        words = tvm_library.words(set(_WORD.findall(text)), "cuda", strict)
+        return tvm_tir.Built(tvm_tir.parse(text, words), tvm_tir.cuda()).device_text()
+
+
 class TvmTarget(CpuTarget[TvmSource]):
     """TVM on the processor. Every dtype; the half precisions as storage."""
 
@@ -109,17 +119,6 @@ class TvmTarget(CpuTarget[TvmSource]):
         """The assembly of a source. Raises CompileError if it does not compile."""
         with _lock:
             return _build(source, self.strict).assembly()
-
-    def cuda(self, function: Function, arch: str = "sm_90") -> str:
-        """What TVM makes of a kernel for a GPU: CUDA C++ of a block for each problem (:mod:`.gpu`). No GPU is needed."""
-        from . import gpu as tvm_gpu
-        from . import library as tvm_library
-        from . import tir as tvm_tir
-
-        with _lock:
-            text = tvm_gpu.script(function, strict=self.strict).text
-            words = tvm_library.words(set(_WORD.findall(text)), "cuda", self.strict)
-            return tvm_tir.Built(tvm_tir.parse(text, words), tvm_tir.cuda(arch)).device_text()
 
     def build(self, function: Function, source: str) -> TvmKernel:
         """The callable kernel."""

@@ -10,6 +10,7 @@ TVM renames its modules and nodes every few versions, so everything else speaks 
 - Its passes put the value of a named expression (``T.let``) where the name stands, over and over: values used twice go through variables, :func:`bind`.
 - Its pass ``CanonicalizeLoop`` gets nested loops wrong whose start follows another loop that does not start at 0. Its code
   generators take starts and steps as they are, so the pass is left out.
+- Its CUDA has 15 digits behind the point of an f64: :func:`exact`.
 - It puts arrays local to a loop on the heap; :func:`local` marks them as the stack's.
 """
 
@@ -18,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from math import isfinite
+from struct import pack, unpack
 from typing import Any
 
 import tvm
@@ -46,6 +49,14 @@ _ON_STACK = {"disable_lower_builtin": True}
 def const(value: complex, dtype: str) -> Value:
     """A literal."""
     return tirx.const(value, KINDS[dtype])
+
+
+def exact(value: float) -> Value:
+    """A literal f64 in CUDA C++: TVM writes 15 digits behind the point, and 1e-20 as 0. Others go by their bits."""
+    if float(f"{value:.15f}") == value or not isfinite(value):
+        return const(value, "f64")
+    (bits,) = unpack("q", pack("d", value))
+    return extern("f64", "__longlong_as_double", tirx.IntImm("int64", bits))
 
 
 def cast(value: Value, dtype: str) -> Value:
@@ -136,11 +147,6 @@ def parallel(lower: Value, upper: Value) -> Any:
     return script.parallel(_index(lower), _index(upper))
 
 
-def blocks(count: Value) -> Any:
-    """The blocks of a GPU."""
-    return script.launch_thread("blockIdx.x", _index(count))
-
-
 def threads(count: int) -> Any:
     """The threads of a block."""
     return script.launch_thread("threadIdx.x", _index(count))
@@ -216,11 +222,13 @@ def host() -> Any:
 
 
 @cache
-def cuda(arch: str) -> Any:
-    """A GPU."""
+def cuda() -> Any:
+    """A GPU, of any kind since 2020. Raises CompileError if TVM was built without its generator of CUDA."""
+    if tvm.get_global_func("target.build.cuda", allow_missing=True) is None:
+        raise CompileError(f"this build of TVM ({version()}) has no generator of CUDA: pip install 'unspool[tvm]'")
     kinds = {
         "kind": "cuda",
-        "arch": arch,
+        "arch": "sm_80",
         "max_threads_per_block": 1024,
         "thread_warp_size": 32,
         "max_shared_memory_per_block": 49152,

@@ -82,6 +82,6 @@ def test_names() -> None:
         assert made is not None
         assert made.name == name
     assert registry.target(registry.canonical("interp")) is None
-    names = "c, numba, cuda, emulated, triton, triton_interpreted, tvm, interpreter"
+    names = "c, numba, cuda, emulated, triton, triton_interpreted, tvm, tvm_cuda, tvm_emulated, interpreter"
     with pytest.raises(DataError, match=f"no target is called 'gpu'; there are cpu, {names}"):
         registry.canonical("gpu")

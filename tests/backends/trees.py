@@ -10,6 +10,7 @@ import torch
 from unspool.backends.cpu import CTarget
 from unspool.backends.cuda.target import EmulatedTarget
 from unspool.backends.numba_target import NumbaTarget
+from unspool.backends.tvm.gpu_target import TvmEmulatedTarget
 from unspool.backends.tvm.target import TvmTarget
 from unspool.compiler.loops.tree import Array, Block, Expr, Function, Int, Literal, Load, Loop, Store, Tree
 from unspool.compiler.target import Machine
@@ -19,7 +20,7 @@ TORCH = {
     "i32": torch.int32, "i64": torch.int64, "bool": torch.bool, "key": torch.int64,
 }  # fmt: skip
 Index = Int | str | int
-TARGETS: dict[str, Any] = {"c": CTarget, "numba": NumbaTarget, "emulated": EmulatedTarget, "tvm": TvmTarget}
+TARGETS: dict[str, Any] = {"c": CTarget, "numba": NumbaTarget, "emulated": EmulatedTarget, "tvm": TvmTarget, "tvm_emulated": TvmEmulatedTarget}
 #: The name of the target that ``build`` and ``run`` use where none is given; set by the fixture ``backend``.
 CURRENT = ["c"]
 

@@ -207,7 +207,7 @@ def test_data_errors(dsl: Dsl, tmp_path: Path) -> None:
     assert done.code == 1
     assert "cannot write /nowhere/x.npy" in done.err
     done = dsl("run", TV, "--target", "abacus")
-    names = "cpu, c, numba, cuda, emulated, triton, triton_interpreted, tvm, interpreter"
+    names = "cpu, c, numba, cuda, emulated, triton, triton_interpreted, tvm, tvm_cuda, tvm_emulated, interpreter"
     assert (done.code, done.err.splitlines()[-1]) == (1, f"error: no target is called 'abacus'; there are {names}")
     done = dsl("run", TV, "--dtype", "f31")
     assert done.code == 1

@@ -257,3 +257,18 @@ def test_traced_code_knows_the_device() -> None:
         assert (str(x.device), tuple(x.shape)) == ("cuda:0", (3, 7))
     with pytest.raises(DataError, match=r"a program inside a compiled model got a tensor on device cpu, and its kernel runs on an NVIDIA GPU"):
         torch.ops.unspool.call(main, [torch.zeros(shapes[name]) for name, _ in sources])
+
+
+@pytest.mark.needs("tvm")
+def test_the_kernels_of_tvm(device: str) -> None:
+    """Target tvm_cuda launches as cuda does, with gradients; results summed over problems are each block's own first."""
+    y = measured(9)
+    want, gradients = exact(y)
+    layer = ISTA.ista.build(A=matrix(), target="tvm_cuda").to(device)
+    x = layer(y.to(device))
+    assert str(x.device) == device
+    assert close(x, want)
+    found = torch.autograd.grad((x**2).sum(), list(layer.parameters()))
+    assert all(close(g, w) for g, w in zip(found, gradients, strict=True))
+    with pytest.raises(DataError, match="cpu"):
+        layer(y)
