@@ -37,6 +37,8 @@ FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trap
 
 #: How long a compiler may take to say its version, and to compile one kernel.
 VERSION_SECONDS, COMPILE_SECONDS = 60.0, 600.0
+#: Lines of a compiler's message that an error shows.
+SHOWN = 20
 
 
 @dataclass
@@ -95,12 +97,25 @@ def machine() -> Machine:
 def find_compiler() -> str:
     """The C compiler: ``$CC``, else cc, gcc or clang. Raises CompileError if there is none."""
     wanted = options.current.compiler
-    for name in [wanted] if wanted else ["cc", "gcc", "clang"]:
+    found = first_installed(wanted, "cc", "gcc", "clang")
+    if found is not None:
+        return found
+    tried = f"the compiler {wanted!r} that CC names was not found" if wanted else "no C compiler found (tried cc, gcc, clang)"
+    raise CompileError(f"{tried}; install one, set CC, or use target='numba' or target='interpreter'")
+
+
+def first_installed(wanted: str, *names: str) -> str | None:
+    """The first of some commands that there is; where one is ``wanted`` (with its options), that or none."""
+    for name in [wanted] if wanted else names:
         words = shlex.split(name)
         if words and shutil.which(words[0]):
             return name
-    tried = f"the compiler {wanted!r} that CC names was not found" if wanted else "no C compiler found (tried cc, gcc, clang)"
-    raise CompileError(f"{tried}; install one, set CC, or use target='numba' or target='interpreter'")
+    return None
+
+
+def said(*told: str) -> str:
+    """The first lines of what a compiler that failed has told: of the first text that is not empty."""
+    return "\n".join(next(filter(None, map(str.strip, told)), "").splitlines()[:SHOWN])
 
 
 @lru_cache(maxsize=8)
@@ -319,8 +334,7 @@ def _compile(source: str, compiler: str, options_used: tuple[str, ...]) -> bytes
                     raise CompileError(f"the C compiler made no file ({shlex.join(command)})") from None
             if "openmp" not in err.lower() and "omp.h" not in err:
                 break
-        said = "\n".join((err.strip() or out.strip() or f"exit code {code}").splitlines()[:20])
-        raise CompileError(f"the C compiler failed ({shlex.join(command)}):\n{said}")
+        raise CompileError(f"the C compiler failed ({shlex.join(command)}):\n{said(err, out, f'exit code {code}')}")
 
 
 def assembly(source: str) -> str:

@@ -7,7 +7,7 @@ instance defines ``name_dtype`` (``us_maximum_f32``, ``us_load_f64x8``), and nee
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -40,24 +40,31 @@ def _substitute(text: str, dtype: str, lanes: int) -> str:
     table = {
         "t": dtype, "T": C_TYPES.get(dtype, ""), "R": C_TYPES.get(real, ""), "U": "uint64_t" if dtype == "i64" else "uint32_t",
         "K": "int64_t" if BITS.get(dtype) == 64 else "int32_t",
-        "f": "f" if single else "", "F": "F" if single else "", "b": str(BITS.get(dtype, 0)), "n": str(lanes), "h": str(lanes // 2),
+        "f": "f" if single else "", "F": "F" if single else "", "b": str(BITS.get(dtype, 0)), "w": str(BYTES.get(dtype, 0)), "n": str(lanes),
+        "h": str(lanes // 2),
         "s": "s" if single else "d", "xs": ", ".join(["x"] * lanes),
     }  # fmt: skip
     return re.sub(r"\$(xs|[a-zA-Z])", lambda m: table[m[1]], text)
 
 
-def random_constants(text: str) -> str:
-    """The numbers of ``random_bits``: ``$tag(name)``, ``$horner(TABLE, z)``, ``$NAME``."""
+def polynomials(text: str, word: str, step: Callable[[str, str, float], str]) -> str:
+    """``$word(TABLE, z)``: a polynomial of ``random_bits`` in z by Horner's rule; ``step(p, z, c)`` is the text of p z + c."""
 
     def horner(m: re.Match[str]) -> str:
         *rest, last = getattr(random_bits, m[1])
         out = repr(last)
         for c in reversed(rest):
-            out = f"({out}) * {m[2]} {'-' if c < 0 else '+'} {abs(c)!r}"
+            out = step(out, m[2], c)
         return out
 
+    return re.sub(rf"\${word}\((\w+), (\w+)\)", horner, text)
+
+
+def random_constants(text: str) -> str:
+    """The numbers of ``random_bits``: ``$tag(name)``, ``$horner(TABLE, z)``, ``$NAME``."""
+
     text = re.sub(r"\$tag\((\w+)\)", lambda m: str(random_bits.TAGS[m[1]]), text)
-    text = re.sub(r"\$horner\((\w+), (\w+)\)", horner, text)
+    text = polynomials(text, "horner", lambda out, z, c: f"({out}) * {z} {'-' if c < 0 else '+'} {abs(c)!r}")
     return re.sub(r"\$(SQRT2|LN2|STEP|M0|M1|W0|W1)", lambda m: repr(getattr(random_bits, m[1])), text)
 
 

@@ -1,12 +1,10 @@
 """The logarithm of the gamma function and its derivatives for numba, without branches, as in ``c_special.h``.
 
-f64: shift the argument to at least 8, then the asymptotic series; reflection on the left. f32 goes through f64. The series are made of
-Bernoulli numbers B(2k): log gamma has B(2k) / (2k (2k - 1)) at w**(1 - 2k), its derivatives follow.
+f64: shift the argument to at least 8, then the asymptotic series (:mod:`.bernoulli`); reflection on the left. f32 goes through f64.
 """
 
 from __future__ import annotations
 
-from fractions import Fraction
 from functools import cache
 from math import inf, log, nan, pi
 from typing import Any
@@ -14,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from . import numba_polynomials as tables
+from .bernoulli import DIGAMMA, LGAMMA, TRIGAMMA
 from .numba_bits import REALS, Real, absolute, helper, inline, polynomial, round_down, round_even, select, with_sign
 from .numba_math import log_
 
 F64 = REALS["f64"]
-BERNOULLI = [Fraction(n, d) for n, d in ((1, 6), (-1, 30), (1, 42), (-1, 30), (5, 66), (-691, 2730), (7, 6), (-3617, 510))]
 ZERO, HALF, ONE, EIGHT = map(np.float64, (0, 0.5, 1, 8))
 INFINITY, NOT_A_NUMBER, PI = map(np.float64, (inf, nan, pi))
 
@@ -52,7 +50,7 @@ def lgamma(t: Real) -> Any:
     if t.name == "f32":
         return _rounded(lgamma, t)
     logarithm, sine = log_(F64), half_turns()
-    series = polynomial(tuple(float(b / (2 * k * (2 * k - 1))) for k, b in enumerate(BERNOULLI, 1)))
+    series = polynomial(LGAMMA)
     constant, log_pi = np.float64(log(2 * pi) / 2 - 0.5), np.float64(log(pi))
 
     @inline
@@ -80,7 +78,7 @@ def digamma(t: Real) -> Any:
     if t.name == "f32":
         return _rounded(digamma, t)
     logarithm, sine = log_(F64), half_turns()
-    series = polynomial(tuple(float(b / (2 * k)) for k, b in enumerate(BERNOULLI, 1)))
+    series = polynomial(DIGAMMA)
 
     @inline
     def us_digamma(x: Any) -> Any:
@@ -108,7 +106,7 @@ def polygamma1(t: Real) -> Any:
     """The second derivative of log gamma; NaN at infinity, as PyTorch's zeta function."""
     if t.name == "f32":
         return _rounded(polygamma1, t)
-    sine, series = half_turns(), polynomial(tuple(map(float, BERNOULLI)))
+    sine, series = half_turns(), polynomial(TRIGAMMA)
 
     @inline
     def us_polygamma1(x: Any) -> Any:

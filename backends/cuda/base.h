@@ -64,29 +64,9 @@ US_FUNCTION $T us_other_$t(unsigned mask, $T x, int distance) { return __shfl_xo
 //= us_other : i8 i16 bool
 US_FUNCTION $T us_other_$t(unsigned mask, $T x, int distance) { return ($T)__shfl_xor_sync(mask, (int)x, distance); }
 
-//= us_vector : f32 x 2 4
-struct __align__(4 * $n) us_vector_$tx$n { $T v[$n]; };
-//= us_vector : f64 x 2
-struct __align__(8 * $n) us_vector_$tx$n { $T v[$n]; };
-//= us_near : f32 x 2 4
-// Neighbouring elements, at once where they are aligned.
-#ifdef US_ON_CPU
-template <class P> US_FUNCTION us_vector_$tx$n us_near_$tx$n(P p, int64_t i) {
-  us_vector_$tx$n v;
-  for (int j = 0; j < $n; j++) v.v[j] = p[i + j];
-  return v;
-}
-#else
-US_FUNCTION us_vector_$tx$n us_near_$tx$n(const $T *p, int64_t i) {
-  p += i;
-  if ((uintptr_t)p % sizeof(us_vector_$tx$n) == 0) return *(const us_vector_$tx$n *)p;
-  us_vector_$tx$n v;
-#pragma unroll
-  for (int j = 0; j < $n; j++) v.v[j] = p[j];
-  return v;
-}
-#endif
-//= us_near : f64 x 2
+//= us_vector : f32 f64 x 2 4
+struct __align__($w * $n) us_vector_$tx$n { $T v[$n]; };
+//= us_near : f32 f64 x 2 4
 // Neighbouring elements, at once where they are aligned.
 #ifdef US_ON_CPU
 template <class P> US_FUNCTION us_vector_$tx$n us_near_$tx$n(P p, int64_t i) {

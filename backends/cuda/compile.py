@@ -21,13 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from ...compiler.diagnostics import CompileError
-from ..build import COMPILE_SECONDS, execute, fetch, identity, install
+from ..build import COMPILE_SECONDS, execute, fetch, identity, install, said
 from ..scratch import Scratch
 
 #: Options of both compilers.
 FLAGS = ("--std=c++17",)
-#: Lines of a compiler's message that an error shows.
-SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -145,14 +143,14 @@ def _nvcc(path: str) -> Compiler:
             (folder / "kernel.cu").write_text(text, encoding="utf-8")
             code, out, err = execute([path, *wanted, "kernel.cu", "-o", "kernel.out"], folder, COMPILE_SECONDS)
             if code:
-                raise CompileError(_message("nvcc", wanted, err.strip() or out.strip() or f"exit code {code}"))
+                raise CompileError(_message("nvcc", wanted, err, out, f"exit code {code}"))
             return (folder / "kernel.out").read_bytes(), err + out
 
     return Compiler(identity(path), compile_text)
 
 
-def _message(compiler: str, wanted: list[str], said: str) -> str:
-    return f"{compiler} failed ({' '.join(wanted)}):\n" + "\n".join(said.splitlines()[:SHOWN])
+def _message(compiler: str, wanted: list[str], *told: str) -> str:
+    return f"{compiler} failed ({' '.join(wanted)}):\n{said(*told)}"
 
 
 def _report(log: str, name: str, compiler: str) -> tuple[int, int, int, int]:

@@ -22,7 +22,7 @@ from typing import Any
 
 from ...compiler import options
 from ...compiler.diagnostics import CompileError, DataError
-from ..build import COMPILE_SECONDS, execute, fetch, identity, install, processor
+from ..build import COMPILE_SECONDS, execute, fetch, first_installed, identity, install, processor, said
 from ..scratch import Scratch
 from .source import COUNTER, HEAD, CudaSource
 
@@ -203,7 +203,7 @@ def _compiled(text: str, name: str, races: bool, compiler: str) -> Emulated:
     # with races most of the time goes to compiling, else to running
     flags = [*FLAGS, *(["-O0", "-DUS_RACES", "-g1"] if races else ["-O1"]), f"-I{HERE}", "-DUS_ON_CPU", "-include", HEADERS[0]]
     whole = f"{text}\nUS_KERNEL({name})\n"
-    key = _key(whole, " ".join([*FLAGS, str(races)]), compiler, *(_header(h) for h in HEADERS))
+    key = _key(compiler, whole, " ".join([*FLAGS, str(races)]), *(_header(h) for h in HEADERS))
     found: Emulated = _cached(key, whole, flags, compiler, _load)
     return found
 
@@ -212,12 +212,11 @@ def _compiled(text: str, name: str, races: bool, compiler: str) -> Emulated:
 def _runtime() -> Any:
     """The runtime's ``us_launch``, compiled once for this machine."""
     compiler = find_compiler()
-    key = _key(" ".join(FLAGS), compiler, *(_header(h) for h in RUNTIME))
+    key = _key(compiler, " ".join(FLAGS), *(_header(h) for h in RUNTIME))
     return _cached(key, _header(RUNTIME[0]), [*FLAGS, "-O2", f"-I{HERE}"], compiler, _load_runtime)
 
 
-def _key(*parts: str) -> str:
-    compiler = find_compiler()
+def _key(compiler: str, *parts: str) -> str:
     return hashlib.sha256("\0".join([*parts, identity(compiler), processor()]).encode()).hexdigest()[:40]
 
 
@@ -254,10 +253,9 @@ def _load_runtime(path: Path) -> Any:
 def find_compiler() -> str:
     """The C++ compiler: ``$CXX``, else c++, g++ or clang++. Raises CompileError if there is none."""
     wanted = options.current.cxx
-    for name in [wanted] if wanted else ["c++", "g++", "clang++"]:
-        words = shlex.split(name)
-        if words and shutil.which(words[0]):
-            return name
+    found = first_installed(wanted, "c++", "g++", "clang++")
+    if found is not None:
+        return found
     tried = f"the compiler {wanted!r} that CXX names was not found" if wanted else "no C++ compiler found (tried c++, g++, clang++)"
     raise CompileError(f"target emulated needs a C++ compiler: {tried}")
 
@@ -270,8 +268,7 @@ def _compile(text: str, flags: Sequence[str], compiler: str) -> bytes:
         code, out, err = execute(command, folder, COMPILE_SECONDS)
         if code == 0:
             return (folder / "kernel.so").read_bytes()
-    said = "\n".join((err.strip() or out.strip() or f"exit code {code}").splitlines()[:20])
-    raise CompileError(f"the C++ compiler failed ({shlex.join(command)}):\n{said}")
+    raise CompileError(f"the C++ compiler failed ({shlex.join(command)}):\n{said(err, out, f'exit code {code}')}")
 
 
 # -- errors -------------------------------------------------------------------------------------------------------------------------

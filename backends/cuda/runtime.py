@@ -6,8 +6,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from ...compiler.graph.ops import random_bits
-from ..c_runtime import instances, needed_of, random_constants
+from ..c_runtime import instances, needed_of, polynomials, random_constants
 
 #: Files of C sections that CUDA has, too. Those of ``base.h`` come instead of what has their name there.
 _SHARED = ("c_base.h", "c_special.h", "c_complex.h", "c_random.h", "c_select.h")
@@ -24,15 +23,7 @@ _WORDS = (
 
 def _exact(text: str) -> str:
     """``$exact(TABLE, z)``: a polynomial of ``random_bits`` in operations that are never fused."""
-
-    def horner(m: re.Match[str]) -> str:
-        *rest, last = getattr(random_bits, m[1])
-        out = repr(last)
-        for c in reversed(rest):
-            out = f"__dadd_rn(__dmul_rn({out}, {m[2]}), {c!r})"
-        return out
-
-    return re.sub(r"\$exact\((\w+), (\w+)\)", horner, text)
+    return polynomials(text, "exact", lambda out, z, c: f"__dadd_rn(__dmul_rn({out}, {z}), {c!r})")
 
 
 @lru_cache(maxsize=1)

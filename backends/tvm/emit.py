@@ -16,18 +16,16 @@ from ...compiler.diagnostics import CompileError
 from ...compiler.graph.types import HALF
 from ...compiler.loops.tree import Array, Function, Int, Load, Loop, Single, Store, Tile
 from ..affine import const, constant
+from ..c_runtime import BITS
 from ..kernel_text import least
 from ..printer import COMPLEXES, strip
 from ..rooms import rooms
 from ..statements import Source, Statements
 from .expressions import ScriptPrinter
-from .text import ScriptText
+from .text import KINDS, ScriptText, stored
 
 #: What an element is in memory, in TVM's words.
-STORED = {
-    "f32": "float32", "f64": "float64", "c64": "float32", "c128": "float64", "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64",
-    "key": "int64", "bool": "uint8", "f16": "uint16", "bf16": "uint16",
-}  # fmt: skip
+STORED = {dtype: KINDS[stored(dtype)] for dtype in BITS}
 
 
 @dataclass(frozen=True)

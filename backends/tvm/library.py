@@ -16,6 +16,7 @@ from typing import Any
 from ...compiler.diagnostics import CompileError
 from ..c_runtime import BITS
 from . import tir
+from .text import KINDS, stored
 from .tir import Value
 
 REALS, INTEGERS, COMPLEXES = ("f32", "f64"), ("i8", "i16", "i32", "i64"), ("c64", "c128")
@@ -117,12 +118,6 @@ def _array(data: Value, shape: Sequence[Value], dtype: str, offset: Value = 0) -
     return tir.array(data, (*shape, 2) if dtype in COMPLEXES else shape, stored(dtype), offset)
 
 
-def stored(dtype: str) -> str:
-    """What an element is in memory: bytes for truth values, the bits of half precision, parts of complex numbers."""
-    table = {"bool": "u8", "f16": "u16", "bf16": "u16", "c64": "f32", "c128": "f64"}
-    return table.get(dtype, dtype)
-
-
 def _least(a: Value, b: Value) -> Value:
     a, b = tir.cast(a, "i64"), tir.cast(b, "i64")
     return tir.select(tir.less(a, b), a, b)
@@ -204,7 +199,7 @@ def to(t: Scalar, value: Any) -> Any:
 
 
 def _dtype(value: Value) -> str:
-    return next(name for name, kind in tir.KINDS.items() if kind == tir.kind(value))
+    return next(name for name, kind in KINDS.items() if kind == tir.kind(value))
 
 
 # -- half precision as storage -------------------------------------------------------------------------------------------------

@@ -1,21 +1,21 @@
-"""The logarithm of the gamma function and its derivatives for TVM: the C library's, and asymptotic series of Bernoulli numbers.
+"""The logarithm of the gamma function and its derivatives for TVM: the C library's, and asymptotic series
+(:mod:`..bernoulli`).
 
 The argument is shifted to at least 8, and mirrored on the left. f32 goes through f64.
 """
 
 from __future__ import annotations
 
-from fractions import Fraction
+from collections.abc import Sequence
 from math import inf, nan, pi
 
+from ..bernoulli import DIGAMMA, TRIGAMMA
 from . import tir
 from .library import Scalar, word
 from .tir import Value
 
-BERNOULLI = [Fraction(n, d) for n, d in ((1, 6), (-1, 30), (1, 42), (-1, 30), (5, 66), (-691, 2730), (7, 6), (-3617, 510))]
 
-
-def polynomial(t: Scalar, coefficients: list[float], x: Value) -> Value:
+def polynomial(t: Scalar, coefficients: Sequence[float], x: Value) -> Value:
     """With coefficients of rising powers, by Horner's rule."""
     *rest, last = coefficients
     value = t.const(last)
@@ -59,7 +59,7 @@ def digamma(single: Scalar, x: Value) -> Value:
     z = tir.bind(tir.select(mirrored, tir.sub(t.const(1), x), x))
     v, total = _shifted(t, z, 1)
     s = tir.bind(t.times(v, v))
-    series = polynomial(t, [float(b / (2 * k)) for k, b in enumerate(BERNOULLI, 1)], s)
+    series = polynomial(t, DIGAMMA, s)
     value = tir.sub(tir.sub(tir.sub(t.times(t.const(-1), t.math("log", v)), t.times(t.const(0.5), v)), t.times(series, s)), total)
     value = tir.bind(value)
     r = tir.bind(tir.sub(x, tir.intrinsic("nearbyint", x)))
@@ -79,7 +79,7 @@ def polygamma1(single: Scalar, x: Value) -> Value:
     z = tir.bind(tir.select(mirrored, tir.sub(t.const(1), x), x))
     v, total = _shifted(t, z, 2)
     s = tir.bind(t.times(v, v))
-    series = polynomial(t, [float(b) for b in BERNOULLI], s)
+    series = polynomial(t, TRIGAMMA, s)
     value = tir.add(tir.add(tir.add(v, t.times(t.const(0.5), s)), t.times(t.times(series, s), v)), total)
     value = tir.bind(value)
     ratio = tir.bind(tir.div(t.const(pi), _sine_pi(t, tir.sub(x, tir.intrinsic("nearbyint", x)))))

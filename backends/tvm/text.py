@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from ..numba_text import PythonText
 
+#: TVM's names of dtypes; those of unsigned integers occur in expressions alone.
+KINDS = {
+    "f32": "float32", "f64": "float64", "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64", "key": "int64", "bool": "bool",
+    "u8": "uint8", "u16": "uint16", "u32": "uint32", "u64": "uint64",
+}  # fmt: skip
+
 #: What stands for the type of a complex value: two values, not one.
 PAIR = "pair"
+
+
+def stored(dtype: str) -> str:
+    """What an element is in memory: bytes for truth values, the bits of half precision, parts of complex numbers."""
+    table = {"bool": "u8", "f16": "u16", "bf16": "u16", "c64": "f32", "c128": "f64"}
+    return table.get(dtype, dtype)
 
 
 class ScriptText(PythonText):

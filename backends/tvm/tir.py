@@ -31,14 +31,10 @@ from tvm.tirx import transform
 from tvm.tirx.compilation_pipeline import finalize_host_passes, register_tir_pipeline
 
 from ...compiler.diagnostics import CompileError
+from .text import KINDS
 
 #: A scalar expression or an array of TVM.
 Value = Any
-
-KINDS = {
-    "f32": "float32", "f64": "float64", "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64", "key": "int64", "bool": "bool",
-    "u8": "uint8", "u16": "uint16", "u32": "uint32", "u64": "uint64",
-}  # fmt: skip
 
 #: Keeps an array where it is.
 _ON_STACK = {"disable_lower_builtin": True}
