@@ -1,0 +1,1 @@
+"""Measured schedules of random programs, which the learned cost model is trained on."""
