@@ -48,6 +48,7 @@ def suite(
     from rich.console import Console
 
     from .plan import Plan, chosen
+    from .workloads import named
 
     try:
         wanted, said = chosen(word.strip() for word in peers.split(",") if word.strip())
@@ -57,7 +58,7 @@ def suite(
     console = Console(width=None if sys.stdout.isatty() else 160)
     for line in said:
         console.print(line, style="yellow")
-    names = _names(only)
+    names = named(only)
     if not run(plan, names, console, seconds=seconds or SECONDS[plan.scale], costs=costs, out=out, publish=publish):
         raise typer.Exit(1)
 
@@ -75,17 +76,6 @@ def _settle(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _names(only: str) -> list[str]:
-    from .workloads import workloads
-
-    known = list(workloads())
-    wanted = [word.strip() for word in only.split(",") if word.strip()]
-    for name in wanted:
-        if name not in known:
-            raise typer.BadParameter(f"{name!r} is none of {', '.join(known)}", param_hint="--only")
-    return wanted or known
-
-
 def run(plan: Plan, names: Sequence[str], console: Console, *, seconds: float, costs: bool, out: Path, publish: bool) -> bool:
     """Hold the contests of these workloads and report; False if one of ours failed or computed something else."""
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -94,6 +84,7 @@ def run(plan: Plan, names: Sequence[str], console: Console, *, seconds: float, c
 
     from . import overhead, report
     from .contest import hold
+    from .plan import forget_compiled
     from .workloads import workloads
 
     facts = {**machine(("torch", "numpy", "islpy", "jax", "numba")), "commit": commit(), "scale": plan.scale}
@@ -112,7 +103,7 @@ def run(plan: Plan, names: Sequence[str], console: Console, *, seconds: float, c
         for name in names:
             for contest in workloads()[name](plan):
                 title = f"{contest.program}, {contest.size}, {contest.mode}"
-                _forget_compiled(plan)
+                forget_compiled(plan)
 
                 def say(text: str, title: str = title) -> None:
                     progress.update(task, description=f"{title}: {text}")
@@ -135,14 +126,6 @@ def run(plan: Plan, names: Sequence[str], console: Console, *, seconds: float, c
         console.print(warning, style="yellow")
     console.print(f"Written: {out}", soft_wrap=True)
     return not any(s.peer in ("unspool", "inside", "other") for _, s in failed)
-
-
-def _forget_compiled(plan: Plan) -> None:
-    """What torch.compile made for the contest before does not count against its limit of recompilations."""
-    if "compile" in plan.peers:
-        import torch._dynamo
-
-        torch._dynamo.reset()
 
 
 def write(path: Path, content: dict[str, Any]) -> None:

@@ -48,15 +48,30 @@ def interleaved(
     samples, one slower than 2 s once it has 3; faster ones always get all ``rounds``.
     """
     expected = {name: _expected(function) for name, function in functions.items()}
-    samples: dict[str, list[float]] = {name: [] for name in functions}
     calls = {name: max(1, min(100, int(SAMPLE / expected[name]))) for name in functions}
+    return in_turn(functions, expected, calls, _sample, rounds=rounds, seconds=seconds, on_round=on_round)
+
+
+def in_turn(
+    functions: Mapping[str, Callable[[], object]],
+    expected: Mapping[str, float],
+    calls: Mapping[str, int],
+    sample: Callable[[Callable[[], object], int], float],
+    *,
+    rounds: int,
+    seconds: float,
+    on_round: Callable[[], object] = lambda: None,
+) -> dict[str, Timing]:
+    """As :func:`interleaved`, for functions whose call is ``expected`` to take so many seconds: ``sample(function, calls)`` gives the seconds of a
+    call."""
+    samples: dict[str, list[float]] = {name: [] for name in functions}
     end = time.perf_counter() + seconds
     for _ in range(rounds):
         late = time.perf_counter() > end
         for name, function in functions.items():
             if late and len(samples[name]) >= enough(expected[name], rounds):
                 continue
-            samples[name].append(_sample(function, calls[name]))
+            samples[name].append(sample(function, calls[name]))
         on_round()
     return {name: summary(times, calls[name]) for name, times in samples.items()}
 

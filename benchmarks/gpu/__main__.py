@@ -41,11 +41,12 @@ def suite(
     from unspool.backends.registry import availability
 
     from ..plan import Plan, chosen
+    from ..workloads import named
     from . import report
     from .limits import PREDICTED_FOR
 
     console = Console(width=None if sys.stdout.isatty() else 180)
-    names = _names(only)
+    names = named(only)
     wanted, said = chosen(word.strip() for word in peers.split(",") if word.strip())
     for line in said:
         console.print(line, style="yellow")
@@ -71,24 +72,13 @@ def suite(
         between(PAGE, "gpu table: make gpu", report.markdown(gpu, runs))
 
 
-def _names(only: str) -> list[str]:
-    from ..workloads import workloads
-
-    known = list(workloads())
-    wanted = [word.strip() for word in only.split(",") if word.strip()]
-    for name in wanted:
-        if name not in known:
-            raise typer.BadParameter(f"{name!r} is none of {', '.join(known)}", param_hint="--only")
-    return wanted or known
-
-
 def _measure(plan: Any, names: list[str], end: float, folder: Path, console: Any) -> tuple[str, Path]:
     """Hold the contests until the time is over. What is measured is written at once."""
     import torch
 
     from ..contest import hold
+    from ..plan import forget_compiled
     from ..problem import placed
-    from ..unrolled import _forget_compiled
     from . import report
     from .clock import interleaved
 
@@ -106,7 +96,7 @@ def _measure(plan: Any, names: list[str], end: float, folder: Path, console: Any
                     left += 1
                     continue
                 console.print(f"{contest.program}, {contest.size}, {contest.mode}")
-                _forget_compiled(plan)
+                forget_compiled(plan)
                 place.layers.clear()
                 outcome = hold(replace(contest, contestants=_entered(contest)), rounds=15, seconds=8.0, clock=interleaved)
                 held.append(report.contest_json(outcome, _least(gpu, place.layers, contest.mode)))

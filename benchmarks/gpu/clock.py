@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from unspool.dsl.timing import Timing, enough, summary
+from unspool.dsl.timing import Timing, in_turn
 
 #: A sample of a short function is the mean of several calls, together this many seconds.
 SAMPLE = 0.01
@@ -20,14 +20,7 @@ def interleaved(functions: Mapping[str, Callable[[], object]], *, rounds: int = 
     """As :func:`unspool.dsl.timing.interleaved`: seconds of a call of each, in turn, medians and minima."""
     expected = {name: _sample(function, 3) for name, function in functions.items() if _sample(function, 2)}
     calls = {name: max(1, min(CALLS, int(SAMPLE / expected[name]))) for name in functions}
-    samples: dict[str, list[float]] = {name: [] for name in functions}
-    end = time.perf_counter() + seconds
-    for _ in range(rounds):
-        late = time.perf_counter() > end
-        for name, function in functions.items():
-            if not late or len(samples[name]) < enough(expected[name], rounds):
-                samples[name].append(_sample(function, calls[name]))
-    return {name: summary(times, calls[name]) for name, times in samples.items()}
+    return in_turn(functions, expected, calls, _sample, rounds=rounds, seconds=seconds)
 
 
 def _sample(function: Callable[[], object], calls: int) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import typer
+
 from ..contest import Contest
 from ..plan import Plan
 
@@ -27,3 +29,13 @@ def workloads() -> Mapping[str, Callable[[Plan], Iterator[Contest]]]:
         "es": es.contests,
         "bilevel": bilevel.contests,
     }
+
+
+def named(only: str) -> list[str]:
+    """The names in a list with commas, or all of them. Raises typer.BadParameter for one that there is not."""
+    known = list(workloads())
+    wanted = [word.strip() for word in only.split(",") if word.strip()]
+    for name in wanted:
+        if name not in known:
+            raise typer.BadParameter(f"{name!r} is none of {', '.join(known)}", param_hint="--only")
+    return wanted or known
