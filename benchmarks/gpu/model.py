@@ -132,7 +132,7 @@ def _terms(nest: Nest, name: str, sizes: dict[str, int]) -> float:
     s = nest.statement_table[name]
     if s.reduce != "add" or len({a.array for a in s.reads()}) < 2:
         return 0.0
-    kept = set[str]().union(*(i.names() for i in s.write.index))
+    kept = s.write.names()
     wide = [d for d in s.dims if d.name not in kept and d.upper.constant is not None]
     return float(prod((d.upper.constant or 1) for d in wide)) if wide else 0.0
 

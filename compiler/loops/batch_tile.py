@@ -102,8 +102,8 @@ def pays(nest: Nest, per_problem: Sequence[bool], own: Sequence[bool], size: int
             continue
         points = float(_points(s))
         total += points
-        inner = {d.name for d in s.dims} - set().union(*(i.names() for i in s.write.index))
-        matrix = any(a.array not in wide and len(_names(a.index)) > 1 and _names(a.index) & inner for a in s.reads())
+        inner = {d.name for d in s.dims} - s.write.names()
+        matrix = any(a.array not in wide and len(a.names()) > 1 and a.names() & inner for a in s.reads())
         shared += points if s.reduce and matrix else 0.0
     return state <= STATE_BYTES and shared > SHARE * total
 
@@ -131,10 +131,6 @@ def _wide(nest: Nest, per_problem: Sequence[bool], own: Sequence[bool]) -> froze
         if found <= wide:
             return frozenset(wide)
         wide |= found
-
-
-def _names(index: tuple[Size, ...]) -> frozenset[str]:
-    return frozenset().union(*(i.names() for i in index))
 
 
 def _points(s: Statement) -> int:
@@ -274,7 +270,7 @@ def reductions_inward(nest: Nest) -> Iterator[tuple[str, str]]:
     for s in nest.statements:
         if not s.reduce or not s.dims or not s.dims[-1].name.startswith("w"):
             continue
-        kept = set().union(*(i.names() for i in s.write.index))
+        kept = s.write.names()
         loops = _chain(nest.order, s.name)[:-1]
         for _ in loops:
             for n, (a, b) in enumerate(pairwise(loops)):

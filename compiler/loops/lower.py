@@ -143,7 +143,7 @@ class Lowering:
             names = order(write, value, names)
         ranked = {d.name: d for d in own}
         dims = (*self.dims, *(ranked[n] for n in names))
-        if dims and not reduce and not self.strict and dims[-1].name not in set().union(*(i.names() for i in write.index)):
+        if dims and not reduce and not self.strict and dims[-1].name not in write.names():
             reduce, value = accumulation(write, value)
         statement = Statement(self.fresh("S"), dims, write, value, reduce, self.guards, span=self.span)
         self._place(statement, names)

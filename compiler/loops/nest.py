@@ -28,6 +28,10 @@ class Access:
     def __str__(self) -> str:
         return f"{self.array}[{', '.join(map(str, self.index))}]"
 
+    def names(self) -> frozenset[str]:
+        """Iterators and parameters in the index."""
+        return frozenset[str]().union(*(i.names() for i in self.index))
+
 
 @dataclass(frozen=True)
 class SizeValue:

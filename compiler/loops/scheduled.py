@@ -6,7 +6,7 @@ names stay unique. Nothing here trusts itself: :func:`~.dependences.check_order`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Hashable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from functools import cached_property, wraps
 from typing import Any, TypeVar, cast
@@ -126,7 +126,7 @@ def once(question: Question) -> Question:
     transformation."""
 
     @wraps(question)
-    def answer(scheduled: Scheduled, *args: str | int) -> Any:
+    def answer(scheduled: Scheduled, *args: Hashable) -> Any:
         key = (question, *args)
         if key not in scheduled.answers:
             scheduled.answers[key] = question(scheduled, *args)

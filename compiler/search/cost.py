@@ -243,7 +243,7 @@ class _Model:
             if any(stride(a, self.arrays[a.array], moved) not in (0, 1) for a, _ in self.refs[s.name]):
                 continue
             made = {self.nest.statement_table[name].write.array for name, _ in loop.values} - {s.write.array}
-            if any(a.array in made and not any(mine & i.names() for i in a.index) for a, _ in self.refs[s.name]):
+            if any(a.array in made and not mine & a.names() for a, _ in self.refs[s.name]):
                 continue  # what one iteration makes the next one overwrites: they cannot be taken at once
             sums = [p for p in chain if self._sums(p, s)]
             if sums and (sums[-1] is chain[-1] or sums == chain[:-1]):
@@ -275,7 +275,7 @@ class _Model:
     def _sums(self, loop: LoopOrder, s: Statement) -> bool:
         """Whether all iterations of a loop go into the same elements."""
         scope = self.arrays[s.write.array].scope.split()
-        return not loop.value(s.name).names() & _names(s) and scope != ["local", loop.name]
+        return not loop.value(s.name).names() & s.write.names() and scope != ["local", loop.name]
 
     def _body(self, loop: LoopOrder, outside: Mapping[str, Space], inside: Mapping[str, Space], trips: Mapping[str, float],
               path: tuple[LoopOrder, ...]) -> _Part:  # fmt: skip
@@ -333,10 +333,6 @@ def operations(s: Statement) -> float:
 
     fused = s.reduce == "add" and isinstance(s.value, Apply) and s.value.op == "mul"
     return count(s.value) + (1.0 if s.reduce else 0.0) - (1.0 if fused else 0.0)
-
-
-def _names(s: Statement) -> set[str]:
-    return set().union(*(i.names() for i in s.write.index))
 
 
 def _varying(bound: Size) -> frozenset[str]:

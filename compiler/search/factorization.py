@@ -228,7 +228,7 @@ class _Blocks:
 
     def is_sum(self, loop: str, s: Statement) -> bool:
         """Whether all iterations of a loop go into one element."""
-        used = set().union(*(i.names() for i in s.write.index))
+        used = s.write.names()
         names = self.loop(loop).value(s.name).names()
         return bool(names) and not names & used
 

@@ -14,7 +14,7 @@ from ..graph.types import BYTES, Size
 from ..loops.account import flops_of, instances
 from ..loops.nest import Access, LoopOrder, Order, Statement, leaves, loop_path, loops_of
 from ..loops.nest import Sequence as SequenceOrder
-from ..loops.scheduled import Scheduled, extent
+from ..loops.scheduled import Scheduled, extent, once
 from ..loops.steps.contract import division
 from ..loops.storing import nominal
 from ..target import Gpu
@@ -40,15 +40,13 @@ def estimate_gpu(scheduled: Scheduled, gpu: Gpu, blocks: int = 1, counts: Mappin
     return _estimate_of(scheduled, gpu, tuple(sorted((counts or {}).items()))).order(scheduled.nest.order, blocks)
 
 
+@once
 def _estimate_of(scheduled: Scheduled, gpu: Gpu, counts: tuple[tuple[str, int], ...]) -> Estimate:
-    """What is counted for a program, once for all numbers of blocks."""
-    key = (Estimate, gpu, counts)
-    if key not in scheduled.answers:
-        scheduled.answers[key] = Estimate(scheduled, gpu, dict(counts))
-    found: Estimate = scheduled.answers[key]
-    return found
+    """What is counted for a program, for all numbers of blocks."""
+    return Estimate(scheduled, gpu, dict(counts))
 
 
+@once
 def best_blocks(scheduled: Scheduled, gpu: Gpu) -> int:
     """Blocks of threads that one problem had better have if it is the only one: as few as take hardly longer than more of them."""
     counts = [n for n in (1, 2, 4, 8, 16, 32, 64, 128, 256) if n < gpu.cores] + [gpu.cores]

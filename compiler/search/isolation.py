@@ -15,7 +15,7 @@ from .draft import Draft
 
 def uses(access: Access, dim: str) -> bool:
     """Whether an access follows an index."""
-    return any(dim in i.names() for i in access.index)
+    return dim in access.names()
 
 
 def own_loops(draft: Draft, statement: str) -> list[LoopOrder]:
@@ -82,7 +82,7 @@ def _taken_out(draft: Draft, statement: str, room: float) -> Iterator[Draft]:
         tried = draft.copy()
         _expand(tried, loop.name, room)
         s = tried.scheduled.nest.statement_table[statement]
-        dims = set().union(*(i.names() for r in s.reads() for i in r.index))
+        dims = frozenset[str]().union(*(r.names() for r in s.reads()))
         if all(o.value(statement).names() & dims for o in shared[n:]) and _apart(tried, loop.name, statement):
             yield tried
 
@@ -94,7 +94,7 @@ def _follows(draft: Draft, statement: str, loop: LoopOrder) -> bool:
     nest = draft.scheduled.nest
     names, below = loop.value(statement).names(), set(leaves(loop))
     return any(
-        any(names & i.names() for i in r.index)
+        names & r.names()
         or (nest.array(r.array).temporary and {s.name for s in nest.statements if r.array in s.arrays()} <= below)
         for r in nest.statement_table[statement].reads()
     )
@@ -115,7 +115,7 @@ def _expand(draft: Draft, name: str, room: float) -> None:
 
 def _at(s: Statement, array: str) -> frozenset[str]:
     """The indices that the accesses of a statement to an array follow."""
-    return frozenset[str]().union(*(i.names() for a in (s.write, *s.reads()) if a.array == array for i in a.index))
+    return frozenset[str]().union(*(a.names() for a in (s.write, *s.reads()) if a.array == array))
 
 
 def _common(draft: Draft, name: str, users: list[Statement]) -> list[LoopOrder]:

@@ -71,7 +71,7 @@ def _pass(draft: Draft, old: Statement) -> Pass | None:
         or any(p.value(s.name).names() == set() for p in path)
     ):
         return None
-    written = set().union(*(i.names() for i in s.write.index))
+    written = s.write.names()
     *outer, last = path
     rows, columns = last, None
     if last.value(s.name).names() & written:

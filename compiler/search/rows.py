@@ -54,7 +54,7 @@ def _loops(draft: Draft, name: str) -> tuple[str, str] | None:
         return None
     columns, summed = path[-2:]
     span = extent(scheduled, columns)
-    written = set().union(*(i.names() for i in s.write.index))
+    written = s.write.names()
     if span is None or span[1] - span[0] < LEAST or isinstance(columns.body, LoopOrder) or {columns.kind, summed.kind} != {"serial"}:
         return None
     if not columns.value(name).is_name or not summed.value(name).is_name or summed.value(name).names() & written:

@@ -68,7 +68,7 @@ def keeps_much(draft: Draft, name: str) -> bool:
     for s, value in loop.values:
         statement = draft.scheduled.nest.statement_table[s]
         for access in (statement.write, *statement.reads()):
-            if len(access.index) > 1 and any(value.names() & i.names() for i in access.index):
+            if len(access.index) > 1 and value.names() & access.names():
                 return False
     return state_bytes(draft, loop) > machine.cores * machine.l2 or _meets_often(draft, loop)
 

@@ -162,7 +162,7 @@ def can_register(scheduled: Scheduled, array: str, name: str) -> str | None:
     for s in made.nest.statements:
         written_out = {n for o in loop_path(made.nest.order, s.name) if "unroll" in o.kind for n in o.value(s.name).names()}
         for access in (s.write, *s.reads()):
-            moving = set[str]().union(*(i.names() for i in access.index)) if access.array == array else set()
+            moving = access.names() if access.array == array else set()
             if moving - written_out:
                 return f"an index of {array} in {s.name} is no number: write out the loop over {sorted(moving - written_out)[0]}"
     return None
