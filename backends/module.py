@@ -98,6 +98,7 @@ class Layer(Values):
             tensors = {a.name: self._fix(a, dtype, device) for a in arguments}
             for param in algorithm.params:
                 self.add(param.name, param, self._initial(param, params, tensors, dtype, device))
+        self._begun = {name: value.clone() for name, value in self.values().items()}  # what plots compare with
         for name, found in routine.check_modules(modules, binding).items():
             self._attach(name, found)
 
@@ -320,6 +321,34 @@ class Layer(Values):
     def values(self) -> dict[str, Tensor]:
         """The values of all parameters by name, detached."""
         return {p.name: self._fetch((path, attribute, p.constraint)).detach() for p, path, attribute in self.declared()}
+
+    def initial_values(self) -> dict[str, Tensor]:
+        """The values that the parameters had when the layer was built, by name."""
+        return dict(self._begun)
+
+    def per_iteration(self) -> dict[str, int | None]:
+        """Which axis of each parameter counts iterations; None where all iterations share it."""
+        axes = {}
+        for p in self._routine.algorithm.params:
+            names = [s.names() & self._counts.keys() for s in p.type.shape]
+            axes[p.name] = next((n for n, found in enumerate(names) if found), None)
+        return axes
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the inputs of a call."""
+        algorithm = self._routine.algorithm
+        return tuple(n for n, _ in arguments_of(algorithm, algorithm.graph) if n not in self._given)
+
+    @property
+    def has_objective(self) -> bool:
+        """Whether the algorithm declares what it minimises."""
+        return self._routine.algorithm.objective is not None
+
+    def traced_ranks(self, names: tuple[str, ...]) -> dict[str, int]:
+        """How many axes ``trace=`` gives each of these states for one problem, that over iterations included."""
+        types = self._routine.main.variant(names)[0].result_types
+        return dict(zip(names, (t.rank for t in types[len(types) - len(names) :]), strict=True))
 
     def assign(self, **values: Any) -> Layer:
         """Set parameters to values, by name: ``layer.assign(step=0.1)``. Raises DataError if one breaks its constraint."""

@@ -12,7 +12,7 @@ from typing import Any
 DOCS = Path(__file__).resolve().parent
 #: The order in which a user meets them; pages that do not exist are passed over.
 ORDER = (
-    "index get-started embedding language formatting reference how-compiling-works iteration walkthrough schedules tuning targets gpu numba torch"
+    "index get-started embedding language formatting reference how-compiling-works iteration walkthrough schedules tuning targets gpu numba torch training"
     " kernel-files errors robustness debugging benchmarks decisions/index architecture style"
 ).split()
 #: Languages of code blocks that the highlighter does not know.

@@ -21,6 +21,9 @@ _PUBLIC = {
     "algorithm": "dsl.decorator",
     "fn": "dsl.decorator",
     "Layer": "backends.module",
+    "fit": "backends.learning.fit",
+    "plot_parameters": "backends.learning.plots",
+    "plot_curves": "backends.learning.plots",
     "UnspoolError": "compiler.diagnostics",
     "ProgramError": "compiler.diagnostics",
     "DataError": "compiler.diagnostics",
@@ -38,6 +41,9 @@ __all__ = [*sorted((*_PUBLIC, *_WORDS)), "__version__"]
 if TYPE_CHECKING:
     from . import stdlib as stdlib
     from .backends.artifact import load_kernel as load_kernel
+    from .backends.learning.fit import fit as fit
+    from .backends.learning.plots import plot_curves as plot_curves
+    from .backends.learning.plots import plot_parameters as plot_parameters
     from .backends.module import Layer as Layer
     from .compiler import options as options
     from .compiler.diagnostics import CompileError as CompileError
