@@ -13,7 +13,7 @@ from typing import Any
 from unspool.backends.autograd import Call
 from unspool.backends.binding import bind, leading
 from unspool.backends.call import arguments_of
-from unspool.compiler.graph.types import BYTES, Type
+from unspool.compiler.graph.types import BYTES
 from unspool.compiler.loops.account import work_of_nest
 from unspool.compiler.loops.isl import safe
 
@@ -68,16 +68,25 @@ def work_of(call: Call) -> Work | None:
     compiled = call.plan.compiled
     if compiled is None:
         return None
-    sizes = {safe(n): s for n, s in call.sizes.items()}
-    problems = 1 if call.count is None else call.count
-    flops = work_of_nest(compiled.nest if compiled.lowered is None else compiled.lowered, sizes).flops
-    inputs = [(v.type, flag) for v, flag in zip(call.plan.graph.inputs, call.flags, strict=True)]
-    results = list(zip(call.plan.graph.result_types, call._own, strict=True))
-    return Work(flops * problems, sum(_bytes(t, call.sizes) * (problems if own else 1) for t, own in (*inputs, *results)))
+    flops = work_of_nest(compiled.nest if compiled.lowered is None else compiled.lowered, sizes_of(call)).flops
+    return Work(flops * problems_of(call), bytes_of(call))
 
 
-def _bytes(type: Type, sizes: Any) -> int:
-    return prod(s.evaluate(sizes) for s in type.shape) * BYTES[type.dtype]
+def sizes_of(call: Call) -> dict[str, int]:
+    """The sizes of a call by the names that nests have for them."""
+    return {safe(n): s for n, s in call.sizes.items()}
+
+
+def problems_of(call: Call) -> int:
+    """How many problems a call has."""
+    return 1 if call.count is None else call.count
+
+
+def bytes_of(call: Call) -> int:
+    """Bytes of operands and results, each once."""
+    types = (*(v.type for v in call.plan.graph.inputs), *call.plan.graph.result_types)
+    each = [prod(s.evaluate(call.sizes) for s in type.shape) * BYTES[type.dtype] for type in types]
+    return sum(size * (problems_of(call) if own else 1) for size, own in zip(each, (*call.flags, *call._own), strict=True))
 
 
 def work_of_layer(layer: Any, *, gradient: bool) -> Work | None:

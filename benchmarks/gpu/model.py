@@ -15,14 +15,13 @@ from unspool.backends.autograd import Call
 from unspool.backends.cuda.target import generic
 from unspool.compiler.graph.types import BYTES
 from unspool.compiler.loops.account import array_bytes, flops_of, instances
-from unspool.compiler.loops.isl import safe
-from unspool.compiler.loops.nest import LoopOrder, Nest, Order, children, leaves
+from unspool.compiler.loops.nest import LoopOrder, Nest, Order, children, leaves, loops_of
 from unspool.compiler.loops.scheduled import Scheduled
 from unspool.compiler.search.draft import Draft, Task
 from unspool.compiler.search.gpu import finish_gpu
 from unspool.compiler.search.gpu_cost import START, Estimate, estimate_gpu
 
-from .limits import Limits
+from .limits import Limits, bytes_of, problems_of, sizes_of
 
 #: Seconds that a kernel in a CUDA graph takes at least; what a library's product and a sweep reach of the peak and of the bandwidth.
 KERNEL, PRODUCT, SWEEP = 2e-6, 0.7, 0.8
@@ -47,8 +46,7 @@ def ours(call: Call, limits: Limits) -> float:
     """Seconds of a call of ours."""
     compiled, gpu = call.plan.compiled, generic()
     assert compiled is not None
-    sizes = {safe(n): s for n, s in call.sizes.items()}
-    problems = 1 if call.count is None else call.count
+    sizes, problems = sizes_of(call), problems_of(call)
     alone, tile = Scheduled(compiled.nest, ()), compiled.tree.tile
     parts, blocks, one, known = problems, compiled.tree.blocks, alone, sizes
     if tile is not None and compiled.tile is not None and problems >= tile.least:
@@ -56,22 +54,14 @@ def ours(call: Call, limits: Limits) -> float:
         known = {**sizes, tile.lanes: tile.size}
     blocks = max(1, min(blocks, gpu.cores // min(parts, gpu.cores)))
     least = -(-parts // gpu.cores) * estimate_gpu(one, gpu, blocks, known)
-    return max(least, _traffic(compiled.nest, sizes, problems, call) / limits.bytes) + START
-
-
-def _traffic(nest: Nest, sizes: dict[str, int], problems: int, call: Call) -> float:
-    """Bytes of operands and results, each once."""
-    flags = [*call.flags, *call._own]
-    outside = [a for scope in ("input", "output") for a in nest.arrays if a.scope == scope]
-    return sum(array_bytes(a, sizes) * (problems if own else 1) for a, own in zip(outside, flags, strict=True))
+    return max(least, bytes_of(call) / limits.bytes) + START
 
 
 def peer(call: Call, limits: Limits) -> float:
     """Seconds of the same computation by kernels one after the other, in a CUDA graph."""
     compiled = call.plan.compiled
     assert compiled is not None
-    sizes = {safe(n): s for n, s in call.sizes.items()}
-    problems = 1 if call.count is None else call.count
+    sizes, problems = sizes_of(call), problems_of(call)
     outside = [a.name for scope in ("input", "output") for a in compiled.nest.arrays if a.scope == scope]
     same = {name for name, own in zip(outside, [*call.flags, *call._own], strict=True) if not own}
     found = list(kernels(compiled.lowered or compiled.nest, sizes, same))
@@ -92,7 +82,7 @@ def kernels(nest: Nest, sizes: dict[str, int], same: set[str]) -> Iterator[Kerne
     counted = Estimate(draft.scheduled, generic(), sizes)
 
     def visit(order: Order, times: float) -> Iterator[Kernel]:
-        if isinstance(order, LoopOrder) and not order.dealt and any(o.dealt for o in _loops(order.body)):
+        if isinstance(order, LoopOrder) and not order.dealt and any(o.dealt for o in loops_of(order.body)):
             for part in children(order.body):
                 yield from visit(part, times * counted.trips(order))
         elif isinstance(order, LoopOrder) and order.kind == "block":
@@ -103,13 +93,6 @@ def kernels(nest: Nest, sizes: dict[str, int], same: set[str]) -> Iterator[Kerne
 
     for part in children(draft.scheduled.nest.order):
         yield from visit(part, 1.0)
-
-
-def _loops(order: Order) -> Iterator[LoopOrder]:
-    for part in children(order):
-        if isinstance(part, LoopOrder):
-            yield part
-            yield from _loops(part.body)
 
 
 def _kernels(nest: Nest, names: list[str], times: float, sizes: dict[str, int], same: set[str]) -> Iterator[Kernel]:

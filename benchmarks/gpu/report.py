@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from ..contest import Outcome
-from ..report import BEST, as_json, ratios
+from ..report import BEST, as_json
 
 FORMAT = 1
 #: Who is in the table, by the key in the file.
@@ -139,8 +139,3 @@ def markdown(gpu: str, runs: Sequence[Mapping[str, Any]]) -> str:
     rows = ["| " + " | ".join(HEADS) + " |", "|---|---|---|" + "--:|" * (len(HEADS) - 3)]
     rows += ["| " + " | ".join(row) + " |" for row in lines(runs)]
     return "\n".join([*found, "", *rows])
-
-
-def best_ratio(outcome: Outcome) -> float | None:
-    """A contest's ratio to the best peer."""
-    return ratios(outcome).get(BEST)

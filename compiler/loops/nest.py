@@ -14,7 +14,7 @@ from functools import cached_property
 
 from ..diagnostics import Span
 from ..graph.types import Size
-from .tree import DEALT, Literal
+from .tree import DEALT, Literal, lanes_of
 
 
 @dataclass(frozen=True)
@@ -187,6 +187,11 @@ class LoopOrder:
     def dealt(self) -> bool:
         """Whether iterations are dealt out to threads, or to blocks of them."""
         return not DEALT.isdisjoint(self.kind.split())
+
+    @property
+    def lanes(self) -> int:
+        """Threads that have an iteration of the loop around in common and deal out this one; 1 for other loops."""
+        return lanes_of(self.kind)
 
     @property
     def innermost(self) -> bool:

@@ -12,6 +12,11 @@ from dataclasses import dataclass
 DEALT = frozenset({"parallel", "block", "thread"})
 
 
+def lanes_of(kind: str) -> int:
+    """Threads that a loop of a kind is dealt out to, which have an iteration of the loop around in common; 1 for other kinds."""
+    return next((int(k[4:]) for k in kind.split() if k.startswith("lane")), 1)
+
+
 @dataclass(frozen=True)
 class Int:
     """An integer expression: ``op`` is ``const`` (value), ``name`` (name), ``+ - * // % min max``, a
@@ -119,7 +124,7 @@ class Loop:
     @property
     def lanes(self) -> int:
         """Threads that have an iteration of the loop around in common and deal out this one; 1 for other loops."""
-        return next((int(k[4:]) for k in self.kind.split() if k.startswith("lane")), 1)
+        return lanes_of(self.kind)
 
     @property
     def tests(self) -> tuple[Expr, ...]:

@@ -130,7 +130,7 @@ class Estimate:
             path = loop_path(self.scheduled.nest.order, name)
             below = path[path.index(loop) :] if loop is not None else ()
             runs = prod(self.trips(o) for o in below)
-            lanes = max([_lanes(o) for o in below], default=1)
+            lanes = max([o.lanes for o in below], default=1)
             cycles += runs / lanes * self.latency(self.statements[name])
         return cycles / CLOCK + self.meeting(blocks)
 
@@ -163,7 +163,7 @@ class Estimate:
         chain = [loop]
         while isinstance(chain[-1].body, LoopOrder) and "thread" in chain[-1].body.kind:
             chain.append(chain[-1].body)
-        lanes = max([_lanes(o) for o in loops_of(chain[-1].body)], default=1)
+        lanes = max([o.lanes for o in loops_of(chain[-1].body)], default=1)
         operations = accesses = latency = width = 0.0
         seen: dict[tuple[str, tuple[Size, ...]], float] = {}
         everywhere: dict[tuple[str, tuple[Size, ...]], float] = {}
@@ -204,7 +204,3 @@ class _Phase:
     everywhere: float
     latency: float
     width: float
-
-
-def _lanes(loop: LoopOrder) -> int:
-    return next((int(k[4:]) for k in loop.kind.split() if k.startswith("lane")), 1)

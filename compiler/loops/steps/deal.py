@@ -94,14 +94,14 @@ def can_lane(scheduled: Scheduled, name: str, lanes: int) -> str | None:
         info = scheduled.nest.array(array)
         if around is not None and info.shape and info.scope.startswith("local") and info.scope.split()[1] in owners:
             return f"each thread has {array} for itself"
-    if around is not None and any(o.kind.startswith("lane") and o.kind != f"lane{lanes}" for o in _lanes(around)):
+    if around is not None and any(o.lanes not in (1, lanes) for o in _lanes(around)):
         return f"another loop in {around.name} is dealt to more or fewer threads"
     return None
 
 
 def _lanes(around: LoopOrder) -> list[LoopOrder]:
     """The loops inside of one that are dealt to lanes."""
-    return [o for o in loops_of(around.body) if o.kind.startswith("lane")]
+    return [o for o in loops_of(around.body) if o.lanes > 1]
 
 
 def lane(scheduled: Scheduled, name: str, lanes: int) -> Scheduled:
