@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import logging
@@ -18,7 +19,19 @@ if TYPE_CHECKING:
 
 #: Other names of targets; ``cpu`` is the best one for the processor that can be used here.
 ALIASES = {"interp": "interpreter"}
-NAMES = ("c", "numba", "cuda", "emulated", "triton", "triton_interpreted", "tvm", "tvm_cuda", "tvm_emulated", "interpreter")
+#: Where the class of a target is, and what it is called.
+_CLASSES = {
+    "c": (".cpu", "CTarget"),
+    "numba": (".numba_target", "NumbaTarget"),
+    "cuda": (".cuda.target", "CudaTarget"),
+    "emulated": (".cuda.target", "EmulatedTarget"),
+    "triton": (".triton.target", "TritonTarget"),
+    "triton_interpreted": (".triton.target", "InterpretedTritonTarget"),
+    "tvm": (".tvm.target", "TvmTarget"),
+    "tvm_cuda": (".tvm.gpu_target", "TvmCudaTarget"),
+    "tvm_emulated": (".tvm.gpu_target", "TvmEmulatedTarget"),
+}
+NAMES = (*_CLASSES, "interpreter")
 CPU_TARGETS = ("c", "numba")
 #: Targets whose kernels run on a GPU, with tensors there. They compile anywhere.
 GPU_TARGETS = ("cuda", "triton", "tvm_cuda")
@@ -26,6 +39,7 @@ GPU_TARGETS = ("cuda", "triton", "tvm_cuda")
 GPU_TARGET = "cuda"
 #: The series of apache-tvm that target ``tvm`` is written for; pyproject.toml says the same.
 TVM_SERIES = "0.27"
+NO_TRITON = "triton is not installed: pip install 'unspool[triton]'"
 
 logger = logging.getLogger("unspool")
 
@@ -78,44 +92,26 @@ def target(name: str, *, strict: bool = False, tune: float | None = None) -> Tar
         raise DataError(f"tune= measures schedules of target c, not {name}")
     if name == "interpreter":
         return None
+    _require(_compiles(name))
+    module, made = _CLASSES[name]
+    given = {"strict": strict} if tune is None else {"strict": strict, "tune": tune}
+    found: Target = getattr(importlib.import_module(module, __package__), made)(**given)
+    return found
+
+
+def _compiles(name: str) -> Availability:
+    """Whether kernels of a target can be made on this machine: those of a GPU can without one."""
     if name == "cuda":
-        from .cuda.target import CudaTarget
+        return Availability(name, True, "")
+    if name == "triton":
+        return Availability(name, _has_triton(), NO_TRITON)
+    return replace(_tvm(), name=name) if name == "tvm_cuda" else availability(name)
 
-        return CudaTarget(strict=strict)
-    if name == "triton" and _has_triton():
-        from .triton.target import TritonTarget
 
-        return TritonTarget(strict=strict)
-    if name == "tvm_cuda" and _tvm().usable:
-        from .tvm.gpu_target import TvmCudaTarget
-
-        return TvmCudaTarget(strict=strict)
-    found = availability(name)
+def _require(found: Availability) -> None:
+    """Raises CompileError where a target cannot be used."""
     if not found.usable:
-        raise CompileError(f"target {name} cannot be used here: {found.reason}")
-    if name == "emulated":
-        from .cuda.target import EmulatedTarget
-
-        return EmulatedTarget(strict=strict)
-    if name == "numba":
-        from .numba_target import NumbaTarget
-
-        return NumbaTarget(strict=strict)
-    if name == "tvm":
-        from .tvm.target import TvmTarget
-
-        return TvmTarget(strict=strict)
-    if name == "tvm_emulated":
-        from .tvm.gpu_target import TvmEmulatedTarget
-
-        return TvmEmulatedTarget(strict=strict)
-    if name == "triton_interpreted":
-        from .triton.target import InterpretedTritonTarget
-
-        return InterpretedTritonTarget(strict=strict)
-    from .cpu import CTarget
-
-    return CTarget(strict=strict, tune=tune)
+        raise CompileError(f"target {found.name} cannot be used here: {found.reason}")
 
 
 def availability(name: str) -> Availability:
@@ -140,9 +136,7 @@ def availability(name: str) -> Availability:
 def check_usable(name: str) -> None:
     """Raises CompileError if kernels of a target cannot run here."""
     if name in GPU_TARGETS:
-        found = availability(name)
-        if not found.usable:
-            raise CompileError(f"target {name} cannot be used here: {found.reason}")
+        _require(availability(name))
 
 
 def _nvidia(name: str) -> Availability:
@@ -187,7 +181,7 @@ def _has_triton() -> bool:
 def _triton(name: str) -> Availability:
     """Target ``triton`` or its sibling."""
     if not _has_triton():
-        return Availability(name, False, "triton is not installed: pip install 'unspool[triton]'")
+        return Availability(name, False, NO_TRITON)
     version = f"triton {importlib.metadata.version('triton')}"
     if name == "triton_interpreted":
         return Availability(name, True, f"the text of target triton on the processor, by the interpreter of {version}: for tests")
