@@ -197,8 +197,8 @@ def _storage(array: Array, size: int) -> str:
         return "shared memory of a block"
     if array.scope == "thread":
         return "scratch of a thread"
-    if not array.shape:
-        return "register"
+    if not array.shape or array.scope == "held":
+        return "registers" if array.shape else "register"
     fixed = all(constant(s) is not None for s in array.shape)
     return "stack of a thread" if fixed and size <= STACK_BYTES else "scratch of a thread"
 

@@ -19,7 +19,8 @@ typedef unsigned long long uintptr_t;
 #endif
 #define US_FUNCTION static __device__ __forceinline__
 #define US_POINTER(T) T *__restrict__
-extern __shared__ char us_memory[];
+#define US_PLAIN_POINTER(T) T *  // copies that go on beside the thread write behind it, too
+extern __shared__ __align__(16) char us_memory[];
 #define US_DYNAMIC_SHARED us_memory
 #endif
 #ifndef INT64_C
@@ -66,6 +67,17 @@ US_FUNCTION $T us_other_$t(unsigned mask, $T x, int distance) { return ($T)__shf
 
 //= us_vector : f32 f64 x 2 4
 struct __align__($w * $n) us_vector_$tx$n { $T v[$n]; };
+//= us_whole : f32 f64 x 2 4
+// Neighbouring elements that are aligned for certain.
+#ifdef US_ON_CPU
+template <class P> US_FUNCTION us_vector_$tx$n us_whole_$tx$n(P p, int64_t i) {
+  us_vector_$tx$n v;
+  for (int j = 0; j < $n; j++) v.v[j] = p[i + j];
+  return v;
+}
+#else
+US_FUNCTION us_vector_$tx$n us_whole_$tx$n(const $T *p, int64_t i) { return *(const us_vector_$tx$n *)(p + i); }
+#endif
 //= us_near : f32 f64 x 2 4
 // Neighbouring elements, at once where they are aligned.
 #ifdef US_ON_CPU
@@ -82,6 +94,35 @@ US_FUNCTION us_vector_$tx$n us_near_$tx$n(const $T *p, int64_t i) {
 #pragma unroll
   for (int j = 0; j < $n; j++) v.v[j] = p[j];
   return v;
+}
+#endif
+//= us_ahead : f32 i32 f64 i64 x 1 2 4
+// A copy of neighbouring elements into shared memory that goes on beside the thread, at once where the source is aligned, too.
+#ifdef US_ON_CPU
+template <class D, class S> US_FUNCTION void us_ahead_$tx$n(D to, int64_t i, S from, int64_t j) {
+  if ((uintptr_t)us_raw(from + j) % ($n * sizeof($T)) == 0) us_copy_async(to + i, from + j, $n * (int)sizeof($T));
+  else for (int k = 0; k < $n; k++) us_copy_async(to + i + k, from + j + k, (int)sizeof($T));
+}
+#else
+US_FUNCTION void us_ahead_$tx$n($T *to, int64_t i, const $T *from, int64_t j) {
+  if ((uintptr_t)(from + j) % ($n * sizeof($T)) == 0) us_copy_async(to + i, from + j, $n * (int)sizeof($T));
+  else
+#pragma unroll
+    for (int k = 0; k < $n; k++) us_copy_async(to + i + k, from + j + k, (int)sizeof($T));
+}
+#endif
+//= us_ahead : f16 bf16 x 2 4 8
+#ifdef US_ON_CPU
+template <class D, class S> US_FUNCTION void us_ahead_$tx$n(D to, int64_t i, S from, int64_t j) {
+  if ((uintptr_t)us_raw(from + j) % ($n * sizeof($T)) == 0) us_copy_async(to + i, from + j, $n * (int)sizeof($T));
+  else for (int k = 0; k < $n; k++) to[i + k] = from[j + k];
+}
+#else
+US_FUNCTION void us_ahead_$tx$n($T *to, int64_t i, const $T *from, int64_t j) {
+  if ((uintptr_t)(from + j) % ($n * sizeof($T)) == 0) us_copy_async(to + i, from + j, $n * (int)sizeof($T));
+  else
+#pragma unroll
+    for (int k = 0; k < $n; k++) to[i + k] = from[j + k];
 }
 #endif
 //= us_isfinite : f32 f64

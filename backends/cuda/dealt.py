@@ -25,12 +25,12 @@ class Dealt:
 
 def dealt_chain(loop: Loop) -> list[Dealt]:
     """Loops directly inside of each other that are dealt to threads in one go, from the outermost one on."""
-    chain = [_dealt(loop)]
+    chain = [dealt(loop)]
     while "thread" in loop.kind and len(chain[-1].loop.body.children) == 1:
         inner = chain[-1].loop.body.children[0]
         if not isinstance(inner, Loop) or "thread" not in inner.kind or inner.tests:
             break
-        found = _dealt(inner)
+        found = dealt(inner)
         if {one.loop.name for one in chain} & (names(inner.lower) | names(inner.upper)):
             cover = _cover(inner, chain)
             if cover is None:
@@ -40,7 +40,8 @@ def dealt_chain(loop: Loop) -> list[Dealt]:
     return chain
 
 
-def _dealt(loop: Loop) -> Dealt:
+def dealt(loop: Loop) -> Dealt:
+    """A loop by itself."""
     lower, upper = simple(loop.lower), simple(loop.upper)
     trips = constant(Int("-", (upper, lower)))
     return Dealt(loop, lower, upper, None if trips is None else max(0, -(-trips // loop.step)))

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from itertools import groupby
 from math import prod
 
-from ...compiler.loops.tree import Array, Block, Declare, Function, Int, LibraryCall, Load, Loop, Single, Store, Tree
+from ...compiler.loops.tree import Array, Block, Declare, Function, If, Int, LibraryCall, Load, Loop, Single, Store, Tree
 from ...compiler.loops.tree_walk import loads, walk, writes
 from ...compiler.target import Gpu
-from ..affine import ONE, const, constant, linear, offset, simple
+from ..affine import ONE, const, constant, linear, offset, plus, simple
 from ..c_runtime import BITS
 from ..emit import combine
 from ..shares import work
@@ -24,11 +24,13 @@ from ..statements import describe
 from ..text import Text
 from ..tiles import trip
 from ..writer import Writer
-from .dealt import Dealt, dealt_chain, lanes_of
+from .dealt import Dealt, dealt, dealt_chain, lanes_of
 from .expressions import CudaPrinter
+from .held import numbered_threads, own_registers
 from .runtime import prelude
 from .source import CudaSource
-from .text import LIMIT, CudaBody, cuda_text, entry, index_type
+from .staging import Staged, ahead, further, staged, with_places
+from .text import LIMIT, CudaBody, cuda_text, entry, index_type, placed_for_certain
 
 #: Larger local arrays live in the scratch memory of a thread.
 STACK_BYTES = 4096
@@ -38,6 +40,8 @@ MANY = 1024
 WARP = 32
 #: Elements that one load brings, the most first.
 VECTOR = {"f32": (4, 2), "f64": (2,)}
+#: Elements that a copy that goes on beside the thread brings, the most first.
+AHEAD = {"f32": (4, 2, 1), "i32": (4, 2, 1), "f64": (2, 1), "i64": (2, 1), "f16": (8, 4, 2), "bf16": (8, 4, 2)}
 #: What sums over lanes start from; None: the least or greatest value of an integer type.
 _NEUTRAL = {"add": "0", "mul": "1", "max": "-INFINITY", "min": "INFINITY", "and": "1", "or": "0"}
 
@@ -61,6 +65,9 @@ def threads_of(function: Function, gpu: Gpu) -> int:
     """Threads of a block, whole warps: so many that few of them wait for the rest in the last turn of the loops that are dealt to them, but more
     than half of what there is work for and the GPU is set to."""
     widths = [w for f in (function, *([function.tile.function] if function.tile else [])) for w in widths_of(f)]
+    fixed = max(numbered_threads(f.body, alone=True) for f in (function, *([function.tile.function] if function.tile else [])))
+    if fixed:  # threads that have registers for what others do not
+        return -(-fixed // WARP) * WARP
     most = min(gpu.threads, max(WARP, *(-(-wide // WARP) * WARP for wide, _ in widths))) if widths else WARP
 
     def cost(threads: int) -> tuple[float, int]:
@@ -88,9 +95,16 @@ def _body(
 ) -> CudaBody:
     """The body of one function; its run-time checks are added to ``checks``. ``most``: values that integers have at most."""
     printer = CudaPrinter({a.name: a for a in function.arrays}, checks, strict=strict)
+    function, variables = own_registers(function)
+    shared = placed_for_certain(function, gpu)
+    function = with_places(function, shared)
+    shared = placed_for_certain(function, gpu)
+    printer.arrays.update({a.name: a for a in function.arrays})
     writer = _CudaWriter(function, printer, Text, gpu, strict)
-    writer.threads = threads
+    writer.threads, writer.shared = threads, shared
     writer.most = most or {}
+    for variable in variables:
+        writer.declare(variable)
     writer.block(function.body)
     return CudaBody(function, printer, writer.scratch, [*writer.top.lines, *writer.text.lines], function.blocks)
 
@@ -107,6 +121,8 @@ class _CudaWriter(Writer):
         self.common = 0  # threads that have what is printed in common; 0: each runs it for itself
         self.split = False  # inside of a loop that is dealt to threads
         self.guarded = False  # what is printed runs on the first lane alone
+        self.shared = frozenset[str]()  # arrays that lie in shared memory
+        self.ahead = False  # copies go on beside the threads
         self.index = index_type(self.function)
 
     # -- what is read together ---------------------------------------------------------------------------------------------
@@ -115,6 +131,9 @@ class _CudaWriter(Writer):
         """Print a sequence; what assignments in a row read of neighbouring elements is loaded together."""
         for stores, run in groupby(block.children, lambda c: isinstance(c, Store)):
             children = list(run)
+            if stores and self.ahead:
+                self.copy_ahead([c for c in children if isinstance(c, Store)])
+                continue
             if stores and len(children) > 1 and not self.common:
                 self.together([c for c in children if isinstance(c, Store)])
             for child in children:
@@ -140,10 +159,29 @@ class _CudaWriter(Writer):
                 if size > 1:
                     name = self.names.fresh("near")
                     array, at = self.printer.position(x)
-                    self.text.let(f"us_vector_{x.dtype}x{size}", name, f"us_near_{x.dtype}x{size}({array}, {at})")
+                    form = linear(offset(x.index, self.printer.arrays[x.array].shape))
+                    own = self.printer.arrays[x.array].scope not in ("input", "output")
+                    call = "whole" if own and not any(c % size for c in form.values()) else "near"
+                    self.text.let(f"us_vector_{x.dtype}x{size}", name, f"us_{call}_{x.dtype}x{size}({array}, {at})")
                     for i in range(size):
                         self.printer.loaded[line[first + i].array, line[first + i].index] = f"{name}.v[{i}]"
                 places = [p for p in places if p >= first + size]
+
+    def copy_ahead(self, stores: Sequence[Store]) -> None:
+        """Print copies that go on beside the thread, of neighbouring elements at once."""
+        waiting = list(stores)
+        while waiting:
+            first = waiting[0]
+            assert isinstance(first.value, Load)
+            sizes = AHEAD.get(first.value.dtype, ()) if first.array in self.shared else ()
+            size = next((n for n in sizes if _neighbours(waiting[:n], n, self.printer.arrays)), 0)
+            if not size:
+                self.store(waiting.pop(0))
+                continue
+            array, at = self.printer.position(Load(first.array, first.index, first.value.dtype))
+            source, place = self.printer.position(first.value)
+            self.text.call(f"us_ahead_{first.value.dtype}x{size}({array}, {at}, {source}, {place})")
+            del waiting[:size]
 
     # -- where things run ------------------------------------------------------------------------------------------------
 
@@ -283,6 +321,10 @@ class _CudaWriter(Writer):
             self.tested(loop)
         elif loop.kind == "block":
             self.over_blocks(loop)
+        elif loop.places > 1 and (parts := staged(loop, self.shared)):
+            self.over_staged(loop, parts)
+        elif loop.numbered:
+            self.over_numbered(loop)
         elif loop.dealt and not self.split:
             self.over_threads(loop)
         elif loop.lanes > 1:
@@ -329,11 +371,45 @@ class _CudaWriter(Writer):
 
     def over_blocks(self, loop: Loop) -> None:
         """Print a loop whose iterations are dealt to the blocks of a team."""
-        self.open(loop, *self.range(loop, 1), "block", "team.blocks")
+        chain = [loop]
+        while len(chain[-1].body.children) == 1 and isinstance(inner := chain[-1].body.children[0], Loop) and inner.kind == "block":
+            chain.append(inner)
+        if len(chain) == 1:
+            self.open(loop, *self.range(loop, 1), "block", "team.blocks")
+        else:
+            self.unrank([dealt(one) for one in chain], "block", "team.blocks")
         self.in_block = True
-        self.block(loop.body)
+        self.block(chain[-1].body)
         self.in_block = False
         self.text.close()
+
+    def over_staged(self, loop: Loop, parts: Staged) -> None:
+        """Print a loop whose copies are begun iterations ahead. At the start of an iteration its own are there, for all threads, and what the
+        one before it has used may be overwritten."""
+        lower, upper, lead = simple(loop.lower), simple(loop.upper), loop.places - 1
+        for n in range(lead):
+            self.text.if_(f"{self.printer.int(plus(lower, n))} < {self.printer.int(upper)}")
+            self.begin(ahead(parts.copies, loop.name, plus(lower, n)))
+            self.text.close()
+            if n < lead - 1:
+                self.text.call("us_copy_commit()")
+        self.open(loop, lower, upper)
+        self.text.call("us_copy_commit()")
+        self.text.call(f"us_copy_wait({lead - 1})")
+        self.text.call("__syncthreads()")
+        self.text.if_(f"{self.printer.int(further(loop, lead))} < {self.printer.int(upper)}")
+        self.begin(ahead(parts.copies, loop.name, further(loop, lead)))
+        self.text.close()
+        self.block(parts.rest)
+        self.text.close()
+        self.text.call("us_copy_wait(0)")
+        self.text.call("__syncthreads()")
+
+    def begin(self, copies: Block) -> None:
+        """Print copies that go on beside the threads."""
+        self.ahead = True
+        self.block(copies)
+        self.ahead = False
 
     def over_threads(self, loop: Loop) -> None:
         """Print loops whose iterations are dealt to threads, or to groups of them."""
@@ -351,6 +427,57 @@ class _CudaWriter(Writer):
             self.block(body)
         self.split = False
         self.text.close()
+
+    def over_numbered(self, loop: Loop) -> None:
+        """Print a loop whose iterations go to threads by number, ``i`` to that of the number ``i % count`` along the loop."""
+        outermost, lanes, count, inside = not self.split, lanes_of(loop.body), loop.numbered, numbered_threads(loop.body)
+        first, opened = self.member if lanes == 1 else f"{self.member} / {lanes}", 0
+        if outermost and (count * inside * lanes < self.threads or not self.in_block):
+            self.text.if_(f"{first} < {count * inside}")
+            opened += 1
+        kind, v, low = self.index, self.names.get("variable", loop.name), self.printer.int(simple(loop.lower))
+        end = self.printer.int(simple(loop.upper))
+        number = f"{first} / {inside} % {count}" if inside > 1 else f"{first} % {count}"
+        aligned = all(c % count == 0 for c in linear(loop.lower).values())
+        place = number if aligned else f"({kind})us_fmod({number} - ({low}), {count})"
+        start, room = place if low == "0" else f"{low} + {place}", _room(loop.lower, loop.upper)
+        if room is not None and room <= count:
+            self.text.scope()
+            self.text.let(kind, v, start)
+            opened += 1
+            if constant(Int("-", (loop.upper, loop.lower))) != count:
+                self.text.if_(f"{v} < {end}")
+                opened += 1
+        else:
+            self.text.open(f"for ({kind} {v} = {start}; {v} < {end}; {v} += {count})")
+            opened += 1
+        before, self.split = self.split, True
+        with self.as_group(lanes):
+            self.numbered(loop.body, f"{first} % {inside} == 0" if inside > 1 else "")
+        self.split = before
+        for _ in range(opened):
+            self.text.close()
+
+    def numbered(self, block: Block, first: str) -> None:
+        """Print what is in a loop that is dealt out by number: what is in no further one, the first of the threads that share it does."""
+        for beside, run in groupby(block.children, lambda child: numbered_threads(Block((child,)), alone=True) == 0):
+            part = Block(tuple(run))
+            if beside and first:
+                self.text.if_(first)
+            if beside:
+                self.block(part)
+            for child in () if beside else part.children:
+                if isinstance(child, If):
+                    self.text.if_(self.printer.int(child.condition))
+                    self.numbered(child.then, first)
+                    if child.orelse:
+                        self.text.otherwise()
+                        self.numbered(child.orelse, first)
+                    self.text.close()
+                else:
+                    self.tree(child)
+            if beside and first:
+                self.text.close()
 
     def unrank(self, chain: Sequence[Dealt], first: str, stride: str) -> None:
         """Open a loop over the iterations of several loops, and tell which one of each it is at."""
@@ -462,6 +589,33 @@ class _CudaWriter(Writer):
             other = f"us_other_{kind}({self.mask}, {text}, {distance})"
             self.text.assign(text, self.combine(store.reduce, text, other, dtype, False))
             distance //= 2
+
+
+def _neighbours(stores: Sequence[Store], count: int, arrays: Mapping[str, Array]) -> bool:
+    """Whether so many assignments copy neighbours to neighbours, from a whole multiple of their number on."""
+    if len(stores) < count or len({(s.array, s.value.array) for s in stores if isinstance(s.value, Load)}) != 1:
+        return False
+    first = stores[0]
+    assert isinstance(first.value, Load)
+    if arrays[first.array].dtype != first.value.dtype or arrays[first.value.array].scope == "local":
+        return False
+    to, source = offset(first.index, arrays[first.array].shape), offset(first.value.index, arrays[first.value.array].shape)
+    if any(c % count for atom, c in linear(to).items()):
+        return False
+    for n, s in enumerate(stores):
+        assert isinstance(s.value, Load)
+        here, there = offset(s.index, arrays[s.array].shape), offset(s.value.index, arrays[s.value.array].shape)
+        if constant(Int("-", (here, to))) != n or constant(Int("-", (there, source))) != n:
+            return False
+    return True
+
+
+def _room(lower: Int, upper: Int) -> int | None:
+    """How many iterations there are at most between bounds; None if that is not known."""
+    if upper.op == "min":
+        found = [room for a in upper.args if (room := _room(lower, a)) is not None]
+        return min(found, default=None)
+    return constant(Int("-", (upper, lower)))
 
 
 def _neutral(reduce: str, dtype: str) -> str:

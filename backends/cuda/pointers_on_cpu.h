@@ -117,6 +117,8 @@ template <class T, int SPACE> US_INLINE typename us_same<T>::type __ldg(us_watch
 
 #endif
 
+#define US_PLAIN_POINTER(T) US_POINTER(T)
+
 // The elements of an array in groups: us_as<float4>(pointer) (reinterpret_cast on a GPU).
 template <class V, class T> US_INLINE V *us_as(T *pointer) { return reinterpret_cast<V *>(pointer); }
 

@@ -11,6 +11,8 @@ from ..c_runtime import instances, needed_of, polynomials, random_constants
 #: Files of C sections that CUDA has, too. Those of ``base.h`` come instead of what has their name there.
 _SHARED = ("c_base.h", "c_special.h", "c_complex.h", "c_random.h", "c_select.h")
 _OWN = "base.h"
+#: What on_cpu.h has for the processor.
+_DEVICE = "mma.cuh"
 
 #: Words of C that CUDA C++ has other words for, or none.
 _WORDS = (
@@ -32,6 +34,8 @@ def sections() -> dict[str, str]:
     folder = Path(__file__).parents[1]
     own = instances(random_constants(_exact((Path(__file__).parent / _OWN).read_text(encoding="utf-8"))))
     found: dict[str, str] = {"us_prologue": own.pop("us_prologue")}
+    for name, text in instances((Path(__file__).parent / _DEVICE).read_text(encoding="utf-8")).items():
+        found[name] = f"#ifndef US_ON_CPU\n{text}#endif\n"
     for file in _SHARED:
         for name, text in instances(random_constants((folder / file).read_text(encoding="utf-8"))).items():
             for word, other in _WORDS:

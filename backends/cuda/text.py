@@ -18,6 +18,7 @@ from ..kernel_text import conditions, least
 from ..rooms import elements
 from ..rooms import rooms as rooms_of
 from .expressions import CudaPrinter
+from .staging import staged_arrays
 
 #: Elements of an array that indices of 32 bits can tell apart.
 LIMIT = 2**31
@@ -107,21 +108,32 @@ def cuda_text(main: CudaBody, tile: CudaBody | None, gpu: Gpu, threads: int) -> 
     return _Frame(main, tile, gpu, threads).framed()
 
 
+def placed_for_certain(function: Function, gpu: Gpu) -> frozenset[str]:
+    """Arrays of a block that lie in shared memory, whether one block works on a problem or several."""
+    own = [a.name for a in function.arrays if a.scope == "block"]
+    together, apart = (_in_shared(function.arrays, scopes, gpu)[0] for scopes in (("block", "shared"), ("block",)))
+    return frozenset(a for a in own if a in together and a in apart)
+
+
+def _in_shared(arrays: Sequence[Array], scopes: Sequence[str], gpu: Gpu) -> tuple[dict[str, int], int]:
+    """Where arrays of some scopes lie in shared memory, the smallest first as long as there is room; and the bytes of all of them."""
+    found: dict[str, int] = {}
+    total = 0
+    for a in sorted((a for a in arrays if a.scope in scopes), key=lambda a: size_of(a) or 0):
+        size = size_of(a)
+        if size is not None and total + size <= gpu.shared_bytes:
+            found[a.name] = total
+            total += size
+    return found, total
+
+
 class _Placed:
     """Where the arrays of a body lie: offsets in shared memory, the rest in scratch memory of a problem or of threads."""
 
     def __init__(self, body: CudaBody, gpu: Gpu, threads: int, *, alone: bool) -> None:
-        self.shared: dict[str, int] = {}
-        self.bytes = 0
-        wanted = body.of("block", "shared") if alone else body.of("block")
-        self.left: list[Array] = []
-        for a in sorted(wanted, key=lambda a: size_of(a) or 0):
-            size = size_of(a)
-            if size is None or self.bytes + size > gpu.shared_bytes:
-                self.left.append(a)
-                continue
-            self.shared[a.name] = self.bytes
-            self.bytes += size
+        scopes = ("block", "shared") if alone else ("block",)
+        self.shared, self.bytes = _in_shared(body.function.arrays, scopes, gpu)
+        self.left = [a for a in body.of(*scopes) if a.name not in self.shared]
         self.problem = [a for a in body.of("problem", "shared") if a.name not in self.shared]
         self.block = [a for a in body.of("block") if a.name not in self.shared]
         self.thread = body.of("thread")
@@ -133,6 +145,7 @@ class _Frame:
     def __init__(self, main: CudaBody, tile: CudaBody | None, gpu: Gpu, threads: int) -> None:
         self.main, self.tile, self.gpu, self.threads = main, tile, gpu, threads
         self.bodies = [main] if tile is None else [main, tile]
+        self.staged = set[str]().union(*(staged_arrays(b.function) for b in self.bodies))
         self.name = main.function.name
         self.most = [min(b.blocks, gpu.cores) if b.spreads else 1 for b in self.bodies]  # blocks of a problem, and of a tile
         self.blocks = max(self.most)
@@ -195,7 +208,8 @@ class _Frame:
         return [*out, "{", *body.lines, "}", ""]
 
     def _pointer(self, a: Array) -> str:
-        return f"US_POINTER({'const ' if a.scope == 'input' else ''}{C_TYPES[a.dtype]})"
+        plain = "PLAIN_" if a.name in self.staged else ""
+        return f"US_{plain}POINTER({'const ' if a.scope == 'input' else ''}{C_TYPES[a.dtype]})"
 
     def _kernel(self) -> list[str]:
         function, tile = self.main.function, self.main.function.tile

@@ -75,6 +75,8 @@ class _Team:
 
     def of_block(self, loop: Loop) -> Loop:
         """A loop over blocks of threads: those of one block meet in its iterations, and between them."""
+        if len(loop.body.children) == 1 and isinstance(inner := loop.body.children[0], Loop) and inner.kind == "block":
+            return replace(loop, body=Block((self.of_block(inner),)))
         if not any(has_parallel(child) for child in loop.body.children):
             return loop if writes(loop) <= self.local else replace(loop, body=Block((Single(loop.body), Barrier())))
         body, _ = self.block(loop.body.children, frozenset(), quiet=False)

@@ -4,7 +4,7 @@
 2. Bounds use outer dims and params, indices and guards dims and params, shapes params.
 3. An access names an array with as many axes as it has indices, in the array's dtype; inputs are never written.
 4. A loop has a value for exactly the statements below it; it is serial, unroll, parallel or vector, or both of these;
-   on a GPU block, thread, both of these, or lane2 to lane32.
+   on a GPU block, thread, both of these, or lane2 to lane32, or staged2 to staged4; a thread loop may have by1 to by1024 beside it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from collections.abc import Iterable
 from ..diagnostics import UnspoolError
 from ..graph.types import Size
 from .nest import Access, Nest, Statement, Whole, leaves, loops_of, size_values
-from .steps.deal import LANES
+from .steps.deal import LANES, THREADS
+from .steps.stage import PLACES
 from .text import print_nest, print_statement
 
-KINDS = frozenset({"serial", "parallel", "vector", "unroll", "block", "thread", *(f"lane{n}" for n in LANES)})
+KINDS = frozenset({"serial", "parallel", "vector", "unroll", "block", "thread", *(f"lane{n}" for n in LANES), *(f"staged{n}" for n in PLACES)})
+_NUMBERED = frozenset(f"by{n}" for n in range(1, THREADS + 1))
 
 
 class NestError(UnspoolError):
@@ -92,7 +94,7 @@ class _Checker:
         for loop in loops_of(self.nest.order):
             if sorted(s for s, _ in loop.values) != sorted(leaves(loop.body)):
                 self.fail(f"the loop {loop.name} has not one value for each statement below it")
-            if not loop.kind or not set(loop.kind.split()) <= KINDS:
+            if not loop.kind or not set(loop.kind.split()) <= (KINDS | _NUMBERED if "thread" in loop.kind else KINDS):
                 self.fail(f"the loop {loop.name} is {loop.kind}; there are {', '.join(sorted(KINDS))}")
             for name, value in loop.values:
                 statement = self.nest.statement_table[name]

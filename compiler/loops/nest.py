@@ -14,7 +14,7 @@ from functools import cached_property
 
 from ..diagnostics import Span
 from ..graph.types import Size
-from .tree import DEALT, Literal, lanes_of
+from .tree import DEALT, Literal, number_in
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,17 @@ class LoopOrder:
     @property
     def lanes(self) -> int:
         """Threads that have an iteration of the loop around in common and deal out this one; 1 for other loops."""
-        return lanes_of(self.kind)
+        return number_in(self.kind, "lane", 1)
+
+    @property
+    def numbered(self) -> int:
+        """How many threads iterations are dealt to by number; 0 if not by number."""
+        return number_in(self.kind, "by", 0)
+
+    @property
+    def places(self) -> int:
+        """Places that the copies at the start of its iterations take turns in."""
+        return number_in(self.kind, "staged", 1)
 
     @property
     def innermost(self) -> bool:

@@ -38,8 +38,8 @@ from .nest import (
     loops_of,
 )
 from .nest import Sequence as SequenceOrder
-from .scheduled import Scheduled, block_of, extent
-from .scopes import apart, beside, by_one, settle
+from .scheduled import HELD, Scheduled, block_of, extent
+from .scopes import apart, beside, by_one, settle, strayed
 from .steps.unroll import MOST, can_unroll
 from .tree import (
     DEALT,
@@ -191,7 +191,8 @@ class _Scan:
         self.around.pop()
         lower = isl.int_expr(node.for_get_init())
         if node.for_is_degenerate():
-            return [Loop(iterator, lower, Int("+", (lower, const(1))), 1, Block(tuple(body)), "serial")]
+            kind = self.scheduled.loop(mark).kind if mark and self.scheduled.loop(mark).numbered else "serial"
+            return [Loop(iterator, lower, Int("+", (lower, const(1))), 1, Block(tuple(body)), kind)]
         test = isl.int_expr(node.for_get_cond())
         assert test.op in ("<", "<="), f"unexpected loop condition {test}"
         assert test.args[0] == name(iterator), f"unexpected loop condition {test}"
@@ -304,7 +305,7 @@ def tree_expr(value: Expr, env: Mapping[Atom, Int]) -> TreeExpr:
 
 
 def _array(info: ArrayInfo) -> Array:
-    scope = "problem" if info.scope == "kept" else info.scope.split()[0]
+    scope = "problem" if info.scope == "kept" else "held" if info.scope.endswith(HELD) else info.scope.split()[0]
     return Array(info.name, info.dtype, tuple(int_of(s, {}) for s in info.shape), scope)
 
 
@@ -355,6 +356,8 @@ def _dealt_once(order: Order, around: frozenset[str] = frozenset(), above: LoopO
         barred = {"parallel", "block"} if around <= {"block"} else set(DEALT)
         if above is not None and "thread" in above.kind:
             barred = {"parallel", "block"}
+        elif above is not None and above.kind == "block":
+            barred = {"parallel"}
     kept = [k for k in order.kind.split() if k not in barred]
     made = replace(order, kind=" ".join(kept) or "serial")
     return replace(made, body=_dealt_once(order.body, around | (DEALT & set(kept)), made if made.dealt else None))
@@ -369,6 +372,9 @@ def scan(scheduled: Scheduled, function_name: str) -> Function:
         made, torn = _scan(scheduled, function_name, scattered, alone)
         if missed := by_one(made.body) - alone:
             alone |= missed
+            continue
+        if missed := strayed(scheduled, made.body) - scattered:
+            scattered |= missed
             continue
         variables = {n.array.name for n in walk(made.body) if isinstance(n, Declare) and not n.array.shape}
         torn |= unassigned(made.body, variables)
@@ -389,7 +395,7 @@ def _scan(scheduled: Scheduled, function_name: str, scattered: frozenset[str], a
     scheduled = replace(scheduled, nest=nest)
     local: dict[str, list[ArrayInfo]] = {}
     for a in arrays:
-        if a.scope.startswith("local"):
+        if a.scope.startswith("local") and not a.scope.endswith(HELD):
             local.setdefault(a.scope.split()[1], []).append(a)
     vectors = frozenset(n for n, loop in scheduled.loops.items() if "vector" in loop.kind)
     quiet = _quiet_loops(scheduled)
@@ -406,7 +412,9 @@ def _scan(scheduled: Scheduled, function_name: str, scattered: frozenset[str], a
         children = maker.tree(ast)
     names = frozenset(a.name for a in arrays if a.scope.startswith("local"))
     body = Block(synchronise(tuple(children), names))
-    kept = [_array(a) for scope in ("input", "output", "problem", "kept", "shared", "block", "thread") for a in arrays if a.scope == scope]
+    scopes = ("input", "output", "problem", "kept", "shared", "block", "thread")
+    kept = [_array(a) for scope in scopes for a in arrays if a.scope == scope]
+    kept += [_array(a) for a in arrays if a.scope.endswith(HELD)]
     return Function(function_name, nest.params, tuple(kept), body), maker.torn
 
 
@@ -420,7 +428,7 @@ def _written_out(scheduled: Scheduled) -> tuple[frozenset[str], dict[str, tuple[
             continue
         unrolled.add(loop.name)
         span, block = extent(scheduled, loop), block_of(scheduled, loop)
-        if span is not None and block is not None:
+        if span is not None and block is not None and not block[0].numbered:  # what one thread has in registers stays in one place
             around, size = block
             full[around.name] = (-(-span[0] // size), (span[1] + 1) // size - 1)
     return frozenset(unrolled), full

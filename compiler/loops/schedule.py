@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import partial
 
 from .arguments import role, unknown_name, wrong_arguments
 from .dependences import IllegalSchedule, Reason, check_order
@@ -24,11 +25,9 @@ from .steps.deal import (
     block,
     can_block,
     can_lane,
-    can_register,
     can_shared,
     can_thread,
     lane,
-    register,
     shared,
     thread,
 )
@@ -44,6 +43,7 @@ from .steps.pack import can_pack, pack
 from .steps.pad import can_pad, pad
 from .steps.presum import can_presum, presum
 from .steps.privatise import can_privatise, privatise
+from .steps.register import can_register, register
 from .steps.reindex import can_reindex, reindex
 from .steps.reorder import (
     can_interchange,
@@ -62,6 +62,7 @@ from .steps.reorder import (
 from .steps.reschedule import can_isl, isl
 from .steps.sink import can_enclose, can_fission, can_sink, enclose, fission, sink
 from .steps.split import can_split, split
+from .steps.stage import PLACES, can_stage, stage
 from .steps.tile import can_tile, tile
 from .steps.trapezoid import can_trapezoid, trapezoid
 from .steps.unroll import can_unroll, can_unroll_jam, unroll, unroll_jam
@@ -86,6 +87,7 @@ STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., str | None]]] = {
     "lane": (lane, can_lane),
     "shared": (shared, can_shared),
     "register": (register, can_register),
+    "stage": (stage, can_stage),
     "contract": (contract, can_contract),
     "expand": (expand, can_expand),
     "pack": (pack, can_pack),
@@ -185,7 +187,7 @@ def _entered(scheduled: Scheduled, step: Step) -> str | None:
 
 
 #: Steps that move no statement.
-_INSIDE = frozenset({"parallel", "vector", "contract", "block", "thread", "lane", "shared", "register"})
+_INSIDE = frozenset({"parallel", "vector", "contract", "block", "thread", "lane", "shared", "register", "stage"})
 
 
 def apply_step(scheduled: Scheduled, step: Step) -> Scheduled:
@@ -252,6 +254,10 @@ def _illegal(scheduled: Scheduled, strict: bool) -> str | None:
     return None
 
 
+def _can_stage(scheduled: Scheduled, name: str, places: int) -> str | None:
+    return can_stage(scheduled, name, places)
+
+
 #: Kinds of loops, and what must hold for them.
 _MARKS: dict[str, Callable[[Scheduled, str], str | None]] = {
     "parallel": can_parallel,
@@ -259,6 +265,7 @@ _MARKS: dict[str, Callable[[Scheduled, str], str | None]] = {
     "thread": can_parallel,
     "vector": can_vector,
     **{f"lane{n}": can_vector for n in LANES},
+    **{f"staged{n}": partial(_can_stage, places=n) for n in PLACES},
 }
 
 

@@ -19,6 +19,9 @@ from .isl import NotAffine, bound_values
 from .nest import Dim, Leaf, LoopOrder, Nest, Order, Statement, leaves, loop_path, loops_of, sequence
 from .nest import Sequence as SequenceOrder
 
+#: What ends the scope of an array whose elements threads hold in registers (see :mod:`.steps.register`).
+HELD = " held"
+
 
 @dataclass(frozen=True)
 class Scheduled:
@@ -48,7 +51,7 @@ class Scheduled:
     def renamed(self, names: Mapping[str, str]) -> Scheduled:
         """What lives in one iteration of a loop lives in one of the loop that took its place."""
         private = frozenset((array, names.get(owner, owner)) for array, owner in self.private)
-        scopes = {f"local {old}": f"local {new}" for old, new in names.items()}
+        scopes = {f"local {old}{held}": f"local {new}{held}" for old, new in names.items() for held in ("", HELD)}
         arrays = tuple(replace(a, scope=scopes.get(a.scope, a.scope)) for a in self.nest.arrays)
         return replace(self, nest=replace(self.nest, arrays=arrays), private=private)
 

@@ -10,9 +10,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from ..graph.types import Size
-from .nest import ArrayInfo, Leaf, LoopOrder, Order, Statement, leaves, loops_of
+from .nest import ArrayInfo, Leaf, LoopOrder, Order, Statement, leaves, loop_path, loops_of
 from .nest import Sequence as SequenceOrder
-from .scheduled import Scheduled
+from .scheduled import HELD, Scheduled
 from .tree import Block, Declare, Loop, Single, Tree
 from .tree_walk import children, reads, walk, writes
 
@@ -22,14 +22,17 @@ def settle(scheduled: Scheduled, scattered: frozenset[str]) -> tuple[ArrayInfo, 
     take apart is a variable only as long as it is not among ``scattered``."""
     mixed: set[str] = set()
     arrays = {a.name: a for a in scheduled.nest.arrays}
+    for a in [a for a in arrays.values() if a.scope.endswith(HELD) and (a.name in scattered or not numbers(scheduled, a.name))]:
+        owner = a.scope.split()[1]
+        arrays[a.name] = replace(a, scope=_home((*scheduled.outer(owner), scheduled.loop(owner))))
     for loop in loops_of(scheduled.nest.order):
         if not loop.dealt:
             continue
         inside = {loop.name, *(inner.name for inner in loops_of(loop.body))}
         for w in {w for s in leaves(loop) for w in _targets(scheduled.nest.statement_table[s])}:
-            if arrays[w].scope.startswith("local") and arrays[w].scope.split()[1] not in inside:
+            if _local(arrays[w]) and arrays[w].scope.split()[1] not in inside:
                 arrays[w] = replace(arrays[w], scope=_common(scheduled, loop))  # each thread fills a part of it
-    for name in {a.scope.split()[1] for a in arrays.values() if a.scope.startswith("local")}:
+    for name in {a.scope.split()[1] for a in arrays.values() if _local(a)}:
         path = (*scheduled.outer(name), scheduled.loop(name))
         for a in [a for a in arrays.values() if a.scope == f"local {name}"]:
             if a.name not in scattered and not apart(scheduled, a.name, path[:-1]):
@@ -43,15 +46,43 @@ def settle(scheduled: Scheduled, scattered: frozenset[str]) -> tuple[ArrayInfo, 
             written = {w for s in leaves(unit) for w in _targets(scheduled.nest.statement_table[s])}
             inside = {loop.name for loop in loops_of(unit)}
             outer_locals = {
-                w for w in written if arrays[w].scope.startswith("local") and arrays[w].scope.split()[1] not in inside
+                w for w in written if _local(arrays[w]) and arrays[w].scope.split()[1] not in inside
             }
-            shared = {w for w in written if not arrays[w].scope.startswith("local")}
+            shared = {w for w in written if not _local(arrays[w])}
             if shared and outer_locals - mixed:
                 mixed |= outer_locals
                 for w in outer_locals:
                     arrays[w] = replace(arrays[w], scope="problem" if around is None else "block")
                 changed = True
     return tuple(arrays.values())
+
+
+def _local(array: ArrayInfo) -> bool:
+    """Whether an array is declared in one iteration of a loop."""
+    return array.scope.startswith("local") and not array.scope.endswith(HELD)
+
+
+def numbers(scheduled: Scheduled, array: str) -> int:
+    """In how many loops that are dealt out by number all that touches an array is; 0 if not all is in the same."""
+    users = [s.name for s in scheduled.nest.statements if array in s.arrays()]
+    found = {tuple(o.numbered for o in loop_path(scheduled.nest.order, s) if o.numbered and o.dealt) for s in users}
+    return len(found.pop()) if len(found) == 1 else 0
+
+
+def strayed(scheduled: Scheduled, body: Block) -> set[str]:
+    """Arrays held in registers that isl has some statement touch outside of the loops that are dealt out by number."""
+    known = {a.name: numbers(scheduled, a.name) for a in scheduled.nest.arrays if a.scope.endswith(HELD)}
+    found: set[str] = set()
+
+    def visit(node: Tree | Block, depth: int) -> None:
+        inside = children(node)
+        if not inside:
+            found.update(a for a in reads(node) | writes(node) if known.get(a, depth) != depth)
+        for child in inside:
+            visit(child, depth + (1 if isinstance(child, Loop) and child.numbered else 0))
+
+    visit(body, 0)
+    return found
 
 
 def _targets(statement: Statement) -> set[str]:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 DEALT = frozenset({"parallel", "block", "thread"})
 
 
-def lanes_of(kind: str) -> int:
-    """Threads that a loop of a kind is dealt out to, which have an iteration of the loop around in common; 1 for other kinds."""
-    return next((int(k[4:]) for k in kind.split() if k.startswith("lane")), 1)
+def number_in(kind: str, word: str, otherwise: int) -> int:
+    """The number behind a word of a loop's kind, as 8 in ``lane8``."""
+    return next((int(k[len(word) :]) for k in kind.split() if k.startswith(word)), otherwise)
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Array:
     ``problem``: scratch of one problem, shared by the threads that work on it;
     ``thread``: scratch of one thread; ``local``: declared at its :class:`Declare` (rank 0: a register).
     On a GPU also ``block``: memory of one block of threads, for one iteration of a ``block`` loop; ``shared``: as ``problem``, and in
-    a block's own memory where one block works on the problem.
+    a block's own memory where one block works on the problem; ``held``: registers, of each thread those elements whose leading indices are
+    its numbers along the ``thread by16`` loops around.
     Row-major. ``shape`` may use the kernel's integer arguments (``K``), not loop variables.
     """
 
@@ -104,6 +105,8 @@ class Loop:
     one, else to all threads of these blocks (those nested in each other without anything between as one loop); ``lane8`` loops to 8
     neighbouring threads that have one iteration of the ``thread`` loop around in common, or to 8 threads where there is none, sums as in
     vector loops. What is beside a ``lane`` loop in a ``thread`` loop all of these threads do, but for storing what others can see.
+    Of a ``thread by16`` loop iteration ``i`` goes to the thread whose number along the loop is ``i % 16``.
+    ``staged2``: serial; what ``thread`` loops at the start of its iterations copy may be copied an iteration ahead, to one of two places.
     The loop ends before the first iteration for which ``until`` holds; iterations for which ``unless`` holds do not run.
     """
 
@@ -124,7 +127,17 @@ class Loop:
     @property
     def lanes(self) -> int:
         """Threads that have an iteration of the loop around in common and deal out this one; 1 for other loops."""
-        return lanes_of(self.kind)
+        return number_in(self.kind, "lane", 1)
+
+    @property
+    def numbered(self) -> int:
+        """How many threads iterations are dealt to by number; 0 if not by number."""
+        return number_in(self.kind, "by", 0)
+
+    @property
+    def places(self) -> int:
+        """Places that the copies at the start of its iterations take turns in."""
+        return number_in(self.kind, "staged", 1)
 
     @property
     def tests(self) -> tuple[Expr, ...]:

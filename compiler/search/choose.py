@@ -20,6 +20,7 @@ from .draft import Draft, Task
 from .factorization import factorizations
 from .gpu import finish_gpu
 from .gpu_cost import best_blocks, estimate_gpu
+from .gpu_product import gpu_products
 from .gpu_stencil import gpu_stencils
 from .lanes import lanes
 from .overlapping import overlapping
@@ -43,7 +44,7 @@ PROPOSERS: tuple[Callable[[Draft], bool], ...] = (
 )
 
 #: The same for a GPU.
-GPU_PROPOSERS: tuple[Callable[[Draft], bool], ...] = (gpu_stencils,)
+GPU_PROPOSERS: tuple[Callable[[Draft], bool], ...] = (gpu_stencils, gpu_products)
 
 #: Estimates that differ by less are equal.
 TIE = 0.001

@@ -11,16 +11,15 @@ innermost to neighbouring ones. A sum that is all there is to deal out is dealt 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
 from math import prod
 
 from ..graph.types import BYTES
-from ..loops.nest import LoopOrder, Nest, Order, accesses, children, leaves, loop_path, loops_of
+from ..loops.nest import LoopOrder, Nest, Order, accesses, children, loop_path, loops_of
 from ..loops.nest import Sequence as SequenceOrder
 from ..loops.steps.deal import can_lane, can_thread
 from ..target import Gpu
 from .draft import Draft
+from .gpu_inward import inward
 from .gpu_stencil import contract_to_scalars
 from .gpu_width import BUSY, SHORT, WARP, iterations
 from .sweeps import fuse_sweeps
@@ -37,7 +36,7 @@ VECTOR = 4
 
 def finish_gpu(draft: Draft) -> None:
     """Fuse, contract, deal out and place what is not closed."""
-    for outer, inner in list(_inward(draft)):
+    for outer, inner in list(inward(draft)):
         draft.attempt("interchange", outer, inner)
     fuse_sweeps(draft)
     for name in [loop.name for loop in draft.scheduled.loops.values()]:
@@ -49,29 +48,6 @@ def finish_gpu(draft: Draft) -> None:
     _hold(draft)
     _lane(draft)
     share(draft)
-
-
-def _inward(draft: Draft) -> Iterator[tuple[str, str]]:
-    """Pairs (outer, inner) of perfectly nested loops to be interchanged, in order, so that the loops of a sum stand inside those over what it
-    is a sum for."""
-    nest = draft.scheduled.nest
-    for s in nest.statements:
-        if not s.reduce or s.routine:
-            continue
-        kept = set[str]().union(*(i.names() for i in s.write.index))
-        names = [o.name for o in _alone(nest.order, s.name) if draft.is_open(o.name)]
-        values = {o.name: o.value(s.name).names() for o in _alone(nest.order, s.name)}
-        for _ in names:
-            for n, (a, b) in enumerate(pairwise(names)):
-                if not values[a] & kept and values[b] & kept:
-                    yield a, b
-                    names[n], names[n + 1] = b, a
-                    break
-
-
-def _alone(order: Order, statement: str) -> list[LoopOrder]:
-    """The loops, directly inside of each other, that hold one statement alone."""
-    return [o for o in loop_path(order, statement) if list(leaves(o)) == [statement]]
 
 
 def _rows(draft: Draft, name: str) -> bool:

@@ -12,10 +12,12 @@ from math import ceil, prod
 
 from ..graph.types import BYTES, Size
 from ..loops.account import flops_of, instances
-from ..loops.nest import Access, LoopOrder, Order, Statement, leaves, loop_path, loops_of
+from ..loops.nest import Access, Apply, LoopOrder, Order, Statement, children, leaves, loop_path, loops_of
 from ..loops.nest import Sequence as SequenceOrder
 from ..loops.scheduled import Scheduled, extent, once
+from ..loops.scopes import settle
 from ..loops.steps.contract import division
+from ..loops.steps.stage import staged_copies
 from ..loops.storing import nominal
 from ..target import Gpu
 
@@ -29,8 +31,8 @@ VECTOR = 4
 ENOUGH = 1.15
 #: Operations of one thread that wait for their results at the same time.
 TOGETHER = 4
-#: Seconds until the first results of a phase are there.
-FIRST = 3e-7
+#: Seconds until the first results of a phase are there: from beyond the nearest cache, from shared memory.
+FIRST, FIRST_NEAR = 3e-7, 3e-8
 #: Seconds that the threads of a block take to meet, and the blocks of a team; that a kernel takes to start.
 MEET, MEET_TEAM, START = 3e-8, 1.5e-6, 3e-6
 
@@ -80,7 +82,7 @@ class Estimate:
         self.phases: dict[str, _Phase] = {}
         self.counts = {name: counts.get(name, nominal(Size.of(name))) for name in scheduled.nest.params}
         self.statements = scheduled.nest.statement_table
-        self.arrays = scheduled.nest.array_table
+        self.arrays = {a.name: a for a in settle(scheduled, frozenset())}
 
     def trips(self, loop: LoopOrder) -> int:
         """Iterations of a loop, in the mean over what is around it where that is not known."""
@@ -116,8 +118,18 @@ class Estimate:
         if order.dealt:
             return self.phase(order, blocks) + self.meeting(blocks)
         if any(o.dealt for o in loops_of(order.body)):
+            if order.places > 1:
+                return self.staged(order)
             return self.trips(order) * self.order(order.body, blocks)
         return self.alone(list(leaves(order)), blocks, order)
+
+    def staged(self, loop: LoopOrder) -> float:
+        """A loop of one block whose copies are begun iterations ahead: in each it waits for the slower of these and the rest."""
+        copies = set(staged_copies(self.scheduled, loop.name))
+        parts = [self.phase(o, 1) if isinstance(o, LoopOrder) and o.dealt else self.order(o, 1) for o in children(loop.body)]
+        begun = [p - FIRST for p, o in zip(parts, children(loop.body)) if set(leaves(o)) <= copies]
+        rest = sum(parts) - sum(begun) - FIRST * len(begun)
+        return FIRST + sum(begun) + self.trips(loop) * (max(sum(begun), rest, FIRST / (loop.places - 1)) + MEET)
 
     def meeting(self, blocks: int) -> float:
         """Seconds until all threads have met."""
@@ -136,7 +148,7 @@ class Estimate:
 
     def latency(self, s: Statement) -> float:
         """Cycles of one instance with nothing to wait for but itself."""
-        found = WAIT * max(1, flops_of(s))
+        found = WAIT * operations_of(s)
         return found + sum(WAIT_NEAR if self.near(a) else WAIT_BEYOND for a in s.reads() if not self.register(a))
 
     def register(self, a: Access) -> bool:
@@ -156,7 +168,8 @@ class Estimate:
         active = min(blocks, max(1, ceil(found.width / self.gpu.threads)))
         each, beyond = active * CLOCK, found.beyond + active * found.everywhere
         operations, accesses = found.operations / (OPERATIONS * each), found.accesses / (ACCESSES * each)
-        return max(operations, accesses, beyond / (BYTES_BEYOND * each), turns * found.latency / CLOCK) + FIRST
+        first = FIRST if found.beyond or found.everywhere else FIRST_NEAR if found.accesses else 0.0
+        return max(operations, accesses, beyond / (BYTES_BEYOND * each), turns * found.latency / CLOCK) + first
 
     def counted(self, loop: LoopOrder) -> _Phase:
         """What one run of a loop that is dealt to threads does."""
@@ -174,9 +187,10 @@ class Estimate:
             runs = instances(s, self.counts) / prod([self.trips(o) for o in outer] or [1])  # of one run of the loop
             inner = prod([self.trips(o) for o in below if o not in chain] or [1])
             width = max(width, runs / inner)
-            operations += runs * max(1, flops_of(s))
+            each = operations_of(s)
+            operations += runs * each
             copies = prod([self.trips(o) for o in below if "unroll" in o.kind] or [1])
-            wait = WAIT * max(1, flops_of(s)) / min(copies, TOGETHER)
+            wait = WAIT * each / min(copies, TOGETHER)
             for a in (s.write, *s.reads()):
                 if self.register(a):
                     continue
@@ -191,6 +205,12 @@ class Estimate:
                     (seen if chain[0] in moving else everywhere)[a.array, a.index] = min(runs, distinct) * BYTES[a.dtype]
             latency += inner / lanes * wait
         return _Phase(operations, accesses, sum(seen.values()), sum(everywhere.values()), latency, width * lanes)
+
+
+def operations_of(s: Statement) -> float:
+    """Operations of one instance; a product that is added to a sum is one."""
+    fused = s.reduce == "add" and isinstance(s.value, Apply) and s.value.op == "mul"
+    return max(1.0, flops_of(s) - fused)
 
 
 @dataclass(frozen=True)

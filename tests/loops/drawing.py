@@ -8,11 +8,12 @@ from itertools import pairwise
 from random import Random
 from typing import TypeVar
 
-from unspool.compiler.loops.nest import Leaf, LoopOrder, Order, loops_of
+from unspool.compiler.loops.nest import Leaf, LoopOrder, Order, children, loop_path, loops_of
 from unspool.compiler.loops.nest import Sequence as SequenceOrder
 from unspool.compiler.loops.schedule import Step
 from unspool.compiler.loops.scheduled import Scheduled
 from unspool.compiler.loops.steps.omit import can_omit
+from unspool.compiler.loops.steps.pack import buffer_name
 from unspool.compiler.loops.steps.presum import can_presum
 
 T = TypeVar("T")
@@ -345,6 +346,12 @@ def lane(scheduled: Scheduled, dice: Random) -> Args | None:
     return found and (*found, dice.choice([2, 4, 8, 32, 3]))
 
 
+def dealt(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A loop; now and then a number of threads."""
+    found = loop(scheduled, dice)
+    return found and ((*found, dice.choice([1, 2, 4, 5])) if dice.random() < 0.3 else found)
+
+
 def shared(scheduled: Scheduled, dice: Random) -> Args | None:
     """A scratch array, mostly."""
     arrays = scheduled.nest.arrays
@@ -387,14 +394,15 @@ ARGUMENTS: dict[str, Draw] = {
     "isl": fusion,
     "fold": fold,
     "block": loop,
-    "thread": loop,
+    "thread": dealt,
     "lane": lane,
     "shared": shared,
     "register": contract,
+    "stage": loop,
 }
 
 #: Steps for the threads of a processor, and those for a GPU: a schedule has marks of one kind.
-PROCESSOR, GPU = frozenset({"parallel", "vector"}), frozenset({"block", "thread", "lane", "shared", "register"})
+PROCESSOR, GPU = frozenset({"parallel", "vector"}), frozenset({"block", "thread", "lane", "shared", "register", "stage"})
 
 
 def mangled(order: Order, dice: Random) -> Order:
@@ -512,6 +520,34 @@ def _in_registers(scheduled: Scheduled, dice: Random) -> list[Step]:
     return one_of(dice, options) or []
 
 
+def _held(scheduled: Scheduled, dice: Random) -> list[Step]:
+    """Sweeps inside of a loop dealt to threads by number, with what they leave for each other in registers."""
+    options, count = list[list[Step]](), dice.choice([2, 3, 8])
+    for o in scheduled.loops.values():
+        inside = [c for c in children(o.body) if isinstance(c, LoopOrder)]
+        for info in scheduled.nest.arrays:
+            if info.scope == "problem" and len(inside) > 1:
+                options.append([*(Step("thread", (c.name, count)) for c in inside), Step("register", (info.name, o.name))])
+    return one_of(dice, options) or []
+
+
+def _copied_ahead(scheduled: Scheduled, dice: Random) -> list[Step]:
+    """What iterations of a loop read is copied by threads at their start, and that ahead."""
+    options = list[list[Step]]()
+    for s in scheduled.nest.statements:
+        for access in s.reads():
+            for axis, index in enumerate(access.index):
+                for around in loop_path(scheduled.nest.order, s.name):
+                    if not index.is_name or index.names() & around.value(s.name).names():
+                        continue
+                    dim = next(iter(index.names()))
+                    name = buffer_name(scheduled, access.array, s.name, dim)
+                    loops = [f"{name}_o", *(f"{name}_{n}" for n in range(len(access.index)) if n != axis), f"{name}_i"]
+                    steps = [Step("pack", (access.array, s.name, dim, dice.choice([2, 4]), around.name)), Step("contract", (name, around.name))]
+                    options.append([*steps, *(Step("thread", (loop,)) for loop in loops), Step("stage", (around.name, dice.choice([2, 3])))])
+    return one_of(dice, options) or []
+
+
 #: Steps that are legal together more often than one by one.
 RECIPES: tuple[Callable[[Scheduled, Random], list[Step]], ...] = (
     _align,
@@ -524,4 +560,4 @@ RECIPES: tuple[Callable[[Scheduled, Random], list[Step]], ...] = (
     _take_turns,
 )
 #: The same for a GPU.
-GPU_RECIPES = (*RECIPES, *(3 * (_in_registers,)))
+GPU_RECIPES = (*RECIPES, *(3 * (_in_registers, _held, _copied_ahead)))

@@ -174,7 +174,7 @@ class Walk:
             for kind in loop.kind.split():
                 if (kind == "vector" or "lane" in kind) and any("unroll" not in inner.kind for inner in loops_of(loop.body)):
                     return "a loop is inside a vector"
-                if not found and kind not in ("serial", "unroll"):
+                if not found and kind not in ("serial", "unroll") and not kind.startswith("staged"):
                     found = program.joined(
                         tried.nest.order,
                         loop,

@@ -165,6 +165,7 @@ DRAWN = {
     "thread": (chain(0), "thread i0"),
     "lane": (total(), "lane i1 4"),
     "shared": (chain(0), "shared T; thread i0; thread i1"),
+    "stage": (total(), "pack A S0 i1 8 i0; contract A_i1 i0; thread A_i1_o; thread A_i1_i; stage i0"),
     "register": (chain(0), "fuse i0 i1; thread i0; register T i0"),
 }
 

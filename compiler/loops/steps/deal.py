@@ -1,24 +1,25 @@
-"""Marks of a GPU: which loops are dealt to blocks of threads, to threads, to the lanes of a warp; which arrays lie in shared memory or in
-registers.
+"""Marks of a GPU: which loops are dealt to blocks of threads, to threads, to the lanes of a warp; which arrays lie in shared memory.
 
     block i: thread j: S(i, j)      iterations of i to the blocks that work on a problem, those of j to the threads of a block
     thread i: thread j: S(i, j)     the pairs (i, j) to all threads that work on a problem
+    thread i by 16: S(i)            iteration i to the thread whose number is i % 16, whatever the loop begins with
     thread i: lane32 k: s[i] += x   32 threads have one i in common, add up every 32nd x each, and then their sums
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
+from math import prod
 
-from ..nest import LoopOrder, leaves, loop_path, loops_of
+from ..nest import LoopOrder, leaves, loops_of
 from ..scheduled import Scheduled, once
-from .contract import can_contract, contract
 from .mark import can_parallel, can_vector, mark
 
 #: Numbers of threads that may have an iteration in common: parts of a warp.
 LANES = (2, 4, 8, 16, 32)
-#: Elements of an array that registers may hold.
-REGISTERS = 64
+#: Threads of a block at most.
+THREADS = 1024
 
 
 @once
@@ -26,13 +27,17 @@ def can_block(scheduled: Scheduled, name: str) -> str | None:
     """Why iterations of a loop cannot be dealt to blocks of threads, or None."""
     reason = can_parallel(scheduled, name)
     if reason is None:
-        around = next((o for o in scheduled.outer(name) if o.dealt), None)
-        return None if around is None else f"the loop {around.name} around it is dealt out already"
+        outer = scheduled.outer(name)
+        around = next((o for o in outer if o.dealt), None)
+        first = next((n for n, o in enumerate(outer) if o.dealt), len(outer))
+        if all(o.kind == "block" for o in outer[first:]) and all(a.body == b for a, b in pairwise((*outer[first:], scheduled.loop(name)))):
+            return None  # all of them are dealt out in one go
+        return f"the loop {around.name} around it is dealt out already" if around is not None else None
     return reason
 
 
 def block(scheduled: Scheduled, name: str) -> Scheduled:
-    """Iterations of a loop are dealt to the blocks of threads that work on a problem.
+    """Iterations of a loop are dealt to the blocks of threads that work on a problem, those of loops directly inside of each other in one go.
 
     for i: S(i)         -->     block i: S(i)
     """
@@ -43,12 +48,19 @@ def block(scheduled: Scheduled, name: str) -> Scheduled:
 
 
 @once
-def can_thread(scheduled: Scheduled, name: str) -> str | None:
+def can_thread(scheduled: Scheduled, name: str, count: int = 0) -> str | None:
     """Why iterations of a loop cannot be dealt to threads, or None."""
     reason = can_parallel(scheduled, name)
     if reason:
         return reason
     outer = scheduled.outer(name)
+    if count < 0 or count > THREADS:
+        return f"a block has 1 to {THREADS} threads, not {count}"
+    beside = [o for o in (*outer[-1:], scheduled.loop(name).body) if isinstance(o, LoopOrder) and "thread" in o.kind]
+    if any(bool(o.numbered) != bool(count) for o in beside):
+        return f"{beside[0].name} beside it is {'' if beside[0].numbered else 'not '}dealt out by number"
+    if count * prod(o.numbered or 1 for o in thread_chain(scheduled, name) if o.name != name) > THREADS:
+        return f"a block has {THREADS} threads at most"
     if "lane" in scheduled.loop(name).kind:
         return f"{name} is dealt to lanes"
     for n, around in enumerate(outer):
@@ -58,21 +70,37 @@ def can_thread(scheduled: Scheduled, name: str) -> str | None:
     return None
 
 
+def thread_chain(scheduled: Scheduled, name: str) -> list[LoopOrder]:
+    """The loops that are dealt to threads together with one: those directly around it and inside of it."""
+    chain = [scheduled.loop(name)]
+    for around in reversed(scheduled.outer(name)):
+        if "thread" not in around.kind:
+            break
+        chain.insert(0, around)
+    while isinstance(inner := chain[-1].body, LoopOrder) and "thread" in inner.kind:
+        chain.append(inner)
+    return chain
+
+
 def _at(loop: LoopOrder, name: str) -> tuple[str, ...]:
     """What a loop will be."""
     return ("thread",) if loop.name == name else ()
 
 
-def thread(scheduled: Scheduled, name: str) -> Scheduled:
+def thread(scheduled: Scheduled, name: str, count: int = 0) -> Scheduled:
     """Iterations of a loop are dealt to threads: of a block inside of a ``block`` loop, else of all blocks that work on a problem. Those of
     loops directly inside of each other are dealt out in one go, the innermost to neighbouring threads.
 
     for i: for j: S(i, j)       -->     thread i: thread j: S(i, j)
+
+    With a number, ``thread i 16``, iteration ``i`` goes to the thread whose number along this loop is ``i % 16``: the same one in every such
+    loop, which may then hold elements in its registers (``register``).
     """
-    reason = can_thread(scheduled, name)
+    reason = can_thread(scheduled, name, count)
     if reason:
         raise ValueError(f"cannot deal {name} to threads: {reason}")
-    return mark(scheduled, name, "thread")
+    made = mark(scheduled, name, "thread")
+    return mark(made, name, f"by{count}") if count else made
 
 
 @once
@@ -141,41 +169,3 @@ def shared(scheduled: Scheduled, array: str) -> Scheduled:
         raise ValueError(f"cannot share {array}: {reason}")
     arrays = tuple(replace(a, scope="shared") if a.name == array else a for a in scheduled.nest.arrays)
     return replace(scheduled, nest=replace(scheduled.nest, arrays=arrays))
-
-
-@once
-def can_register(scheduled: Scheduled, array: str, name: str) -> str | None:
-    """Why an array cannot live in registers of the thread that runs an iteration of a loop, or None."""
-    reason = can_contract(scheduled, array, name)
-    if reason:
-        return reason
-    if not any("thread" in o.kind for o in (*scheduled.outer(name), scheduled.loop(name))):
-        return f"{name} is in no loop that is dealt to threads"
-    made = contract(scheduled, array, name)
-    count = 1
-    for extent in made.nest.array(array).shape:
-        if extent.constant is None:
-            return f"the size of {array} in one iteration of {name} is known only at run time"
-        count *= extent.constant
-    if count > REGISTERS:
-        return f"{array} has {count} elements in one iteration of {name}, and {REGISTERS} is what registers may hold"
-    for s in made.nest.statements:
-        written_out = {n for o in loop_path(made.nest.order, s.name) if "unroll" in o.kind for n in o.value(s.name).names()}
-        for access in (s.write, *s.reads()):
-            moving = access.names() if access.array == array else set()
-            if moving - written_out:
-                return f"an index of {array} in {s.name} is no number: write out the loop over {sorted(moving - written_out)[0]}"
-    return None
-
-
-def register(scheduled: Scheduled, array: str, name: str) -> Scheduled:
-    """An array lives in the registers of the thread that runs an iteration of a loop: as ``contract``, where every index is a number once
-    the loops around are written out.
-
-    t[n];  thread i: t[i] = ..; .. t[i]     -->     thread i: t = ..; .. t
-    """
-    reason = can_register(scheduled, array, name)
-    if reason:
-        raise ValueError(f"cannot hold {array} in registers: {reason}")
-    return contract(scheduled, array, name)
-

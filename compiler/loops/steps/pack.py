@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...graph.types import Size
+from ...graph.types import Size, SizeFn
 from .. import isl
 from ..isl import NotAffine, bound_values
 from ..nest import (
@@ -138,7 +138,11 @@ def pack(scheduled: Scheduled, array: str, statement: str, dim: str, size: int, 
 
 def _panel(found: _Copy, index: Sequence[Size], first: Sequence[Size], size: int) -> tuple[Size, ...]:
     """Where an element is in the panels: its panel, what it is along the other axes, and its place in the panel."""
-    block, place = _cut(index[found.axis], first[found.axis], size)
+    extent = found.ranges[found.axis][1].constant
+    if found.blocks and extent is not None and extent <= size:  # one panel
+        block, place = Size.of(0), index[found.axis] - first[found.axis]
+    else:
+        block, place = _cut(index[found.axis], first[found.axis], size)
     return (block, *(index[a] - first[a] for a in found.rest), place)
 
 
@@ -203,23 +207,32 @@ def _blocks(scheduled: Scheduled, s: Statement, access: Access, axis: int, aroun
     except NotAffine as error:
         return f"what {s.name} reads of {access.array} in one iteration of {around[-1].name}: {error}"
     dims = [*outer, *own]
-    box: dict[str, tuple[int, int]] = {}
+    copied = Statement(name, tuple(dims), replace(access, index=tuple(Size.of(d.name) for d in own)), access)
     try:
-        for d in dims:
-            box[d.name] = (bound_values(d.lower, box)[0], bound_values(d.upper, box)[1] - 1)
-        copied = Statement(name, tuple(dims), replace(access, index=tuple(Size.of(d.name) for d in own)), access)
         read = isl.elements(copied, copied.write, isl.domain(copied, params), params)
         if not read.is_subset(isl.box(scheduled.nest.array(access.array).shape, params)):
             return f"the copy would reach outside {access.array}"
+        ranges = [(d.lower, Size.of(most)) if (most := _most(d)) is not None else _spanned(dims, d) for d in own]
     except (NotAffine, KeyError):
         return f"what {s.name} reads of {access.array} is known only at run time"
-    ranges = [
-        (d.lower, d.upper - d.lower)
-        if (d.upper - d.lower).constant is not None
-        else (Size.of(box[d.name][0]), Size.of(box[d.name][1] - box[d.name][0] + 1))
-        for d in own
-    ]
     return _Copy(access, axis, (), tuple(ranges), tuple((o.name, d) for o, d in zip(around, outer)), tuple(own))
+
+
+def _spanned(dims: list[Dim], dim: Dim) -> tuple[Size, Size]:
+    """First value and number of values of a dim, whatever those before it are. Raises KeyError if they are known only at run time."""
+    box: dict[str, tuple[int, int]] = {}
+    for d in dims:
+        box[d.name] = (bound_values(d.lower, box)[0], bound_values(d.upper, box)[1] - 1)
+    low, high = box[dim.name]
+    return Size.of(low), Size.of(high - low + 1)
+
+
+def _most(dim: Dim) -> int | None:
+    """How many values a dim has at most, whatever the dims before it are; the last block of an index may have fewer than that."""
+    (monomial, c), *others = dim.upper.terms or (((), 0),)
+    atom = monomial[0] if len(monomial) == 1 and c == 1 and not others else None
+    uppers = atom.args if isinstance(atom, SizeFn) and atom.op == "min" else (dim.upper,)
+    return min((n for u in uppers if (n := (u - dim.lower).constant) is not None), default=None)
 
 
 def _range(scheduled: Scheduled, s: Statement, access: Access, axis: int, outer: set[str]) -> tuple[Size, Size]:

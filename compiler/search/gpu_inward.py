@@ -1,0 +1,35 @@
+"""Sums moved inside of what they are sums for.
+
+    for k: for i: s[i] += x[i, k]       -->     for i: for k: s[i] += x[i, k]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from ..loops.nest import LoopOrder, Order, leaves, loop_path
+from .draft import Draft
+
+
+def inward(draft: Draft) -> Iterator[tuple[str, str]]:
+    """Pairs (outer, inner) of perfectly nested loops to be interchanged, in order, so that the loops of a sum stand inside those over what it
+    is a sum for."""
+    nest = draft.scheduled.nest
+    for s in nest.statements:
+        if not s.reduce or s.routine:
+            continue
+        kept = set[str]().union(*(i.names() for i in s.write.index))
+        names = [o.name for o in _alone(nest.order, s.name) if draft.is_open(o.name)]
+        values = {o.name: o.value(s.name).names() for o in _alone(nest.order, s.name)}
+        for _ in names:
+            for n, (a, b) in enumerate(pairwise(names)):
+                if not values[a] & kept and values[b] & kept:
+                    yield a, b
+                    names[n], names[n + 1] = b, a
+                    break
+
+
+def _alone(order: Order, statement: str) -> list[LoopOrder]:
+    """The loops, directly inside of each other, that hold one statement alone."""
+    return [o for o in loop_path(order, statement) if list(leaves(o)) == [statement]]

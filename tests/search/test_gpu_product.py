@@ -1,0 +1,134 @@
+"""Large products on a GPU: tiles with operands in shared memory, copied ahead, and sums in registers."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+import torch
+
+import unspool as us
+from unspool.backends.cuda.compile import cubin
+from unspool.backends.cuda.emulate import EmulationError
+from unspool.backends.cuda.target import generic
+from unspool.backends.kernel import Kernel
+from unspool.compiler import options
+from unspool.compiler.loops.dependences import IllegalSchedule
+from unspool.compiler.search import gpu_product
+from unspool.compiler.search.draft import Draft, Task
+from unspool.compiler.search.gpu import finish_gpu
+from unspool.compiler.search.gpu_product import gpu_products
+
+GEMM = "algorithm f(A: real[m, p], B: real[p, n]) -> real[m, n]:\n    return A @ B\n"
+#: Programs, sizes that no tile divides, and shapes of the operands.
+PROGRAMS = {
+    "A B": (GEMM, {"m": 70, "n": 45, "p": 67}),
+    "A^T B, fused": (
+        "algorithm f(A: real[p, m], B: real[p, n], c: real[n]) -> real[m, n]:\n    return relu(A.T @ B + c)\n",
+        {"m": 40, "n": 36, "p": 34},
+    ),
+    "A B^T": ("algorithm f(A: real[m, p], B: real[n, p]) -> real[m, n]:\n    return A @ B.T\n", {"m": 33, "n": 40, "p": 36}),
+    "several": ("algorithm f(A: real[b, m, p], B: real[b, p, n]) -> real[b, m, n]:\n    return A @ B\n", {"b": 3, "m": 33, "n": 40, "p": 36}),
+    "Gram": ("algorithm f(A: real[p, m]) -> real[m, m]:\n    return A.T @ A\n", {"m": 50, "p": 64}),
+    "in a loop": (
+        "algorithm f(X: real[m, n], W: real[n, n]) -> real[m, n]:\n    iterations K = 2\n    for t in 0..K:\n        X = tanh(X @ W)\n    return X\n",
+        {"m": 33, "n": 40},
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small products are tiled, too."""
+    monkeypatch.setattr(gpu_product, "WORK", 1000)
+
+
+def tiled(source: str, shapes: dict[str, int], target: str = "emulated") -> str:
+    """The schedule with tiles, whether it pays or not."""
+    made = us.loads(source).f.compile(shapes=shapes, target=target).compiled[0][1]
+    assert made.lowered is not None
+    draft = Draft.of(Task(made.lowered, generic()))
+    assert gpu_products(draft)
+    finish_gpu(draft)
+    return str(draft.schedule)
+
+
+def operands(made: Kernel) -> list[torch.Tensor]:
+    g = torch.Generator().manual_seed(1)
+    arrays = [a for a in made.compiled[0][1].nest.arrays if a.scope == "input"]
+    return [torch.randn([s.constant or 0 for s in a.shape], generator=g) / 4 for a in arrays]
+
+
+@pytest.mark.needs("c++")
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_tiles_compute_the_same_and_race_for_nothing(name: str) -> None:
+    source, shapes = PROGRAMS[name]
+    schedule, program = tiled(source, shapes), us.loads(source).f
+    assert {"stage", "register", "pack", "block"} <= {line.split()[0] for line in schedule.splitlines()}
+    made = program.compile(shapes=shapes, target="emulated", schedule=schedule)
+    given = operands(made)
+    with options.scope(target="interpreter"):
+        wanted = program(*(x.double() for x in given))
+    for manner in ("races,reverse", "races,random:3"):
+        with options.scope(emulate=manner):
+            found = program(*given, target="emulated", schedule=schedule)
+        torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_copies_are_begun_ahead_and_sums_stay_in_registers() -> None:
+    made = us.loads(GEMM).f.compile(shapes={"m": 1024, "n": 1024, "p": 1024}, target="cuda")
+    assert "stage i5_o" in made.schedule.splitlines(), "tiles are estimated to pay"
+    assert re.search(r"array v0: f32\[\d+, \d+, \d+, \d+\] held", made.tree)
+    assert re.search(r"for c\d in 0 \.\. 32 staged2:", made.tree)
+    assert re.search(r"us_ahead_f32x4\(A_i5, [^;]*\);", made.source)
+    assert "us_whole_f32x4(B_i4, " in made.source
+
+
+#: What is done to a correct text, and what the emulated device says of it.
+PLANTED = {
+    "a missing wait": (r"us_copy_wait\(0\);\n( *)__syncthreads", r"\1__syncthreads", "race|misuse"),
+    "a missing barrier": (r"(us_copy_wait\(0\);\n) *__syncthreads\(\);", r"\1", "race"),
+    "one place for both copies": (r"\* \(\(c\d \+ 1\) & 1\)", "* 0", "race"),
+}
+
+
+@pytest.mark.needs("c++")
+@pytest.mark.parametrize("fault", PLANTED)
+def test_a_planted_fault_is_found(fault: str) -> None:
+    source, shapes = PROGRAMS["A B"]
+    made = us.loads(source).f.compile(shapes=shapes, target="emulated", schedule=tiled(source, shapes)).compiled[0][1]
+    pattern, instead, said = PLANTED[fault]
+    text, count = re.subn(pattern, instead, made.source, count=1)
+    assert count == 1
+    inputs = [torch.randn(shapes["m"], shapes["p"]), torch.randn(shapes["p"], shapes["n"])]
+    call = (inputs, [torch.empty(shapes["m"], shapes["n"])], 1, [0] * 3, [0] * 3, [], 1, 1)
+    with options.scope(emulate="races,random:1"), pytest.raises(EmulationError, match=said):
+        made.target.build(made.tree, text)(*call)
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
+def test_the_text_compiles_without_spills(arch: str) -> None:
+    made = us.loads(GEMM).f.compile(shapes={"m": 1024, "n": 1024, "p": 1022}, target="cuda").compiled[0][1]
+    found = made.target.printed(made.tree)
+    assert found.shared <= generic().shared_bytes
+    assert cubin(found.text, found.name, arch).spills == 0
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ("stage i5", "no iteration of i5 begins with a copy, by threads"),
+        ("stage i5 7", "copies take turns in 2, 3 or 4 places, not 7"),
+        ("tile i5 4; pack A S6 i3 8 i5_o; stage i5_o", "no iteration of i5_o begins with a copy"),
+        ("thread i3 2000", "a block has 1 to 1024 threads, not 2000"),
+        ("interchange i5 i4; thread i3; thread i4 8", "i3 beside it is not dealt out by number"),
+        ("fuse i0 i3; fuse i0 i7; register v0 i0", "not all that touches v0 is in loops dealt out by number"),
+        ("interchange i5 i4; fuse i0 i3; fuse i0 i7; thread i1 8; thread i4 4; thread i8 8; register v0 i0", "not dealt to the same numbers of threads"),
+        ("interchange i5 i4; fuse i0 i3; fuse i0 i7; thread i1 4; thread i4 4; thread i8 4; register v0 i0", "in several turns"),
+    ],
+)
+def test_steps_that_do_not_apply_say_why(steps: str, said: str) -> None:
+    with pytest.raises(IllegalSchedule, match=said):
+        us.loads(GEMM).f.compile(shapes={"m": 20, "n": 20, "p": 20}, target="cuda", schedule=steps)
