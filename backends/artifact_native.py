@@ -31,7 +31,7 @@ def needs(target: str) -> dict[str, Any]:
         return {"flags": list(build.flags(build.machine().vector_bytes))}
     if target == "cuda":
         return {"architectures": list(ARCHITECTURES)}
-    from .numba_build import versions
+    from .numba.build import versions
 
     return {"packages": versions()}
 
@@ -62,7 +62,7 @@ def code(target: str, compiled: Compiled) -> tuple[dict[str, bytes], dict[str, A
 
         about |= {"threads": source.threads, "shared": source.shared, "blocks": list(source.blocks), "largest": print_int(source.largest)}
         return {arch: cubin(source.text, source.name, arch).data for arch in ARCHITECTURES}, about
-    from .numba_build import object_code
+    from .numba.build import object_code
 
     return {"": object_code(source)}, about
 
@@ -92,9 +92,9 @@ def kernel(
             parse_int(found["largest"]),
         )  # fmt: skip
         return CudaKernel(made, operands(function), CudaTarget.device, DeviceLauncher(dict(binaries)))
-    from .numba_build import load_object
-    from .numba_emit import NumbaSource
-    from .numba_target import NumbaKernel
+    from .numba.build import load_object
+    from .numba.emit import NumbaSource
+    from .numba.target import NumbaKernel
 
     problem, thread = ((parse_int(alone), parse_int(tiled)) for alone, tiled in (found[name] for name in _ROOMS))
     start, meets = int(found["tile_from"]), bool(found["meets"])

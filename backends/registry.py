@@ -22,7 +22,7 @@ ALIASES = {"interp": "interpreter"}
 #: Where the class of a target is, and what it is called.
 _CLASSES = {
     "c": (".cpu", "CTarget"),
-    "numba": (".numba_target", "NumbaTarget"),
+    "numba": (".numba.target", "NumbaTarget"),
     "cuda": (".cuda.target", "CudaTarget"),
     "emulated": (".cuda.target", "EmulatedTarget"),
     "triton": (".triton.target", "TritonTarget"),

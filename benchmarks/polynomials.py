@@ -1,4 +1,4 @@
-"""Fit the polynomials of ``backends/numba_polynomials.py`` and write that file: ``python -m benchmarks.polynomials``.
+"""Fit the polynomials of ``backends/numba/polynomials.py`` and write that file: ``python -m benchmarks.polynomials``.
 
 Weighted least squares on Chebyshev nodes in 80 digits, which is within a factor of two of the best uniform fit. Coefficients are rounded
 to the dtype one at a time, lowest power first, and the higher ones are fitted anew, so they absorb the rounding.
@@ -108,7 +108,7 @@ def table(name: str, dtype: str) -> tuple[list[float], float]:
     return fit(f, weight, interval, single if dtype == "f32" else double, dtype)
 
 
-HEADER = '''"""Polynomials of the functions in ``numba_math.py``: coefficients of rising powers, by dtype.
+HEADER = '''"""Polynomials of the functions in ``math.py``: coefficients of rising powers, by dtype.
 
 Written by ``python -m benchmarks.polynomials``, which fits them; the comments give what each stands for and its largest error.
 """
@@ -128,7 +128,7 @@ def main() -> None:
             text += f'    "{dtype}": (  # 2**{float(mp.log(error, 2)):.1f}\n'
             text += "".join(f"        {c!r},\n" for c in coefficients) + "    ),\n"
         text += "}\n"
-    (Path(__file__).parents[1] / "backends" / "numba_polynomials.py").write_text(text, encoding="utf-8")
+    (Path(__file__).parents[1] / "backends" / "numba" / "polynomials.py").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..numba_text import PythonText
+from ..numba.text import PythonText
 
 #: TVM's names of dtypes; those of unsigned integers occur in expressions alone.
 KINDS = {

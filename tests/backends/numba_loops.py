@@ -9,7 +9,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from unspool.backends.numba_runtime import lookup
+from unspool.backends.numba.runtime import lookup
 
 NUMPY = {
     "f32": np.float32, "f64": np.float64, "c64": np.complex64, "c128": np.complex128, "i8": np.int8, "i16": np.int16, "i32": np.int32,

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from unspool.backends import build as builder
-from unspool.backends import numba_build
 from unspool.backends.cpu import CTarget
+from unspool.backends.numba import build as numba_build
 from unspool.compiler import options
 from unspool.compiler.diagnostics import CompileError
 from unspool.compiler.loops.tree import Call, Function, Literal
@@ -208,7 +208,7 @@ from tests.backends import trees
 from tests.backends.test_build import check
 from unspool.backends import build as builder
 trees.CURRENT[0] = sys.argv[1]
-from unspool.backends import numba_build
+from unspool.backends.numba import build as numba_build
 for factor in (2.0, 3.0, 4.0):
     check(factor)
 print(builder.statistics.compiled + builder.statistics.hits)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from unspool.backends.numba_runtime import lookup
+from unspool.backends.numba.runtime import lookup
 
 from .numba_loops import NUMPY, apply, same, special
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import scipy.special
 
-from unspool.backends.numba_runtime import lookup, names
+from unspool.backends.numba.runtime import lookup, names
 
 from .numba_loops import NUMPY, apply, assembly, same, special, ulps, ulps_of
 
@@ -196,7 +196,7 @@ def test_unknown_names() -> None:
 def test_importing_loads_no_numba() -> None:
     """Numba loads at the first look-up, and nothing is compiled before a call."""
     code = (
-        "import sys, unspool.backends.numba_runtime as r; assert 'numba' not in sys.modules;"
+        "import sys, unspool.backends.numba.runtime as r; assert 'numba' not in sys.modules;"
         "f = r.lookup('us_exp_f32'); assert 'numba' in sys.modules and not f.overloads; assert f is r.lookup('us_exp_f32')"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from unspool.backends.numba_runtime import lookup
+from unspool.backends.numba.runtime import lookup
 from unspool.compiler.graph.ops.table import lookup as op
 
 from .test_select import DTYPES, rows

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from unspool.backends import openmp
-from unspool.backends.numba_target import NumbaKernel
+from unspool.backends.numba.target import NumbaKernel
 from unspool.compiler.loops.tree import Barrier, Call, Function, Literal
 
 from .trees import array, build, function, load, loop, store

@@ -55,7 +55,7 @@ def test_every_iteration_is_somebodys(name: str, target: str) -> None:
 def test_shares_of_a_triangle_are_equal() -> None:
     import numba
 
-    from unspool.backends.numba_library import us_share_uneven
+    from unspool.backends.numba.library import us_share_uneven
 
     share = numba.njit(lambda trips, member, size, first: us_share_uneven(trips, 1, member, size, first))
     for grows in (True, False):

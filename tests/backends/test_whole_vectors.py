@@ -13,7 +13,7 @@ from unspool.backends.affine import constant
 from unspool.backends.autograd import run_flat
 from unspool.backends.cpu import CTarget
 from unspool.backends.execute import KernelPlan
-from unspool.backends.numba_target import NumbaTarget
+from unspool.backends.numba.target import NumbaTarget
 from unspool.backends.whole_vectors import parts
 from unspool.compiler.driver import compile_graph
 from unspool.compiler.graph.interp import interpret

@@ -9,7 +9,7 @@ import torch
 
 from unspool.backends.cpu import CTarget
 from unspool.backends.cuda.target import EmulatedTarget
-from unspool.backends.numba_target import NumbaTarget
+from unspool.backends.numba.target import NumbaTarget
 from unspool.backends.tvm.gpu_target import TvmEmulatedTarget
 from unspool.backends.tvm.target import TvmTarget
 from unspool.compiler.loops.tree import Array, Block, Expr, Function, Int, Literal, Load, Loop, Store, Tree

@@ -22,7 +22,7 @@ from unspool.backends.autograd import run_flat
 from unspool.backends.build import find_compiler
 from unspool.backends.cpu import CTarget
 from unspool.backends.execute import KernelPlan
-from unspool.backends.numba_target import NumbaTarget
+from unspool.backends.numba.target import NumbaTarget
 from unspool.compiler import options
 from unspool.compiler.diagnostics import DataError
 from unspool.compiler.driver import compile_graph

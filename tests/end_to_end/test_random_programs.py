@@ -13,7 +13,7 @@ from tests.helpers import SIZES, STEPS, random_graphs, random_inputs
 from unspool.backends.autograd import run_flat
 from unspool.backends.cpu import CTarget
 from unspool.backends.execute import KernelPlan
-from unspool.backends.numba_target import NumbaTarget
+from unspool.backends.numba.target import NumbaTarget
 from unspool.backends.tvm.target import TvmTarget
 from unspool.compiler.driver import Batching, compile_graph
 from unspool.compiler.graph.graph import Graph

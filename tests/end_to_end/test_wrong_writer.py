@@ -9,10 +9,9 @@ import pytest
 import torch
 
 import unspool as us
-from unspool.backends import cpu, numba_target
+from unspool.backends import base_target
 from unspool.backends.expressions import Printer as CPrinter
-from unspool.backends.numba_expressions import NumbaPrinter
-from unspool.backends.tvm import target as tvm_target
+from unspool.backends.numba.expressions import NumbaPrinter
 from unspool.backends.tvm.expressions import ScriptPrinter
 from unspool.compiler.loops.tree import Call
 
@@ -29,14 +28,14 @@ def test_a_wrong_writer_is_noticed(target: str, count: tuple[int, ...], monkeypa
         return float((got - want).abs().max())
 
     assert error() <= 1e-10
-    printers: dict[str, Any] = {"c": (CPrinter, cpu), "numba": (NumbaPrinter, numba_target), "tvm": (ScriptPrinter, tvm_target)}
-    printer, module = printers[target]
+    printers: dict[str, Any] = {"c": CPrinter, "numba": NumbaPrinter, "tvm": ScriptPrinter}
+    printer = printers[target]
     call = printer.call
 
     def wrong(self: Any, e: Call, args: list[str]) -> str:
         return str(call(self, Call("add", e.args, e.dtype) if e.op == "sub" else e, args))
 
-    module._emit.cache_clear()
+    base_target._printed.cache_clear()
     monkeypatch.setattr(printer, "call", wrong)
     assert error() > 1e-3
-    module._emit.cache_clear()
+    base_target._printed.cache_clear()

@@ -10,7 +10,7 @@ import torch
 from unspool.backends.autograd import run_flat
 from unspool.backends.cpu import CTarget
 from unspool.backends.execute import KernelPlan
-from unspool.backends.numba_target import NumbaTarget
+from unspool.backends.numba.target import NumbaTarget
 from unspool.compiler.driver import compile_graph
 from unspool.compiler.graph.graph import Graph, walk
 from unspool.compiler.graph.interp import interpret

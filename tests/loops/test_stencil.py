@@ -15,7 +15,7 @@ from tests.loops.stencils import TINY, nest_of, same_as_the_interpreter, stencil
 from unspool.backends.autograd import run_flat
 from unspool.backends.cpu import CTarget
 from unspool.backends.execute import KernelPlan
-from unspool.backends.numba_target import NumbaTarget
+from unspool.backends.numba.target import NumbaTarget
 from unspool.compiler.driver import compile_graph
 from unspool.compiler.graph.graph import Graph
 from unspool.compiler.graph.interp import interpret

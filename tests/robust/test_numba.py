@@ -13,7 +13,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 import unspool as us
-from unspool.backends import build, execute, numba_build
+from unspool.backends import build, execute
+from unspool.backends.numba import build as numba_build
 from unspool.compiler import options
 
 TEXT = """
@@ -71,7 +72,7 @@ def test_python_threads_load_and_call_at_once(cache: Path, expected: torch.Tenso
 
 @pytest.mark.parametrize("damage", [b"", b"not a kernel"])
 def test_damaged_entries_are_built_again(cache: Path, expected: torch.Tensor, damage: bytes) -> None:
-    entry = max((p for p in cache.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    entry = max(cache.rglob("*.o"), key=lambda p: p.stat().st_size)
     other = entry.with_name("other")
     other.write_bytes(damage)
     os.replace(other, entry)

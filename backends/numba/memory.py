@@ -10,7 +10,7 @@ from numba.core import types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
-from .numba_bits import enter
+from .bits import enter
 
 #: The type of an element in memory. A truth value is a byte.
 ELEMENTS = {

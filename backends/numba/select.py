@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .numba_bits import Integer, Real, add, bits, both, differ, helper, inline, routine, select, shift_left, shift_right
-from .numba_memory import LOCAL, VIEW
+from .bits import Integer, Real, add, bits, both, differ, helper, inline, routine, select, shift_left, shift_right
+from .memory import LOCAL, VIEW
 
 DTYPES = "f32 f64 i8 i16 i32 i64"
 LANES, FEW = 16, 64

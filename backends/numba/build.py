@@ -25,9 +25,9 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from ..compiler.diagnostics import CompileError
-from . import build as builds
-from .numba_emit import NumbaSource
+from ...compiler.diagnostics import CompileError
+from .. import build as builds
+from .emit import NumbaSource
 
 #: Begins a cached file; LLVM would not survive what is no object file.
 MAGIC = b"unspool object file\n"
@@ -68,7 +68,8 @@ def versions() -> str:
 def _library() -> str:
     """The run-time library as it is part of every kernel."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("numba_*.py")):
+    folder = Path(__file__).parent
+    for path in (*sorted(folder.glob("*.py")), folder.parent / "bernoulli.py"):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -215,7 +216,7 @@ def _typed(source: NumbaSource) -> tuple[str, str]:
     from numba.core.errors import NumbaError
     from numba.core.registry import cpu_target
 
-    from .numba_pipeline import Pipeline, resolved_once
+    from .pipeline import Pipeline, resolved_once
 
     name = f"unspool_{hashlib.sha256(source.text.encode()).hexdigest()[:16]}"
     module = types.ModuleType(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf, pi
 from typing import Any
 
-from .numba_bits import Real, absolute, bits, helper, inline, remainder_real, round_down, select, with_sign
+from .bits import Real, absolute, bits, helper, inline, remainder_real, round_down, select, with_sign
 
 
 @helper("isfinite", "f32 f64")

@@ -12,11 +12,11 @@ from typing import Any
 import numba
 import numpy as np
 
-from . import numba_scalars, numba_vectors
-from .numba_memory import VIEW
-from .numba_pipeline import Pipeline
-from .numba_runtime import lookup
-from .numba_threads import (
+from . import scalars, vectors
+from .memory import VIEW
+from .pipeline import Pipeline
+from .runtime import lookup
+from .threads import (
     atomic_add,
     atomic_exchange,
     atomic_load,
@@ -31,7 +31,7 @@ from .numba_threads import (
     wake,
 )
 
-del numba_scalars, numba_vectors  # importing them filled the table
+del scalars, vectors  # importing them filled the table
 
 _ROUTINES = ("us_topk_", "us_argsort_")
 

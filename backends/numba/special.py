@@ -1,6 +1,6 @@
 """The logarithm of the gamma function and its derivatives for numba, without branches, as in ``c_special.h``.
 
-f64: shift the argument to at least 8, then the asymptotic series (:mod:`.bernoulli`); reflection on the left. f32 goes through f64.
+f64: shift the argument to at least 8, then the asymptotic series (:mod:`..bernoulli`); reflection on the left. f32 goes through f64.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from . import numba_polynomials as tables
-from .bernoulli import DIGAMMA, LGAMMA, TRIGAMMA
-from .numba_bits import REALS, Real, absolute, helper, inline, polynomial, round_down, round_even, select, with_sign
-from .numba_math import log_
+from ..bernoulli import DIGAMMA, LGAMMA, TRIGAMMA
+from . import polynomials as tables
+from .bits import REALS, Real, absolute, helper, inline, polynomial, round_down, round_even, select, with_sign
+from .math import log_
 
 F64 = REALS["f64"]
 ZERO, HALF, ONE, EIGHT = map(np.float64, (0, 0.5, 1, 8))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .numba_bits import Integer, add, both, helper, inline, mul, quotient, remainder, select, shift_right, sub
+from .bits import Integer, add, both, helper, inline, mul, quotient, remainder, select, shift_right, sub
 
 INTEGERS = "i8 i16 i32 i64"
 

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numba.core import types
 
-from . import numba_math, numba_trig
-from .numba_bits import REALS, Complex, absolute, helper, inline, operation, select
+from . import math as numba_math
+from . import trig as numba_trig
+from .bits import REALS, Complex, absolute, helper, inline, operation, select
 
 BOTH = "c64 c128"
 

@@ -1,6 +1,6 @@
 """Target ``numba``: loop trees become Python, compiled by numba and LLVM. Needs packages of pip alone, and no C compiler.
 
-The interface of a kernel is that of target ``c`` (:mod:`.cpu`); its threads are those of the OpenMP runtime that torch has loaded.
+The interface of a kernel is that of target ``c`` (:mod:`..cpu`); its threads are those of the OpenMP runtime that torch has loaded.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..compiler.diagnostics import DataError
-from ..compiler.loops.tree import Function
-from . import openmp
-from .arguments import Arguments
-from .base_target import operands
-from .cpu_target import CpuTarget
-from .numba_build import Loaded, assembly, build
-from .numba_emit import CALL, MEETING, NumbaSource, emit
-from .numba_expressions import DTYPES
-from .rooms import Rooms
-from .workspace import workspace
+from ...compiler.diagnostics import DataError
+from ...compiler.loops.tree import Function
+from .. import openmp
+from ..arguments import Arguments
+from ..base_target import operands
+from ..cpu_target import CpuTarget
+from ..rooms import Rooms
+from ..workspace import workspace
+from .build import Loaded, assembly, build
+from .emit import CALL, MEETING, NumbaSource, emit
+from .expressions import DTYPES
 
 
 class NumbaKernel:

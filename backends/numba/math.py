@@ -2,7 +2,7 @@
 
 The exponential reduces x = n ln 2 + r with |r| <= ln(2)/2 and scales exp(r) in two steps, which makes overflow, underflow and
 subnormal results come out rounded once. The logarithm writes x = 2**e m with m in [sqrt(1/2), sqrt(2)) and s = (m - 1)/(m + 1):
-log m = 2 atanh s = f - s (f - s**2 Q(s**2)) with f = m - 1 exact. The polynomials are in ``numba_polynomials.py``. Special values (NaN,
+log m = 2 atanh s = f - s (f - s**2 Q(s**2)) with f = m - 1 exact. The polynomials are in ``polynomials.py``. Special values (NaN,
 infinities, zeros and their signs, poles) are those of the C library. The errors in the docstrings, in units in the last place, hold for
 all arguments, and are what tests measured, rounded up.
 """
@@ -13,8 +13,8 @@ from functools import cache
 from math import inf, log, nan
 from typing import Any
 
-from . import numba_polynomials as tables
-from .numba_bits import (
+from . import polynomials as tables
+from .bits import (
     Real,
     absolute,
     add,

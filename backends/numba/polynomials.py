@@ -1,4 +1,4 @@
-"""Polynomials of the functions in ``numba_math.py``: coefficients of rising powers, by dtype.
+"""Polynomials of the functions in ``math.py``: coefficients of rising powers, by dtype.
 
 Written by ``python -m benchmarks.polynomials``, which fits them; the comments give what each stands for and its largest error.
 """

@@ -1,6 +1,6 @@
 """Short functions of numbers and integers that are a few LLVM instructions, with the meanings of ``c_base.h``: one table.
 
-NaN wins in maxima; integers wrap around. Anything longer is written in Python (:mod:`.numba_real`, :mod:`.numba_integer`).
+NaN wins in maxima; integers wrap around. Anything longer is written in Python (:mod:`.real`, :mod:`.integer`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .numba_bits import enter, instruction, llvm_function, multiply_add
+from .bits import enter, instruction, llvm_function, multiply_add
 
 REALS, INTEGERS = "f32 f64", "i8 i16 i32 i64"
 Code = Callable[..., Any]  # (context, builder, signature, operands) -> value

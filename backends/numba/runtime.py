@@ -12,22 +12,11 @@ from typing import Any
 
 @lru_cache(maxsize=1)
 def _functions() -> dict[str, Any]:
-    from . import (
-        numba_bits,
-        numba_complex,
-        numba_integer,
-        numba_math,
-        numba_random,
-        numba_real,
-        numba_scalars,
-        numba_select,
-        numba_special,
-        numba_trig,
-    )
+    from . import bits, complex, integer, math, random, real, scalars, select, special, trig
 
-    families = numba_complex, numba_integer, numba_math, numba_random, numba_real, numba_scalars, numba_select, numba_special, numba_trig
+    families = complex, integer, math, random, real, scalars, select, special, trig
     del families  # importing them filled the table
-    return numba_bits.FUNCTIONS
+    return bits.FUNCTIONS
 
 
 def names() -> list[str]:
@@ -37,6 +26,6 @@ def names() -> list[str]:
 
 def lookup(name: str) -> Any:
     """The numba function of a name. Raises KeyError for a name that the library does not have."""
-    from .numba_bits import FUNCTIONS
+    from .bits import FUNCTIONS
 
     return (FUNCTIONS.get(name) or _functions()[name])()  # what is short is there without the long ones

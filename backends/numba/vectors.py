@@ -14,8 +14,8 @@ from numba.core import types
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-from .numba_bits import enter, multiply_add
-from .numba_memory import ELEMENTS
+from .bits import enter, multiply_add
+from .memory import ELEMENTS
 
 LANES = (2, 4, 8, 16)
 

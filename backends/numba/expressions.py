@@ -1,4 +1,4 @@
-"""Scalar expressions of the loop tree as Python text for numba: what is its own about :mod:`.operations`.
+"""Scalar expressions of the loop tree as Python text for numba: what is its own about :mod:`..operations`.
 
 Numba widens what is not of one type, so every literal is of its dtype, and integers narrower than an index go through functions.
 In memory a truth value is a byte; in expressions it is a bool.
@@ -10,11 +10,11 @@ import builtins
 import keyword
 from collections.abc import Iterable
 
-from ..compiler.graph.types import HALF
-from ..compiler.loops.tree import Int, Load
-from .c_runtime import BITS
-from .operations import Operations, decimal
-from .printer import COMPLEXES, REALS, mask_of, strip
+from ...compiler.graph.types import HALF
+from ...compiler.loops.tree import Int, Load
+from ..c_runtime import BITS
+from ..operations import Operations, decimal
+from ..printer import COMPLEXES, REALS, mask_of, strip
 
 #: Real ops that are functions of the run-time library, and those with another name there.
 _REAL = {

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from . import numba_polynomials as tables
-from .numba_bits import (
+from . import polynomials as tables
+from .bits import (
     REALS,
     Real,
     absolute,
@@ -37,7 +37,7 @@ from .numba_bits import (
     shift_right,
     sub,
 )
-from .numba_math import exp, log_, magic
+from .math import exp, log_, magic
 
 #: Binary places of pi: 1024 for the largest exponent, and what is left of it after cancellation.
 PRECISION = 1300

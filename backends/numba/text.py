@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .text import Text
+from ..text import Text
 
 
 class PythonText(Text):

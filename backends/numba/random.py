@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from ..compiler.graph.ops import random_bits
-from .numba_bits import Integer, Real, bits, differ, from_bits, helper, inline, operation, select, square_root
+from ...compiler.graph.ops import random_bits
+from .bits import Integer, Real, bits, differ, from_bits, helper, inline, operation, select, square_root
 
 TAGS = random_bits.TAGS
 INTEGERS = "i8 i16 i32 i64"

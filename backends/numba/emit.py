@@ -1,4 +1,4 @@
-"""Loop tree to Python text that numba compiles: the same loops as in C (:mod:`.writer`), in another language.
+"""Loop tree to Python text that numba compiles: the same loops as in C (:mod:`..writer`), in another language.
 
 The text is a module: the function of one problem, the loop over the problems of a team, and the entry of one thread, which
 takes the address of a call (:data:`CALL`). It is called in as many threads as there are.
@@ -10,16 +10,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..compiler.diagnostics import CompileError
-from ..compiler.loops.tree import Array, Function, Int, Load
-from ..compiler.target import Machine
-from .kernel_text import Body, conditions, least
-from .numba_expressions import NumbaPrinter
-from .numba_text import PythonText
-from .rooms import rooms
-from .statements import Source, describe
-from .text import Text
-from .writer import Writer
+from ...compiler.diagnostics import CompileError
+from ...compiler.loops.tree import Array, Function, Int, Load
+from ...compiler.target import Machine
+from ..kernel_text import Body, conditions, least
+from ..rooms import rooms
+from ..statements import Source, describe
+from ..text import Text
+from ..writer import Writer
+from .expressions import NumbaPrinter
+from .text import PythonText
 
 #: What a call consists of, each 8 bytes: counts, addresses, the scratch memory, OpenMP's functions (0: one thread), the result.
 CALL = (
@@ -131,7 +131,7 @@ class _Frame:
         lines += [*self._run(), *self._entry()]
         own = {self.name, *(f"{self.name}_{part}" for part in ("problem", "tile", "run"))}
         used = sorted(set(_USED.findall("\n".join(lines))) - own)
-        head = ["from unspool.backends.numba_library import (", *(f"    {u}," for u in used), ")", ""]
+        head = ["from unspool.backends.numba.library import (", *(f"    {u}," for u in used), ")", ""]
         sums = [[rooms(part) for part in (b.problem, b.thread)] for b in self.bodies]
         tile = self.main.function.tile
         problem, thread = ((x, Int("max", (x, y))) for x, y in zip(sums[0], sums[-1], strict=True))

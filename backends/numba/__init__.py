@@ -1,0 +1,1 @@
+"""Numba: loop trees as Python, compiled by numba and LLVM."""
