@@ -35,7 +35,7 @@ from ..compiler.target import Gpu, Machine
 from .affine import constant
 from .autograd import Call
 from .roofline import Roofline
-from .statements import STACK_BYTES
+from .statements import GPU_STACK_BYTES, STACK_BYTES
 
 Report = dict[str, Any]
 
@@ -180,12 +180,12 @@ def _buffers(nest: Nest, function: Function, env: Mapping[str, int], machine: Ma
             "dtype": info.dtype,
             "shape": [str(s) for s in info.shape],
             "bytes": size,
-            "place": _storage(array, size),
+            "place": _storage(array, size, machine),
             "fits": level(size, machine),
         }
 
 
-def _storage(array: Array, size: int) -> str:
+def _storage(array: Array, size: int, machine: Machine) -> str:
     """Where an array lives."""
     if array.scope in ("input", "output"):
         return f"{array.scope}, memory of the caller"
@@ -200,7 +200,8 @@ def _storage(array: Array, size: int) -> str:
     if not array.shape or array.scope == "held":
         return "registers" if array.shape else "register"
     fixed = all(constant(s) is not None for s in array.shape)
-    return "stack of a thread" if fixed and size <= STACK_BYTES else "scratch of a thread"
+    stack = GPU_STACK_BYTES if isinstance(machine, Gpu) else STACK_BYTES
+    return "stack of a thread" if fixed and size <= stack else "scratch of a thread"
 
 
 def level(size: int, machine: Machine) -> str:

@@ -19,7 +19,8 @@ from .c_runtime import BITS
 from .printer import Names, Printer
 from .text import Text
 
-STACK_BYTES = 16384
+#: Bytes of a local array on the stack at most: of a thread of the processor, and of a GPU.
+STACK_BYTES, GPU_STACK_BYTES = 16384, 4096
 #: Outputs, inputs and integers of each routine.
 LIBRARY = {"topk_mask": (1, 2, 2), "topk": (3, 1, 3), "argsort": (1, 1, 3)}
 

@@ -20,7 +20,7 @@ from ..c_runtime import BITS
 from ..emit import combine
 from ..shares import work
 from ..simd import plan
-from ..statements import describe
+from ..statements import GPU_STACK_BYTES, describe
 from ..text import Text
 from ..tiles import trip
 from ..writer import Writer
@@ -32,8 +32,6 @@ from .source import CudaSource
 from .staging import Staged, ahead, further, staged, with_places
 from .text import LIMIT, CudaBody, cuda_text, entry, index_type, placed_for_certain
 
-#: Larger local arrays live in the scratch memory of a thread.
-STACK_BYTES = 4096
 #: Iterations of a loop whose count is known only at run time.
 MANY = 1024
 #: Threads of a warp.
@@ -112,7 +110,7 @@ def _body(
 class _CudaWriter(Writer):
     printer: CudaPrinter
     threads = 0
-    stack_bytes = STACK_BYTES
+    stack_bytes = GPU_STACK_BYTES
 
     def __init__(self, *args: object) -> None:
         super().__init__(*args)  # type: ignore[arg-type]

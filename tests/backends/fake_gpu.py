@@ -300,3 +300,14 @@ def devices() -> Iterator[None]:
     finally:
         torch._C._set_only_lift_cpu_tensors(False)
         torch.__future__.set_overwrite_module_params_on_conversion(False)
+
+
+@contextlib.contextmanager
+def gpus(monkeypatch: pytest.MonkeyPatch, run: Callable[[CudaSource, int, int], None]) -> Iterator[FakeGpus]:
+    """The fake GPUs, which do ``run`` for a launch, and tensors on them."""
+    fake = install(monkeypatch)
+    fake.driver.run = run
+    with devices():
+        yield fake
+    monkeypatch.undo()
+    forget()

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.backends.fake_gpu import COUNT, FakeGpus, Result, devices, forget, install, on_cpu
+from tests.backends.fake_gpu import COUNT, FakeGpus, Result, install, on_cpu
+from tests.backends.fake_gpu import gpus as on_gpus
 from unspool.backends.cuda import launch as cuda_launch
 from unspool.backends.cuda.source import COUNTER, HEAD, CudaSource
 from unspool.backends.cuda.target import EMULATED_BLOCKS, CudaKernel, Host, Nvidia
@@ -57,12 +58,8 @@ def add(operands: int = 3) -> Any:
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpus]:
     """The fake GPUs, which run :func:`add`."""
-    fake = install(monkeypatch)
-    fake.driver.run = add()
-    with devices():
+    with on_gpus(monkeypatch, add()) as fake:
         yield fake
-    monkeypatch.undo()
-    forget()
 
 
 def call(kernel: CudaKernel, device: str = "cuda:0", *, batch: int = 5, teams: int = 1, blocks: int = 1) -> Tensor:

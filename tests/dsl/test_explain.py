@@ -11,6 +11,10 @@ from typing import Any
 import pytest
 
 import unspool as us
+from unspool.backends.cuda.target import generic
+from unspool.backends.explain import _storage
+from unspool.compiler.loops.tree import Array, Int
+from unspool.compiler.target import Machine
 from unspool.dsl.cli import main
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
@@ -167,3 +171,10 @@ def test_a_kernel_of_a_gpu_is_explained_without_one(capsys: pytest.CaptureFixtur
     assert re.search(r"x +f32\[500\] .* shared memory, or scratch", said)
     assert re.search(r"estimated .* on \d+ blocks of threads", said)
     assert "this machine" not in said
+
+
+def test_the_stack_of_a_thread() -> None:
+    """A thread of a GPU has less of it."""
+    array = Array("x", "f32", (Int("const", value=1200),), "local")
+    assert _storage(array, 4800, generic()) == "scratch of a thread"
+    assert _storage(array, 4800, Machine(32, 16)) == "stack of a thread"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.backends.fake_gpu import FakeGpus, devices, emulated, forget, install
+from tests.backends.fake_gpu import FakeGpus, emulated, gpus
 from unspool.backends.execute import FallbackWarning
 
 
@@ -22,12 +22,8 @@ def no_silent_fallback() -> Iterator[None]:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpus]:
     """Two fake GPUs."""
-    made = install(monkeypatch)
-    made.driver.run = emulated
-    with devices():
+    with gpus(monkeypatch, emulated) as made:
         yield made
-    monkeypatch.undo()
-    forget()
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.gpu)])
