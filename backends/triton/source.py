@@ -36,6 +36,10 @@ class TritonSource(Source):
     problem: Problem
     precision: str
 
+    def __hash__(self) -> int:
+        """That of the text, which is worked out once: every launch asks for it."""
+        return hash(self.text)
+
     @property
     def smaller(self) -> TritonSource | None:
         """The kernel for tiles of half as many problems; None where it would lose ``tl.dot`` or there are no fewer, or the text was edited."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from operator import or_
 from typing import Any, ClassVar
 
 import torch
@@ -30,6 +31,25 @@ from .values import TYPES
 INTERPRETED = 2
 
 
+class _Variant:
+    """A source, and what its calls need of their numbers: ``places`` of its last arguments among (batch, integers, batch strides, team strides)."""
+
+    def __init__(self, source: TritonSource, integers: Sequence[str]) -> None:
+        self.source = source
+        self._integers = [integer(n) for n in integers]
+        pointers = source.arguments[: len(source.inputs) + len(source.results)]
+        names = ["batch", *self._integers, *(f"s_{p}" for p in pointers), *(f"t_{p}" for p in pointers)]
+        self.places = [names.index(n) for n in source.arguments[len(pointers) + 1 :]]
+        self._known: dict[tuple[int, ...], int] = {}
+
+    def scratch(self, teams: int, integers: Sequence[int]) -> int:
+        """Bytes of scratch memory of a call."""
+        key = tuple(integers)
+        if key not in self._known:
+            self._known[key] = self.source.scratch.evaluate(dict(zip(self._integers, integers, strict=True)))
+        return max(16, teams * self._known[key])
+
+
 class TritonKernel:
     """A kernel ready to be called; operands as in :class:`~..compiler.target.Kernel`.
 
@@ -39,23 +59,24 @@ class TritonKernel:
     def __init__(self, problem: Problem, first: TritonSource, *, interpreted: bool) -> None:
         self.problem, self.source, self.interpreted = problem, first, interpreted
         self.checks: tuple[str, ...] = ()
-        self._sources = {(problem.per_problem, problem.own): first}
+        self._first = _Variant(first, problem.integers)
+        self._variants = {(*problem.per_problem, *problem.own): self._first}
 
-    def variant(self, batch: int, batch_strides: Sequence[int]) -> TritonSource:
-        """The source for a call: operands that problems have for themselves have a stride."""
-        problem = self.problem
-        if batch > 1:
-            count = len(problem.per_problem)
-            own = tuple([mine or stride != 0 for mine, stride in zip(problem.per_problem, batch_strides, strict=False)])
-            problem = replace(problem, per_problem=own, own=tuple([s != 0 for s in batch_strides[count:]]))
-        key = problem.per_problem, problem.own
-        if key not in self._sources:
-            self._sources[key] = source(problem)
-        return self._sources[key]
+    def variant(self, batch: int, batch_strides: Sequence[int]) -> _Variant:
+        """The text for a call: operands that problems have for themselves have a stride."""
+        if batch <= 1:
+            return self._first
+        count = len(self.problem.per_problem)
+        own = *map(or_, self.problem.per_problem, map(bool, batch_strides)), *map(bool, batch_strides[count:])
+        found = self._variants.get(own)
+        if found is None:
+            made = source(replace(self.problem, per_problem=own[:count], own=own[count:]))
+            found = self._variants[own] = _Variant(made, self.problem.integers)
+        return found
 
     def scratch(self, batch: int, teams: int, team_size: int, integers: Sequence[int]) -> int:
         """Bytes of scratch memory of a call whose operands are shared as is usual."""
-        return _scratch(self.source, teams, self._integers(integers))
+        return self._first.scratch(teams, integers)
 
     def shares(self, problems: int, summed: int, index: int | None, *, tiles: Any = None) -> tuple[int, int]:
         """(programs, 1) for so many problems: as many as there are tiles, but no more than run at once, as each has its scratch memory;
@@ -63,9 +84,6 @@ class TritonKernel:
         count = -(-problems // self.source.rows)
         most = INTERPRETED if self.interpreted else devices.multiprocessors() * max(1, WARPS[-1] // self.source.warps)
         return devices.summing(min(count, most), summed), 1
-
-    def _integers(self, integers: Sequence[int]) -> dict[str, int]:
-        return dict(zip(self.problem.integers, integers, strict=True))
 
     def __call__(
         self,
@@ -80,26 +98,18 @@ class TritonKernel:
     ) -> None:
         """Run. Raises DataError for tensors on another device than the kernel runs on."""
         chosen = self.variant(batch, batch_strides)
-        known = self._integers(integers)
         operands = [*inputs, *outputs]
         device = operands[0].device
         if self.interpreted != (device.type == "cpu"):
             wanted = "the cpu" if self.interpreted else "an NVIDIA GPU"
             raise DataError(f"the kernel of {self.problem.graph.name} runs on {wanted}, and its tensors are on device {device}")
-        numbers = {"batch": batch, **{integer(n): value for n, value in known.items()}}
-        for pointer, stride, step in zip(chosen.arguments, batch_strides, team_strides, strict=False):
-            numbers[f"s_{pointer}"], numbers[f"t_{pointer}"] = stride, step
-        size, what = _scratch(chosen, teams, known), f"the kernel of {self.problem.graph.name}"
-        scratch = devices.allocate((size,), torch.uint8, device, what)
-        arguments = [*operands, scratch, *[numbers[n] for n in chosen.arguments[len(operands) + 1 :]]]
+        scratch = devices.allocate((chosen.scratch(teams, integers),), torch.uint8, device, f"the kernel of {self.problem.graph.name}")
+        numbers = batch, *integers, *batch_strides, *team_strides
+        arguments = [*operands, scratch, *[numbers[n] for n in chosen.places]]
         run = interpret if self.interpreted else launch
         if "torch._dynamo" in sys.modules:  # inside of a compiled model it would look into Triton
             run = torch.compiler.disable(run)  # type: ignore[no-untyped-call]
-        run(chosen, teams, arguments)
-
-
-def _scratch(chosen: TritonSource, teams: int, integers: dict[str, int]) -> int:
-    return max(16, teams * chosen.scratch.evaluate({integer(n): value for n, value in integers.items()}))
+        run(chosen.source, teams, arguments)
 
 
 @dataclass(frozen=True)

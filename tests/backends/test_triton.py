@@ -187,7 +187,7 @@ def test_one_kernel_for_every_batch_size_and_count() -> None:
     out = torch.empty(3, 4)
     kernel([A, x], [out], 3, [20, 0, 4], [0, 0, 0], [], 1, 1)
     torch.testing.assert_close(out, A @ x)
-    assert len(kernel._sources) == 2
+    assert len(kernel._variants) == 2
 
 
 # -- compiled ahead of time ------------------------------------------------------------------------------------------
