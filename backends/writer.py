@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 from ..compiler.diagnostics import CompileError
 from ..compiler.loops.tree import Array, Block, Call, Declare, Function, Int, Load, Loop, Single, Store, Tree
@@ -40,7 +41,11 @@ class Writer(Statements):
             int_names(function.body) | {t.name for t in walk(function.body) if isinstance(t, Loop)} | set(function.integers)
         )
         self.shares: dict[tuple[Int, Int, int, int, float | None], tuple[Int, Int]] = {}
-        self.uneven = uneven(function.body, function.integers)
+
+    @cached_property
+    def uneven(self) -> dict[int, float]:
+        """Loops whose iterations differ in work, as :func:`~.shares.uneven` has them."""
+        return uneven(self.function.body, self.function.integers)
 
     # -- statements --------------------------------------------------------------------------------------------------
 

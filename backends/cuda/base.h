@@ -125,6 +125,37 @@ US_FUNCTION void us_ahead_$tx$n($T *to, int64_t i, const $T *from, int64_t j) {
     for (int k = 0; k < $n; k++) to[i + k] = from[j + k];
 }
 #endif
+//= us_pair_16
+// Two elements of 16 bits in a register, the first in its low half, 0 in place of those that are not there; WHOLE: side by side, at 4 bytes.
+template <bool WHOLE, bool FULL, class P> US_FUNCTION unsigned us_pair_16(P p, int64_t i, int step, bool first, bool second) {
+#ifndef US_ON_CPU
+  if (WHOLE && FULL) return *(const unsigned *)(p + i);
+#endif
+  const unsigned low = FULL || first ? (unsigned)p[i] : 0u, high = FULL || second ? (unsigned)p[i + step] : 0u;
+  return low | high << 16;
+}
+//= us_left_16
+// What a lane needs of 16 rows and 16 terms for a product on tensor cores (mma.m16n8k16). FULL: all of them are there, else as many as told.
+template <bool WHOLE, bool FULL, class P>
+US_FUNCTION void us_left_16(unsigned (&a)[4], P p, int64_t at, int across, int step, int rows, int terms) {
+  const int g = (int)threadIdx.x % 32 / 4, t = (int)threadIdx.x % 4 * 2;
+#pragma unroll
+  for (int n = 0; n < 4; n++) {
+    const int i = g + n % 2 * 8, k = t + n / 2 * 8;
+    a[n] = us_pair_16<WHOLE, FULL>(p, at + i * across + k * step, step, i < rows && k < terms, i < rows && k + 1 < terms);
+  }
+}
+//= us_right_16
+// The same for 8 columns and 16 terms.
+template <bool WHOLE, bool FULL, class P>
+US_FUNCTION void us_right_16(unsigned (&b)[2], P p, int64_t at, int across, int step, int columns, int terms) {
+  const int g = (int)threadIdx.x % 32 / 4, t = (int)threadIdx.x % 4 * 2;
+#pragma unroll
+  for (int n = 0; n < 2; n++) {
+    const int k = t + n * 8;
+    b[n] = us_pair_16<WHOLE, FULL>(p, at + g * across + k * step, step, g < columns && k < terms, g < columns && k + 1 < terms);
+  }
+}
 //= us_isfinite : f32 f64
 US_FUNCTION bool us_isfinite_$t($T x) { return isfinite(x); }
 //= us_fma : f32 f64

@@ -30,6 +30,7 @@ from .held import numbered_threads, own_registers
 from .runtime import prelude
 from .source import CudaSource
 from .staging import Staged, ahead, further, staged, with_places
+from .tensor import Tiles
 from .text import LIMIT, CudaBody, cuda_text, entry, index_type, placed_for_certain
 
 #: Iterations of a loop whose count is known only at run time.
@@ -98,16 +99,16 @@ def _body(
     function = with_places(function, shared)
     shared = placed_for_certain(function, gpu)
     printer.arrays.update({a.name: a for a in function.arrays})
-    writer = _CudaWriter(function, printer, Text, gpu, strict)
+    writer = CudaWriter(function, printer, Text, gpu, strict)
     writer.threads, writer.shared = threads, shared
     writer.most = most or {}
     for variable in variables:
-        writer.declare(variable)
+        writer.declare(writer.tiles.own(variable, function))
     writer.block(function.body)
     return CudaBody(function, printer, writer.scratch, [*writer.top.lines, *writer.text.lines], function.blocks)
 
 
-class _CudaWriter(Writer):
+class CudaWriter(Writer):
     printer: CudaPrinter
     threads = 0
     stack_bytes = GPU_STACK_BYTES
@@ -121,6 +122,7 @@ class _CudaWriter(Writer):
         self.guarded = False  # what is printed runs on the first lane alone
         self.shared = frozenset[str]()  # arrays that lie in shared memory
         self.ahead = False  # copies go on beside the threads
+        self.tiles = Tiles(self)
         self.index = index_type(self.function)
 
     # -- what is read together ---------------------------------------------------------------------------------------------
@@ -137,6 +139,7 @@ class _CudaWriter(Writer):
             for child in children:
                 self.tree(child)
             self.printer.loaded.clear()
+        self.tiles.forget()
 
     def together(self, stores: Sequence[Store]) -> None:
         """Print vector loads of what assignments read, where none of them writes it."""
@@ -321,6 +324,8 @@ class _CudaWriter(Writer):
             self.over_blocks(loop)
         elif loop.places > 1 and (parts := staged(loop, self.shared)):
             self.over_staged(loop, parts)
+        elif loop.kind == "tensor":
+            self.tiles.print(loop)
         elif loop.numbered:
             self.over_numbered(loop)
         elif loop.dealt and not self.split:

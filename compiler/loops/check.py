@@ -4,7 +4,7 @@
 2. Bounds use outer dims and params, indices and guards dims and params, shapes params.
 3. An access names an array with as many axes as it has indices, in the array's dtype; inputs are never written.
 4. A loop has a value for exactly the statements below it; it is serial, unroll, parallel or vector, or both of these;
-   on a GPU block, thread, both of these, or lane2 to lane32, or staged2 to staged4; a thread loop may have by1 to by1024 beside it.
+   on a GPU block, thread, both of these, or lane2 to lane32, or staged2 to staged4, or tensor; a thread loop may have by1 to by1024 beside it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .steps.deal import LANES, THREADS
 from .steps.stage import PLACES
 from .text import print_nest, print_statement
 
-KINDS = frozenset({"serial", "parallel", "vector", "unroll", "block", "thread", *(f"lane{n}" for n in LANES), *(f"staged{n}" for n in PLACES)})
+KINDS = frozenset({"serial", "parallel", "vector", "unroll", "block", "thread", "tensor", *(f"lane{n}" for n in LANES), *(f"staged{n}" for n in PLACES)})
 _NUMBERED = frozenset(f"by{n}" for n in range(1, THREADS + 1))
 
 

@@ -181,7 +181,7 @@ class LoopOrder:
     @property
     def at_once(self) -> bool:
         """Whether iterations run at once, on threads or side by side in vectors."""
-        return self.dealt or "vector" in self.kind or "lane" in self.kind
+        return self.dealt or "vector" in self.kind or "lane" in self.kind or self.kind == "tensor"
 
     @property
     def dealt(self) -> bool:
@@ -191,7 +191,7 @@ class LoopOrder:
     @property
     def lanes(self) -> int:
         """Threads that have an iteration of the loop around in common and deal out this one; 1 for other loops."""
-        return number_in(self.kind, "lane", 1)
+        return 32 if self.kind == "tensor" else number_in(self.kind, "lane", 1)
 
     @property
     def numbered(self) -> int:

@@ -406,7 +406,7 @@ def _scan(scheduled: Scheduled, function_name: str, scattered: frozenset[str], a
     children: list[Tree] = []
     if nest.statements:
         unrolled, full = _written_out(scheduled)
-        dealt = {n for n, loop in scheduled.loops.items() if {"block", "thread"} & set(loop.kind.split())}
+        dealt = {n for n, loop in scheduled.loops.items() if {"block", "thread", "tensor"} & set(loop.kind.split())}
         whole = frozenset(exits(nest.order)) | dealt  # threads of a GPU go round, however ragged their part
         ast = isl.ast_of(nest.order, nest.statement_table, nest.params, vectors, unrolled, whole, full, _jammed(scheduled))
         children = maker.tree(ast)

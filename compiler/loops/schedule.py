@@ -35,6 +35,7 @@ from .steps.drop import can_drop, drop
 from .steps.expand import can_expand, expand
 from .steps.fold import can_fold, fold
 from .steps.fuse import can_distribute, can_fuse, distribute, fuse
+from .steps.inline import can_inline, inline
 from .steps.layout import can_layout, can_rename, layout, rename
 from .steps.mark import can_parallel, can_vector, parallel, vector
 from .steps.omit import can_omit, omit
@@ -63,6 +64,7 @@ from .steps.reschedule import can_isl, isl
 from .steps.sink import can_enclose, can_fission, can_sink, enclose, fission, sink
 from .steps.split import can_split, split
 from .steps.stage import PLACES, can_stage, stage
+from .steps.tensor import can_tensor, misplaced, tensor
 from .steps.tile import can_tile, tile
 from .steps.trapezoid import can_trapezoid, trapezoid
 from .steps.unroll import can_unroll, can_unroll_jam, unroll, unroll_jam
@@ -88,6 +90,7 @@ STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., str | None]]] = {
     "shared": (shared, can_shared),
     "register": (register, can_register),
     "stage": (stage, can_stage),
+    "tensor": (tensor, can_tensor),
     "contract": (contract, can_contract),
     "expand": (expand, can_expand),
     "pack": (pack, can_pack),
@@ -106,6 +109,7 @@ STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., str | None]]] = {
     "accumulate": (accumulate, can_accumulate),
     "drop": (drop, can_drop),
     "omit": (omit, can_omit),
+    "inline": (inline, can_inline),
     "isl": (isl, can_isl),
     "fold": (fold, can_fold),
 }
@@ -187,7 +191,7 @@ def _entered(scheduled: Scheduled, step: Step) -> str | None:
 
 
 #: Steps that move no statement.
-_INSIDE = frozenset({"parallel", "vector", "contract", "block", "thread", "lane", "shared", "register", "stage"})
+_INSIDE = frozenset({"parallel", "vector", "contract", "block", "thread", "lane", "shared", "register", "stage", "tensor"})
 
 
 def apply_step(scheduled: Scheduled, step: Step) -> Scheduled:
@@ -265,6 +269,7 @@ _MARKS: dict[str, Callable[[Scheduled, str], str | None]] = {
     "thread": can_parallel,
     "vector": can_vector,
     **{f"lane{n}": can_vector for n in LANES},
+    "tensor": misplaced,
     **{f"staged{n}": partial(_can_stage, places=n) for n in PLACES},
 }
 

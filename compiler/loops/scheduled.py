@@ -188,10 +188,22 @@ def extent(scheduled: Scheduled, loop: LoopOrder) -> tuple[int, int] | None:
 def block_of(scheduled: Scheduled, loop: LoopOrder) -> tuple[LoopOrder, int] | None:
     """The loop around a loop of which every iteration is one block of its iterations, and the size of a block."""
     for around in reversed(scheduled.outer(loop.name)):
-        size = _divisor(around.value(loop.values[0][0]), loop.values[0][1])
-        if size and all(around.value(s) == v // Size.of(size) for s, v in loop.values):
+        sizes = {_blocks(around.value(s), v) for s, v in loop.values}
+        if len(sizes) == 1 and (size := sizes.pop()):
             return around, size
     return None
+
+
+def _blocks(block: Size, value: Size) -> int | None:
+    """``n`` where a value of a loop is ``x // n`` of that of another, or where they are ``x // m`` and ``x // (n m)``."""
+    size = _divisor(block, value)
+    if size:
+        return size
+    atom = value.terms[0][0][0] if len(value.terms) == 1 and value.terms[0][1] == 1 and len(value.terms[0][0]) == 1 else None
+    if not isinstance(atom, SizeFn) or atom.op != "//" or not (inner := atom.args[1].constant):
+        return None
+    whole = _divisor(block, atom.args[0])
+    return whole // inner if whole and whole % inner == 0 else None
 
 
 def _divisor(block: Size, value: Size) -> int | None:

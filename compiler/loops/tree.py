@@ -107,6 +107,8 @@ class Loop:
     vector loops. What is beside a ``lane`` loop in a ``thread`` loop all of these threads do, but for storing what others can see.
     Of a ``thread by16`` loop iteration ``i`` goes to the thread whose number along the loop is ``i % 16``.
     ``staged2``: serial; what ``thread`` loops at the start of its iterations copy may be copied an iteration ahead, to one of two places.
+    ``tensor``: loops over 16 rows, 8 columns, and for sums of products 16 terms, directly inside of each other, that a warp runs in one go, for each
+    iteration of the ``thread by`` loops around; an array that is held in registers has there four elements of the tile in each lane.
     The loop ends before the first iteration for which ``until`` holds; iterations for which ``unless`` holds do not run.
     """
 
@@ -127,7 +129,7 @@ class Loop:
     @property
     def lanes(self) -> int:
         """Threads that have an iteration of the loop around in common and deal out this one; 1 for other loops."""
-        return number_in(self.kind, "lane", 1)
+        return 32 if self.kind == "tensor" else number_in(self.kind, "lane", 1)
 
     @property
     def numbered(self) -> int:

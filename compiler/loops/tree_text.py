@@ -200,7 +200,7 @@ def _headed(line: str, body: Block) -> Tree:
     if line.startswith("if "):
         return If(parse_int(line[3:-1]), body)
     name, lower, upper, step, kind, until, unless = _match(
-        r"for (\w+) in (.*) \.\. (.*?)(?: by (\d+))? ((?:(?:serial|parallel|vector|quiet|block|thread|by\d+|lane\d+|staged\d+) ?)+?)"
+        r"for (\w+) in (.*) \.\. (.*?)(?: by (\d+))? ((?:(?:serial|parallel|vector|quiet|block|thread|by\d+|lane\d+|staged\d+|tensor) ?)+?)"
         r"(?: until (.*?))?(?: unless (.*))?:",
         line,
     )

@@ -25,8 +25,10 @@ from ..target import Gpu
 CLOCK, OPERATIONS, ACCESSES, BYTES_BEYOND = 1.7e9, 128, 32, 24
 #: Cycles until the result of an operation, of a read of shared memory or the nearest cache, of one beyond, is there, when others are under way.
 WAIT, WAIT_NEAR, WAIT_BEYOND = 2.0, 2.0, 8.0
-#: Elements that one access brings.
-VECTOR = 4
+#: Multiplications and additions on tensor cores for each operation beside them.
+TENSOR = 8
+#: Elements that one access brings; of half precision, for tensor cores.
+VECTOR, PAIR = 4, 2
 #: How much longer than the least fewer blocks may take.
 ENOUGH = 1.15
 #: Operations of one thread that wait for their results at the same time.
@@ -187,7 +189,8 @@ class Estimate:
             runs = instances(s, self.counts) / prod([self.trips(o) for o in outer] or [1])  # of one run of the loop
             inner = prod([self.trips(o) for o in below if o not in chain] or [1])
             width = max(width, runs / inner)
-            each = operations_of(s)
+            tile = [o for o in below if o.kind == "tensor"]
+            each = operations_of(s) / (TENSOR if s.reduce and tile else 1)
             operations += runs * each
             copies = prod([self.trips(o) for o in below if "unroll" in o.kind] or [1])
             wait = WAIT * each / min(copies, TOGETHER)
@@ -195,9 +198,10 @@ class Estimate:
                 if self.register(a):
                     continue
                 moving = [o for o in below if o.value(name).names() & set[str]().union(*(i.names() for i in a.index))]
-                held = [o for o in below if "unroll" in o.kind and o not in moving]  # one read serves all copies
+                held = [o for o in below if ("unroll" in o.kind or o in tile) and o not in moving]  # one read serves all copies
                 near = [o for o in below if "unroll" in o.kind and a.index and o.value(name).names() & a.index[-1].names()]
                 serves = prod([self.trips(o) for o in held] or [1]) * (VECTOR if near and self.trips(near[0]) >= VECTOR else 1)
+                serves *= PAIR if s.reduce and tile else 1
                 accesses += runs / serves
                 wait += (WAIT_NEAR if self.near(a) else WAIT_BEYOND) / serves if a is not s.write else 0.0
                 if not self.near(a):

@@ -21,24 +21,30 @@ from ..loops.nest import Access, Apply, Expr, Leaf, Statement, children, leaves,
 from ..loops.scheduled import extent
 from ..loops.steps.mark import can_parallel
 from ..loops.steps.pack import buffer_name
+from ..loops.steps.tensor import COLUMNS, ROWS, TERMS
 from ..target import Gpu
 from .draft import Draft
 from .gpu_inward import inward
+from .gpu_width import WARP
 from .isolation import uses
 from .space import Space
 from .sweeps import fuse_sweeps
 
 #: Fewer multiplications and additions, rows, columns or terms are not worth the copies.
-WORK, LEAST, TERMS = 2_000_000, 24, 32
-#: Terms of a chunk, the most first; elements that lie between rows in shared memory, so that they are in other banks.
-CHUNKS, APART = (32, 16), 4
-#: Elements that one copy or load brings, the most first.
-VECTORS = (4, 2, 1)
+WORK, LEAST, FEWEST = 2_000_000, 24, 32
+#: Terms of a chunk, the most first; bytes that lie between rows in shared memory, so that they are in other banks.
+CHUNKS, APART = (32, 16), 16
+#: Bytes that one copy brings at most, elements of f32 that one load does.
+COPIED, VECTOR = 16, 4
+#: Rows and columns of a block, and of a warp whose products run on tensor cores; places of the copies of a chunk then.
+TENSOR, PLACES = ((128, 128, 64, 32), (128, 64, 32, 32), (64, 64, 32, 32), (64, 32, 32, 16), (32, 32, 16, 16)), 4
 #: Rows and columns of a block, and of a thread.
 TILES = ((128, 128, 8, 8), (128, 64, 8, 4), (64, 128, 4, 8), (64, 64, 8, 4), (64, 64, 4, 4), (32, 64, 4, 4), (64, 32, 8, 2), (32, 32, 4, 2))
-#: Multiplications and additions, elements of shared memory and bytes from beyond that a multiprocessor has in a cycle; cycles of a meeting.
-FUSED, NEAR, BEYOND, MEETING = 128, 32, 24, 60
+#: Multiplications and additions, those on tensor cores, elements of shared memory and bytes from beyond that a multiprocessor has in a cycle; cycles of
+#: a meeting.
+FUSED, FUSED_TENSOR, NEAR, BEYOND, MEETING = 128, 1024, 32, 24, 60
 _OPS = {"add", "sub", "mul", "neg"}
+HALF = ("f16", "bf16")
 
 
 def gpu_products(draft: Draft) -> bool:
@@ -49,24 +55,36 @@ def gpu_products(draft: Draft) -> bool:
     if not names:
         return False
     tried = draft.copy()
+    for name in names:
+        _converted(tried, name)
     for outer, inner in list(inward(tried)):
         tried.attempt("interchange", outer, inner)
     fuse_sweeps(tried)
-    done = [name for name in names if tried.trying(_tiled, name)]
+    done = [name for name in names if tried.trying(_tiled, name, True) or tried.trying(_tiled, name, False)]
     if done:
         draft.adopt(tried)
     return bool(done)
 
 
 def _is_sum(s: Statement) -> bool:
-    """Whether a statement adds up products of elements in f32 or f64."""
+    """Whether a statement adds up products of elements in f32 or f64, or of such in half precision."""
 
     def plain(e: Expr) -> bool:
+        if isinstance(e, Apply) and e.op == "cast":
+            return isinstance(e.args[0], Access) and e.args[0].dtype in HALF and e.dtype == s.write.dtype
         if isinstance(e, Apply):
             return e.op in _OPS and e.dtype == s.write.dtype and all(map(plain, e.args))
         return e.dtype == s.write.dtype
 
     return s.reduce == "add" and not s.routine and not s.guards and s.write.dtype in ("f32", "f64") and plain(s.value)
+
+
+def _converted(draft: Draft, name: str) -> None:
+    """Let a product read its operands in half precision where a temporary is only what they are in f32."""
+    for r in draft.scheduled.nest.statement_table[name].reads():
+        made = [s for s in draft.scheduled.nest.statements if s.write.array == r.array]
+        if len(made) == 1 and isinstance(made[0].value, Apply) and made[0].value.op == "cast" and isinstance(made[0].value.args[0], Access):
+            draft.attempt("inline", r.array)
 
 
 @dataclass(frozen=True)
@@ -104,7 +122,7 @@ def _product(draft: Draft, name: str) -> _Product | None:
     if any(not dims[n].upper.constant or dims[n].lower.constant != 0 for n in names):
         return None
     counts = [dims[n].upper.constant or 0 for n in names]
-    if min(counts[:2]) < LEAST or counts[2] < TERMS or any(can_parallel(scheduled, o.name) for o in (rows, columns)):
+    if min(counts[:2]) < LEAST or counts[2] < FEWEST or any(can_parallel(scheduled, o.name) for o in (rows, columns)):
         return None
     if any(extent(scheduled, o) != (0, count - 1) for o, count in zip((rows, columns), counts)):
         return None
@@ -128,57 +146,70 @@ def _plain(index: Size, names: list[str]) -> bool:
 
 @dataclass(frozen=True)
 class _Tile:
-    """Rows, columns and terms of a tile, and rows and columns of a thread."""
+    """Rows, columns and terms of a tile, and rows and columns of a thread, or of a warp that has them on tensor cores."""
 
     rows: int
     columns: int
     terms: int
     high: int
     wide: int
+    tensor: bool
 
     @property
-    def threads(self) -> tuple[int, int]:
-        """Threads along rows and columns."""
+    def numbers(self) -> tuple[int, int]:
+        """Threads, or warps, along rows and columns."""
         return self.rows // self.high, self.columns // self.wide
 
+    @property
+    def threads(self) -> int:
+        """All threads."""
+        return prod(self.numbers) * (WARP if self.tensor else 1)
+
+    @property
+    def places(self) -> int:
+        """Chunks that are in shared memory at a time."""
+        return PLACES if self.tensor else 2
+
     def shared(self, width: int) -> int:
-        """Bytes of the copies of two chunks."""
-        return 2 * width * ((self.rows + APART) * self.terms + (self.columns + APART) * self.terms + APART * (self.rows + self.columns))
+        """Bytes of the copies of chunks at most, whichever way they lie."""
+        each = [max(n * (self.terms * width + APART), self.terms * (n * width + APART)) for n in (self.rows, self.columns)]
+        return self.places * sum(each)
 
     def cycles(self, product: _Product, gpu: Gpu, width: int) -> float:
         """How long all of a product takes on the whole GPU."""
         rows, columns, terms = product.counts
         rounds = ceil(ceil(rows / self.rows) * ceil(columns / self.columns) * product.batch / gpu.cores)
-        fused = self.rows * self.columns / FUSED * (1 if width == 4 else 2)
-        loads = prod(self.threads) * (self.high / VECTORS[0] + self.wide) / NEAR * (width / 4)
+        if self.tensor:
+            fused, loads = self.rows * self.columns / FUSED_TENSOR, prod(self.numbers) * (self.high + self.wide) * WARP / 64 / NEAR
+        else:
+            fused = self.rows * self.columns / FUSED * max(1, width // 4)
+            loads = prod(self.numbers) * (self.high / VECTOR + self.wide) / NEAR * max(1, width / 4)
         copied = (self.rows + self.columns) * width / BEYOND
         return rounds * ceil(terms / self.terms) * (self.terms * max(fused, loads, copied) + MEETING)
 
 
-def _choose(product: _Product, gpu: Gpu) -> _Tile | None:
+def _choose(product: _Product, gpu: Gpu, tensor: bool) -> _Tile | None:
     """The fastest tile whose copies fit into shared memory; of equals the larger one."""
-    width = BYTES[product.statement.write.dtype]
-    found = [
-        _Tile(rows, columns, terms, high, wide)
-        for rows, columns, high, wide in TILES
-        for terms in CHUNKS
-        if rows // high * (columns // wide) <= gpu.threads and (width == 4 or high * wide <= 32)
-    ]
-    return min((t for t in found if t.shared(width) <= gpu.shared_bytes), key=lambda t: t.cycles(product, gpu, width), default=None)
+    width = max(BYTES[a.dtype] for which in (0, 1) for a in product.operands(which))
+    found = [_Tile(*shape[:2], terms, *shape[2:], tensor) for shape in (TENSOR if tensor else TILES) for terms in CHUNKS]
+    fits = [t for t in found if t.threads <= gpu.threads and t.shared(width) <= gpu.shared_bytes and (tensor or width < 8 or t.high * t.wide <= 32)]
+    return min(fits, key=lambda t: t.cycles(product, gpu, width), default=None)
 
 
 # -- what is done --------------------------------------------------------------------------------------------------------------
 
 
-def _tiled(draft: Draft, name: str) -> bool:
-    """The steps for one product; False where they do not apply."""
+def _tiled(draft: Draft, name: str, tensor: bool) -> bool:
+    """The steps for one product, on tensor cores or not; False where they do not apply."""
     machine = draft.task.machine
     assert isinstance(machine, Gpu)
     if not _separate(draft, name):
         return False
     product = _product(draft, name)
-    tile = _choose(product, machine) if product else None
-    if product is None or tile is None:
+    if product is None or (tensor and any(a.dtype not in HALF for which in (0, 1) for a in product.operands(which))):
+        return False
+    tile = _choose(product, machine, tensor)
+    if tile is None:
         return False
     array = product.statement.write.array
     if not _all_inside(draft, array, product.loops[1]):
@@ -238,23 +269,32 @@ class _Tiling:
         take("permute", f"{terms}_o", r, c, f"{terms}_i")
         for r, c in bands.values():
             take("tile", r, c, tile.high, tile.wide)
+            if tile.tensor:
+                take("tile", f"{r}_i", f"{c}_i", ROWS, COLUMNS)
         r, c = bands[self.name]
-        take("permute", f"{r}_o", f"{c}_o", f"{terms}_i", f"{r}_i", f"{c}_i")
+        if tile.tensor:
+            take("tile", f"{terms}_i", TERMS[self.product.operands(0)[0].dtype])
+            inner = [f"{loop}_i_{end}" for end in ("o", "i") for loop in (r, c)]
+            take("permute", f"{r}_o", f"{c}_o", f"{terms}_i_o", *inner, f"{terms}_i_i")
+        else:
+            take("permute", f"{r}_o", f"{c}_o", f"{terms}_i", f"{r}_i", f"{c}_i")
         copies = [(a, which, self.pack(a, which)) for which in (0, 1) for a in self.product.operands(which)]
         if not self.pad(groups, bands):
             return False
-        if any(self.along(a, which)[0] == self.product.dims[2] for a, which, _ in copies):  # rows of it, which are read along the terms
-            take("unroll", f"{terms}_i", VECTORS[0] if tile.high * tile.wide <= 32 else VECTORS[1])
-        for r, c in bands.values():
-            for loop, count in zip((r, c), tile.threads, strict=True):
+        if not tile.tensor and any(self.along(a, which)[0] == self.product.dims[2] for a, which, _ in copies):
+            take("unroll", f"{terms}_i", VECTOR if tile.high * tile.wide <= 32 else 2)  # rows of it, which are read along the terms
+        for statement, (r, c) in bands.items():
+            for loop, count in zip((r, c), tile.numbers, strict=True):
                 take("thread", f"{loop}_o", count)
-                take("unroll", f"{loop}_i")
+                take("unroll", f"{loop}_i_o" if tile.tensor else f"{loop}_i")
+            if tile.tensor:
+                take("tensor", f"{r}_i_i", f"{c}_i_i", *((f"{terms}_i_i",) if statement == self.name else ()))
         for access, which, name in copies:
             self.copy(access, which, name)
         around = self.blocks()
         take("register", self.array, self.outer)
         if self.product.counts[2] > tile.terms:
-            take("stage", self.chunk)
+            take("stage", self.chunk, *((tile.places,) if tile.tensor else ()))
         self.draft.closed.add(around)
         return True
 
@@ -266,11 +306,11 @@ class _Tiling:
 
     def along(self, access: Access, which: int) -> tuple[str, int, bool]:
         """Along which dim an operand is packed, what a tile has of it, and whether what lies next to each other there does so in the copy.
-        What columns of a thread read lies next to each other."""
+        What columns of a thread read lies next to each other; tensor cores take it as it comes."""
         own, term = self.product.dims[which], self.product.dims[2]
         size = self.tile.columns if which else self.tile.rows
         last = access.index[-1].names()
-        if term in last and not which:
+        if term in last and (self.tile.tensor or not which):
             return term, self.tile.terms, True
         return own, size, own in last
 
@@ -278,7 +318,7 @@ class _Tiling:
         """Copy a chunk of an operand; the name of the copy."""
         dim, size, _ = self.along(access, which)
         name = buffer_name(self.draft.scheduled, access.array, self.name, dim)
-        self.draft.take("pack", access.array, self.name, dim, size + APART, self.chunk)
+        self.draft.take("pack", access.array, self.name, dim, size + APART // BYTES[access.dtype], self.chunk)
         self.draft.take("contract", name, self.chunk)
         return name
 
@@ -286,7 +326,7 @@ class _Tiling:
         """Deal the copy of an operand to all threads, neighbours to neighbours, and several elements at once where rows are whole numbers of
         these."""
         dim, size, near = self.along(access, which)
-        threads, dims = prod(self.tile.threads), self.product.dims
+        threads, dims = self.tile.threads, self.product.dims
         axis = next(n for n, i in enumerate(access.index) if dim in i.names())
         other = next((n for n, i in enumerate(access.index) if n != axis and i.names() & {dims[which], dims[2]}), None)
         inner, outer = f"{name}_i", "" if other is None else f"{name}_{other}"
@@ -294,7 +334,7 @@ class _Tiling:
             whole = self.draft.scheduled.nest.array(access.array).shape[-1].constant or 1
             count = self.product.counts[dims.index(dim)]
             width = BYTES[access.dtype]
-            vector = next(v for v in VECTORS if whole % v == 0 and count % v == 0 and v * width <= 16)
+            vector = next(v for v in (8, 4, 2, 1) if whole % v == 0 and count % v == 0 and v * width <= COPIED)
             if vector > 1:
                 self.draft.take("unroll", inner, vector)
                 inner, size = f"{inner}_o", size // vector
@@ -321,7 +361,8 @@ class _Tiling:
         for group in groups:
             for s in group:
                 if table[s].write.array == self.array:
-                    values = [self.draft.scheduled.loop(f"{loop}_i").value(s) for loop in bands[group[0]]]
+                    end = "_i_i" if self.tile.tensor else "_i"
+                    values = [self.draft.scheduled.loop(f"{loop}{end}").value(s) for loop in bands[group[0]]]
                     done = all(v.is_name for v in values) and self.draft.attempt(
                         "pad", s, str(values[0]), self.tile.rows, str(values[1]), self.tile.columns
                     )

@@ -352,6 +352,18 @@ def dealt(scheduled: Scheduled, dice: Random) -> Args | None:
     return found and ((*found, dice.choice([1, 2, 4, 5])) if dice.random() < 0.3 else found)
 
 
+def tensor(scheduled: Scheduled, dice: Random) -> Args | None:
+    """Two innermost loops, or three."""
+    pairs = [(o.name, o.body.name) for o in scheduled.loops.values() if isinstance(o.body, LoopOrder)]
+    triples = [(first[0], *second) for first in pairs for second in pairs if first[1] == second[0]]
+    return one_of(dice, [*pairs, *triples])
+
+
+def inline(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A scratch array."""
+    return one_of(dice, [(a.name,) for a in scheduled.nest.arrays if a.temporary])
+
+
 def shared(scheduled: Scheduled, dice: Random) -> Args | None:
     """A scratch array, mostly."""
     arrays = scheduled.nest.arrays
@@ -399,10 +411,12 @@ ARGUMENTS: dict[str, Draw] = {
     "shared": shared,
     "register": contract,
     "stage": loop,
+    "tensor": tensor,
+    "inline": inline,
 }
 
 #: Steps for the threads of a processor, and those for a GPU: a schedule has marks of one kind.
-PROCESSOR, GPU = frozenset({"parallel", "vector"}), frozenset({"block", "thread", "lane", "shared", "register", "stage"})
+PROCESSOR, GPU = frozenset({"parallel", "vector"}), frozenset({"block", "thread", "lane", "shared", "register", "stage", "tensor"})
 
 
 def mangled(order: Order, dice: Random) -> Order:
@@ -531,6 +545,16 @@ def _held(scheduled: Scheduled, dice: Random) -> list[Step]:
     return one_of(dice, options) or []
 
 
+def _warps(scheduled: Scheduled, dice: Random) -> list[Step]:
+    """Two loops in tiles that warps run."""
+    pair = nested(scheduled, dice)
+    if pair is None:
+        return []
+    i, j = pair
+    steps = [Step("tile", (i, j, 16, 8)), Step("thread", (f"{i}_o", dice.choice([1, 2]))), Step("thread", (f"{j}_o", 2))]
+    return [*steps, Step("tensor", (f"{i}_i", f"{j}_i"))]
+
+
 def _copied_ahead(scheduled: Scheduled, dice: Random) -> list[Step]:
     """What iterations of a loop read is copied by threads at their start, and that ahead."""
     options = list[list[Step]]()
@@ -560,4 +584,4 @@ RECIPES: tuple[Callable[[Scheduled, Random], list[Step]], ...] = (
     _take_turns,
 )
 #: The same for a GPU.
-GPU_RECIPES = (*RECIPES, *(3 * (_in_registers, _held, _copied_ahead)))
+GPU_RECIPES = (*RECIPES, *(3 * (_in_registers, _held, _copied_ahead, _warps)))

@@ -127,6 +127,16 @@ def history(reach: int, last: bool = True) -> Nest:
     return Nest("history", ("K",), (*arrays, ArrayInfo("T", "f64", (rows, Size.of(8)), "problem")), (first, step, out), order)
 
 
+def grid() -> Nest:
+    """``T[i] = 2 * A[i]``; ``B[4 * i + j] = T[i] + T[j]``."""
+    return parse_nest(
+        "nest grid []\narray A: f64[4] input\narray B: f64[12] output\narray T: f64[4] problem\n"
+        "S0 { i0: 0..4 } T[i0]:f64 = mul:f64(2.0:f64, A[i0]:f64)\n"
+        "S1 { i1: 0..3, j1: 0..4 } B[4 * i1 + j1]:f64 = add:f64(T[i1]:f64, T[j1]:f64)\n"
+        "order\n  for i0 serial (S0: i0)\n    S0\n  for i1 serial (S1: i1)\n    for j1 serial (S1: j1)\n      S1\n"
+    )
+
+
 DRAWN = {
     "fuse": (chain(0), "fuse i0 i1"),
     "distribute": (pair(), "distribute i0 S1"),
@@ -166,6 +176,8 @@ DRAWN = {
     "lane": (total(), "lane i1 4"),
     "shared": (chain(0), "shared T; thread i0; thread i1"),
     "stage": (total(), "pack A S0 i1 8 i0; contract A_i1 i0; thread A_i1_o; thread A_i1_i; stage i0"),
+    "tensor": (grid(), "tile i1 j1 16 8; thread i1_o 2; thread j1_o 2; tensor i1_i j1_i"),
+    "inline": (grid(), "inline T"),
     "register": (chain(0), "fuse i0 i1; thread i0; register T i0"),
 }
 

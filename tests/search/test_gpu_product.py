@@ -44,9 +44,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_product, "WORK", 1000)
 
 
-def tiled(source: str, shapes: dict[str, int], target: str = "emulated") -> str:
+def tiled(source: str, shapes: dict[str, int], dtype: str = "f32") -> str:
     """The schedule with tiles, whether it pays or not."""
-    made = us.loads(source).f.compile(shapes=shapes, target=target).compiled[0][1]
+    made = us.loads(source).f.compile(shapes=shapes, target="emulated", dtype=dtype).compiled[0][1]
     assert made.lowered is not None
     draft = Draft.of(Task(made.lowered, generic()))
     assert gpu_products(draft)
@@ -74,6 +74,29 @@ def test_tiles_compute_the_same_and_race_for_nothing(name: str) -> None:
         with options.scope(emulate=manner):
             found = program(*given, target="emulated", schedule=schedule)
         torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.needs("c++")
+@pytest.mark.parametrize(("name", "dtype"), [("A B", "bf16"), ("A^T B, fused", "f16"), ("A B^T", "bf16"), ("several", "f16")])
+def test_products_in_half_precision_run_on_tensor_cores(name: str, dtype: str) -> None:
+    source, shapes = PROGRAMS[name]
+    schedule, program = tiled(source, shapes, dtype), us.loads(source).f
+    assert {"inline", "tensor", "stage"} <= {line.split()[0] for line in schedule.splitlines()}
+    made = program.compile(shapes=shapes, target="emulated", dtype=dtype, schedule=schedule)
+    assert f"us_mma_m16n8k16_{dtype}(" in made.source
+    given = [x.to(torch.float16 if dtype == "f16" else torch.bfloat16) for x in operands(made)]
+    with options.scope(target="interpreter"):
+        wanted = program(*(x.double() for x in given))
+    for manner in ("races,reverse", "races,random:3"):
+        with options.scope(emulate=manner):
+            found = program(*given, target="emulated", schedule=schedule)
+        torch.testing.assert_close(found, wanted.to(found.dtype))
+
+
+def test_only_what_is_exact_in_half_precision_runs_on_tensor_cores() -> None:
+    """What an iteration has made is f32: rounding it would be another program."""
+    source, shapes = PROGRAMS["in a loop"]
+    assert "tensor" not in tiled(source, shapes, "bf16")
 
 
 def test_copies_are_begun_ahead_and_sums_stay_in_registers() -> None:
@@ -108,9 +131,11 @@ def test_a_planted_fault_is_found(fault: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
+@pytest.mark.parametrize("dtype", ["f32", "bf16"])
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
-def test_the_text_compiles_without_spills(arch: str) -> None:
-    made = us.loads(GEMM).f.compile(shapes={"m": 1024, "n": 1024, "p": 1022}, target="cuda").compiled[0][1]
+def test_the_text_compiles_without_spills(arch: str, dtype: str) -> None:
+    made = us.loads(GEMM).f.compile(shapes={"m": 1024, "n": 1024, "p": 1022}, target="cuda", dtype=dtype).compiled[0][1]
+    assert ("us_mma_" in made.source) == (dtype == "bf16")
     found = made.target.printed(made.tree)
     assert found.shared <= generic().shared_bytes
     assert cubin(found.text, found.name, arch).spills == 0
@@ -122,6 +147,10 @@ def test_the_text_compiles_without_spills(arch: str) -> None:
         ("stage i5", "no iteration of i5 begins with a copy, by threads"),
         ("stage i5 7", "copies take turns in 2, 3 or 4 places, not 7"),
         ("tile i5 4; pack A S6 i3 8 i5_o; stage i5_o", "no iteration of i5_o begins with a copy"),
+        ("interchange i5 i4; tensor i3 i4 i5", "i3 is in no loop that is dealt to warps by number"),
+        ("interchange i5 i4; tile i3 i4 i5 16 8 16; permute i3_o i4_o i5_o i3_i i4_i i5_i; thread i3_o 2; tensor i3_i i4_i i5_i", "half precision"),
+        ("tile i0 i1 16 16; thread i0_o 2; tensor i0_i i1_i", "i1_i is no block of 8"),
+        ("inline v0", "S6 adds up|2 statements fill v0"),
         ("thread i3 2000", "a block has 1 to 1024 threads, not 2000"),
         ("interchange i5 i4; thread i3; thread i4 8", "i3 beside it is not dealt out by number"),
         ("fuse i0 i3; fuse i0 i7; register v0 i0", "not all that touches v0 is in loops dealt out by number"),

@@ -75,7 +75,7 @@ def omit(scheduled: Scheduled, statement: str) -> Scheduled:
         raise ValueError(f"cannot omit {statement}: {reason}")
     nest = scheduled.nest
     statements = tuple(s for s in nest.statements if s.name != statement)
-    order = _without(nest.order, statement)
+    order = without(nest.order, statement)
     assert order is not None, "there is another statement"
     used = set().union(*(s.arrays() for s in statements))
     arrays = tuple(a for a in nest.arrays if a.name in used or not a.temporary)
@@ -90,12 +90,13 @@ def omit(scheduled: Scheduled, statement: str) -> Scheduled:
     ).proved_as(None)
 
 
-def _without(order: Order, statement: str) -> Order | None:
+def without(order: Order, statement: str) -> Order | None:
+    """An order without a statement; None if nothing is left."""
     if isinstance(order, Leaf):
         return None if order.statement == statement else order
     if isinstance(order, SequenceOrder):
-        kept = [c for c in (_without(c, statement) for c in order.children) if c is not None]
+        kept = [c for c in (without(c, statement) for c in order.children) if c is not None]
         return sequence(kept) if kept else None
-    body = _without(order.body, statement)
+    body = without(order.body, statement)
     return None if body is None else replace(order, body=body, values=tuple(v for v in order.values if v[0] != statement))
 

@@ -142,7 +142,10 @@ def _parts(scheduled: Scheduled, array: str, name: str) -> _Parts | str:
         axes.append(one)
     if levels:
         return f"elements of {array} do not tell which thread has them: no axis follows {chains[found[0][0]][min(levels)].name}"
-    if prod(a.own for a in axes) > REGISTERS:
+    lanes = {max(o.lanes for o in loop_path(scheduled.nest.order, s)) for s, _, _ in found}
+    if len(lanes) > 1:
+        return f"not all that touches {array} is in tiles for tensor cores"
+    if prod(a.own for a in axes) > REGISTERS * max(lanes):
         return f"a thread would have {prod(a.own for a in axes)} elements of {array}, and {REGISTERS} is what registers may hold"
     return _Parts(numbers, tuple(axes))
 
@@ -199,6 +202,6 @@ def _written_out(scheduled: Scheduled, array: str, axis: int, found: list[Site],
         for o in path[path.index(chain[0]) :]:
             if o in chain or not o.value(s).names() & names:
                 continue
-            if "unroll" not in o.kind:
+            if "unroll" not in o.kind and o.kind != "tensor":
                 return f"an index of {array} in {s} is no number: write out the loop {o.name}"
     return None
