@@ -54,7 +54,8 @@ class Settings:
     """How to run: canonical target name, whether reductions keep their order, a schedule in place of our choice, how many bytes of
     scratch memory a gradient may take, how gradients go through loops with ``until`` (see
     :func:`~..compiler.graph.adjoint_until.with_backward`), whether the target ``follows`` the tensors: where no target was named,
-    tensors on a GPU go to the target of GPUs, if that can be used; and for how many seconds schedules of a kernel are measured."""
+    tensors on a GPU go to the target of GPUs, if that can be used; for how many seconds schedules of a kernel are measured; whether a GPU
+    may round factors of products to TF32."""
 
     target: str
     strict: bool = False
@@ -63,6 +64,7 @@ class Settings:
     backward: str = "unrolled"
     follows: bool = False
     tune: float | None = None
+    tf32: bool = False
 
     @property
     def as_written(self) -> bool:
@@ -358,7 +360,7 @@ def make_plan(graph: Graph, settings: Settings, per_problem: tuple[bool, ...]) -
 
 
 def _made(graph: Graph, settings: Settings, per_problem: tuple[bool, ...]) -> Plan:
-    target = registry.target(settings.target, strict=settings.strict, tune=settings.tune)
+    target = registry.allowing(registry.target(settings.target, strict=settings.strict, tune=settings.tune), tf32=settings.tf32)
     strict = settings.strict
     if target is None:
         if settings.schedule:

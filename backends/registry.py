@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..compiler import options
 from ..compiler.diagnostics import CompileError, DataError
@@ -35,6 +35,8 @@ NAMES = (*_CLASSES, "interpreter")
 CPU_TARGETS = ("c", "numba")
 #: Targets whose kernels run on a GPU, with tensors there. They compile anywhere.
 GPU_TARGETS = ("cuda", "triton", "tvm_cuda")
+#: Targets that may run products of f32 on tensor cores.
+TF32_TARGETS = ("cuda", "emulated")
 #: The target of tensors on a GPU where a caller names none.
 GPU_TARGET = "cuda"
 #: The series of apache-tvm that target ``tvm`` is written for; pyproject.toml says the same.
@@ -97,6 +99,15 @@ def target(name: str, *, strict: bool = False, tune: float | None = None) -> Tar
     given = {"strict": strict} if tune is None else {"strict": strict, "tune": tune}
     found: Target = getattr(importlib.import_module(module, __package__), made)(**given)
     return found
+
+
+def allowing(target: Target | None, *, tf32: bool) -> Target | None:
+    """A target whose products may be rounded to TF32, if it has them."""
+    if not tf32 or target is None or target.name not in TF32_TARGETS:
+        return target
+    found: Any = target
+    made: Target = replace(found, machine=replace(found.machine, tf32=True))
+    return made
 
 
 def _compiles(name: str) -> Availability:

@@ -272,7 +272,8 @@ class Fused:
         self, plans: dict[Policy, KernelPlan | None], sizes: Mapping[str, int], shapes: Sequence[tuple[int, ...]], lead: tuple[int, ...]
     ) -> Call | None:
         """The call for operands of these shapes, by one of ``plans``, where new ones are put; None where there can be no such kernel."""
-        target = registry.target(self.settings.target, strict=self.settings.strict, tune=self.settings.tune)
+        settings = self.settings
+        target = registry.allowing(registry.target(settings.target, strict=settings.strict, tune=settings.tune), tf32=settings.tf32)
         whole = self.whole
         if self.real in HALF:  # the kernel would add up over problems in half precision
             return None

@@ -232,7 +232,7 @@ def _order(stages: Stages, stage: str, task: Task, steps: str | None, target: Ta
             made.append((best.scheduled, best.schedule, best.origin))
         else:
             given = parse_schedule(steps)
-            made.append((apply(task.nest, given, strict=task.strict), given, "given"))
+            made.append((apply(task.nest, given, strict=task.strict, tf32=task.tf32), given, "given"))
         return made[0][0].nest
 
     ordered = stages.run(stage, NEST, order)

@@ -37,13 +37,14 @@ class Machine:
 @dataclass(frozen=True)
 class Gpu(Machine):
     """A GPU. ``cores`` are its multiprocessors; ``threads`` of a block at most; bytes of shared memory that a block may have and that a
-    multiprocessor has for all of its blocks; 4-byte registers of a thread at most."""
+    multiprocessor has for all of its blocks; 4-byte registers of a thread at most; whether products of f32 may be rounded to ``tf32`` first."""
 
     threads: int = 256
     shared_bytes: int = 99 << 10
     shared_total: int = 164 << 10
     thread_registers: int = 255
     problems: int = GPU_TILE
+    tf32: bool = False
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,8 @@ def _text(name: str, what: str) -> Callable[[Any], Any]:
 def _numerics(value: Any) -> Any:
     if value is None:
         return "default"
-    if value not in ("default", "strict"):
-        raise DataError(f'numerics is "default" or "strict", not {_shown(value)}')
+    if value not in ("default", "strict", "tf32"):
+        raise DataError(f'numerics is "default", "strict" or "tf32", not {_shown(value)}')
     return value
 
 
@@ -104,7 +104,8 @@ class CompileOptions:
 
     ``dtype``: what ``real`` is (``"f16"``, ``"bf16"``, ``"f32"``, ``"f64"`` or a floating ``torch.dtype``); None is f32 in
     ``build`` and ``compile``, and in a plain call the dtype of the arrays. ``target``: a name that ``dsl targets`` lists.
-    ``numerics``: ``"strict"`` keeps the order of reductions and products. ``schedule``: the text of steps in place of our choice.
+    ``numerics``: ``"strict"`` keeps the order of reductions and products; ``"tf32"`` lets a GPU round factors of f32 products to 10 bits
+    behind the point, for its tensor cores. ``schedule``: the text of steps in place of our choice.
     ``memory``: what the scratch memory of a gradient may take, in bytes or as a text like ``"64MiB"``; more is computed a second time
     in place of being kept (see docs/torch.md). ``backward``: how gradients go through loops with ``until``: ``"unrolled"``, all
     iterations that ran; ``"truncated:5"``, the last five; ``"implicit"``, those of the fixed point at which the loop stops. ``tune``: for how
@@ -114,7 +115,9 @@ class CompileOptions:
 
     dtype: Any = _option(None, dtype_name, "What `real` is: f16, bf16, f32 or f64.")  # noqa: RUF009
     target: str | None = _option(None, _text("target", "the name of a target"), "See `dsl targets`.", short="-t")
-    numerics: str = _option("default", _numerics, "default, or strict: reductions and products keep their order.")
+    numerics: str = _option(
+        "default", _numerics, "default; strict: reductions and products keep their order; tf32: tensor cores may round factors of products."
+    )
     memory: Any = _option(  # noqa: RUF009
         None, _memory, "What the scratch memory of a gradient may take: 64MiB, 1.5GB, a number of bytes."
     )
@@ -144,7 +147,9 @@ class CompileOptions:
         from ..compiler import options
 
         follows = self.target is None and not options.current.target
-        return Settings(canonical(self.target), self.numerics == "strict", self.schedule, self.memory, self.backward, follows, self.tune)
+        return Settings(
+            canonical(self.target), self.numerics == "strict", self.schedule, self.memory, self.backward, follows, self.tune, self.numerics == "tf32"
+        )
 
 
 #: The names of the options, in order.

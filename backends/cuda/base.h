@@ -156,6 +156,27 @@ US_FUNCTION void us_right_16(unsigned (&b)[2], P p, int64_t at, int across, int 
     b[n] = us_pair_16<WHOLE, FULL>(p, at + g * across + k * step, step, g < columns && k < terms, g < columns && k + 1 < terms);
   }
 }
+//= us_left_32
+// The same for f32, rounded to TF32: 16 rows and 8 terms (mma.m16n8k8).
+template <bool FULL, class P>
+US_FUNCTION void us_left_32(unsigned (&a)[4], P p, int64_t at, int across, int step, int rows, int terms) {
+  const int g = (int)threadIdx.x % 32 / 4, t = (int)threadIdx.x % 4;
+#pragma unroll
+  for (int n = 0; n < 4; n++) {
+    const int i = g + n % 2 * 8, k = t + n / 2 * 4;
+    a[n] = us_tf32(FULL || (i < rows && k < terms) ? (float)p[at + i * across + k * step] : 0.0f);
+  }
+}
+//= us_right_32
+template <bool FULL, class P>
+US_FUNCTION void us_right_32(unsigned (&b)[2], P p, int64_t at, int across, int step, int columns, int terms) {
+  const int g = (int)threadIdx.x % 32 / 4, t = (int)threadIdx.x % 4;
+#pragma unroll
+  for (int n = 0; n < 2; n++) {
+    const int k = t + n * 4;
+    b[n] = us_tf32(FULL || (g < columns && k < terms) ? (float)p[at + g * across + k * step] : 0.0f);
+  }
+}
 //= us_isfinite : f32 f64
 US_FUNCTION bool us_isfinite_$t($T x) { return isfinite(x); }
 //= us_fma : f32 f64

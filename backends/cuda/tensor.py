@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: Rows, columns and lanes of a tile.
 ROWS, COLUMNS, LANES = 16, 8, 32
 #: Operands of an instruction: what it is called, terms, and of which elements.
-_CALLS = {"bf16": ("us_mma_m16n8k16_bf16", 16, "16"), "f16": ("us_mma_m16n8k16_f16", 16, "16")}
+_CALLS = {"bf16": ("us_mma_m16n8k16_bf16", 16, "16"), "f16": ("us_mma_m16n8k16_f16", 16, "16"), "f32": ("us_mma_m16n8k8_tf32", 8, "32")}
 
 
 class Tiles:
@@ -149,11 +149,12 @@ class Tiles:
         if key not in self.loaded:
             name = self.loaded[key] = w.names.fresh(side)
             own = w.printer.arrays[load.array].scope not in ("input", "output")
-            pairs = own and strides[1] == 1 and not any(c % 2 for c in (strides[0] or 0, *linear(base).values()))
+            pairs = own and load.dtype != "f32" and strides[1] == 1 and not any(c % 2 for c in (strides[0] or 0, *linear(base).values()))
             room = [str(n) if self.full(one, n) else self.left(one) for one, n in ((across, size), (terms, count))]
             w.text.line(f"unsigned {name}[{4 if side == 'left' else 2}];")
             array = w.names.get("array", load.array)
-            flags = f"<{'true' if pairs else 'false'}, {'true' if room == [str(size), str(count)] else 'false'}>"
+            words = [*((pairs,) if load.dtype != "f32" else ()), room == [str(size), str(count)]]
+            flags = f"<{', '.join('true' if word else 'false' for word in words)}>"
             steps = f"{strides[0]}, {strides[1]}"
             w.text.call(f"us_{side}_{_CALLS[load.dtype][2]}{flags}({name}, {array}, {w.printer.int(base)}, {steps}, {room[0]}, {room[1]})")
         return self.loaded[key]

@@ -223,9 +223,9 @@ def _refused(nest: Nest, step: Step, reason: str) -> IllegalSchedule:
     return IllegalSchedule(text)
 
 
-def apply(nest: Nest, schedule: Schedule, *, strict: bool = False) -> Scheduled:
+def apply(nest: Nest, schedule: Schedule, *, strict: bool = False, tf32: bool = False) -> Scheduled:
     """The scheduled program, its final order proved against every dependence. Raises IllegalSchedule naming the step."""
-    stages = [Scheduled.start(nest, strict=strict)]
+    stages = [Scheduled.start(nest, strict=strict, tf32=tf32)]
     for step in schedule.steps:
         reason = why_not(stages[-1], step)
         if reason:

@@ -34,11 +34,12 @@ class Scheduled:
     dropped: frozenset[tuple[str, tuple[tuple[str, Size], ...]]] = frozenset()  # (array, statement and index of an axis it lost)
     padded: tuple[tuple[str, tuple[Dim, ...]], ...] = ()  # statements that run for more than the program asks, and what it asks
     strict: bool = False  # no re-association
+    tf32: bool = False  # factors of products may be rounded to TF32
 
     @staticmethod
-    def start(nest: Nest, *, strict: bool = False) -> Scheduled:
+    def start(nest: Nest, *, strict: bool = False, tf32: bool = False) -> Scheduled:
         """The untransformed program."""
-        return Scheduled(nest, dependences(nest), strict=strict)
+        return Scheduled(nest, dependences(nest), strict=strict, tf32=tf32)
 
     def rebase(self, nest: Nest) -> Scheduled:
         """A rewritten nest (other statements, other arrays) becomes the program: its dependences are found anew, in its order.

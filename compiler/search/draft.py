@@ -10,7 +10,7 @@ from ..loops.dependences import IllegalSchedule
 from ..loops.nest import Nest, loops_of
 from ..loops.schedule import Schedule, Step, apply_step, why_not
 from ..loops.scheduled import Scheduled
-from ..target import Machine
+from ..target import Gpu, Machine
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,11 @@ class Task:
     tile: bool = False
     problems: int = 1
     counts: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def tf32(self) -> bool:
+        """Whether factors of products may be rounded to TF32."""
+        return isinstance(self.machine, Gpu) and self.machine.tf32 and not self.strict
 
 
 @dataclass
@@ -41,7 +46,7 @@ class Draft:
     @staticmethod
     def of(task: Task) -> Draft:
         """Program order."""
-        return Draft(task, Scheduled.start(task.nest, strict=task.strict))
+        return Draft(task, Scheduled.start(task.nest, strict=task.strict, tf32=task.tf32))
 
     def copy(self) -> Draft:
         """Another draft that goes on from here."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, prod
 
-from ..graph.types import BYTES, Size
+from ..graph.types import BYTES, HALF, Size
 from ..loops.account import flops_of, instances
 from ..loops.nest import Access, Apply, LoopOrder, Order, Statement, children, leaves, loop_path, loops_of
 from ..loops.nest import Sequence as SequenceOrder
@@ -27,7 +27,7 @@ CLOCK, OPERATIONS, ACCESSES, BYTES_BEYOND = 1.7e9, 128, 32, 24
 WAIT, WAIT_NEAR, WAIT_BEYOND = 2.0, 2.0, 8.0
 #: Multiplications and additions on tensor cores for each operation beside them.
 TENSOR = 8
-#: Elements that one access brings; of half precision, for tensor cores.
+#: Elements that one access brings; of half precision, for tensor cores, which take so many times as many as of f32.
 VECTOR, PAIR = 4, 2
 #: How much longer than the least fewer blocks may take.
 ENOUGH = 1.15
@@ -190,7 +190,8 @@ class Estimate:
             inner = prod([self.trips(o) for o in below if o not in chain] or [1])
             width = max(width, runs / inner)
             tile = [o for o in below if o.kind == "tensor"]
-            each = operations_of(s) / (TENSOR if s.reduce and tile else 1)
+            rate = (PAIR if any(a.dtype in HALF for a in s.reads()) else 1) if s.reduce and tile else 0
+            each = operations_of(s) / (TENSOR / PAIR * rate or 1)
             operations += runs * each
             copies = prod([self.trips(o) for o in below if "unroll" in o.kind] or [1])
             wait = WAIT * each / min(copies, TOGETHER)
@@ -201,7 +202,7 @@ class Estimate:
                 held = [o for o in below if ("unroll" in o.kind or o in tile) and o not in moving]  # one read serves all copies
                 near = [o for o in below if "unroll" in o.kind and a.index and o.value(name).names() & a.index[-1].names()]
                 serves = prod([self.trips(o) for o in held] or [1]) * (VECTOR if near and self.trips(near[0]) >= VECTOR else 1)
-                serves *= PAIR if s.reduce and tile else 1
+                serves *= rate or 1
                 accesses += runs / serves
                 wait += (WAIT_NEAR if self.near(a) else WAIT_BEYOND) / serves if a is not s.write else 0.0
                 if not self.near(a):

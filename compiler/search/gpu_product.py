@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, prod
 
-from ..graph.types import BYTES, Size
+from ..graph.types import BYTES, HALF, Size
 from ..loops.nest import Access, Apply, Expr, Leaf, Statement, children, leaves, loop_path
 from ..loops.scheduled import extent
 from ..loops.steps.mark import can_parallel
@@ -44,7 +44,6 @@ TILES = ((128, 128, 8, 8), (128, 64, 8, 4), (64, 128, 4, 8), (64, 64, 8, 4), (64
 #: a meeting.
 FUSED, FUSED_TENSOR, NEAR, BEYOND, MEETING = 128, 1024, 32, 24, 60
 _OPS = {"add", "sub", "mul", "neg"}
-HALF = ("f16", "bf16")
 
 
 def gpu_products(draft: Draft) -> bool:
@@ -80,11 +79,15 @@ def _is_sum(s: Statement) -> bool:
 
 
 def _converted(draft: Draft, name: str) -> None:
-    """Let a product read its operands in half precision where a temporary is only what they are in f32."""
-    for r in draft.scheduled.nest.statement_table[name].reads():
+    """Let a product read its operands in half precision where temporaries are only what they are in f32; where TF32 will do, only if all are."""
+    found = []
+    reads = draft.scheduled.nest.statement_table[name].reads()
+    for r in reads:
         made = [s for s in draft.scheduled.nest.statements if s.write.array == r.array]
         if len(made) == 1 and isinstance(made[0].value, Apply) and made[0].value.op == "cast" and isinstance(made[0].value.args[0], Access):
-            draft.attempt("inline", r.array)
+            found.append(r.array)
+    for array in found if len(found) == len(reads) or not draft.task.tf32 else ():
+        draft.attempt("inline", array)
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,8 @@ class _Tile:
         rows, columns, terms = product.counts
         rounds = ceil(ceil(rows / self.rows) * ceil(columns / self.columns) * product.batch / gpu.cores)
         if self.tensor:
-            fused, loads = self.rows * self.columns / FUSED_TENSOR, prod(self.numbers) * (self.high + self.wide) * WARP / 64 / NEAR
+            fused = self.rows * self.columns / FUSED_TENSOR * (width / 2)
+            loads = prod(self.numbers) * (self.high + self.wide) * width / 4 / NEAR
         else:
             fused = self.rows * self.columns / FUSED * max(1, width // 4)
             loads = prod(self.numbers) * (self.high / VECTOR + self.wide) / NEAR * max(1, width / 4)
@@ -206,7 +210,10 @@ def _tiled(draft: Draft, name: str, tensor: bool) -> bool:
     if not _separate(draft, name):
         return False
     product = _product(draft, name)
-    if product is None or (tensor and any(a.dtype not in HALF for which in (0, 1) for a in product.operands(which))):
+    if product is None:
+        return False
+    dtypes = {a.dtype for which in (0, 1) for a in product.operands(which)}
+    if tensor and not (len(dtypes) == 1 and dtypes <= {*HALF, *(("f32",) if draft.task.tf32 else ())}):
         return False
     tile = _choose(product, machine, tensor)
     if tile is None:

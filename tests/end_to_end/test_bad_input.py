@@ -91,7 +91,7 @@ def cases() -> list[tuple[str, Callable[[], Any], str]]:
         ("trace", lambda: ista(A, y, trace=["w"]), r"ista carries no 'w' through a loop; trace takes x"),
         ("target", lambda: ista(A, y, target="gpu9"), r"no target is called 'gpu9'"),
         ("dtype", lambda: ista.build(A=A, dtype=torch.int32), r"dtype is one of f16, bf16, f32, f64"),
-        ("numerics", lambda: ista.build(A=A, numerics="fast"), r'numerics is "default" or "strict"'),
+        ("numerics", lambda: ista.build(A=A, numerics="fast"), r'numerics is "default", "strict" or "tf32"'),
         ("no objective", lambda: ista.objective(A, y), r"ista declares no objective"),
         ("file", lambda: us.load("nowhere/x.us"), r"there is no file 'nowhere/x.us'"),
         ("stdlib", lambda: us.load("nothing_of_this_name"), r"the standard library has no program 'nothing_of_this_name'"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -44,11 +45,11 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_product, "WORK", 1000)
 
 
-def tiled(source: str, shapes: dict[str, int], dtype: str = "f32") -> str:
+def tiled(source: str, shapes: dict[str, int], dtype: str = "f32", *, tf32: bool = False) -> str:
     """The schedule with tiles, whether it pays or not."""
     made = us.loads(source).f.compile(shapes=shapes, target="emulated", dtype=dtype).compiled[0][1]
     assert made.lowered is not None
-    draft = Draft.of(Task(made.lowered, generic()))
+    draft = Draft.of(Task(made.lowered, replace(generic(), tf32=tf32)))
     assert gpu_products(draft)
     finish_gpu(draft)
     return str(draft.schedule)
@@ -91,6 +92,25 @@ def test_products_in_half_precision_run_on_tensor_cores(name: str, dtype: str) -
         with options.scope(emulate=manner):
             found = program(*given, target="emulated", schedule=schedule)
         torch.testing.assert_close(found, wanted.to(found.dtype))
+
+
+@pytest.mark.needs("c++")
+@pytest.mark.parametrize("name", ["A B", "in a loop"])
+def test_products_of_f32_run_on_tensor_cores_if_they_may_be_rounded(name: str) -> None:
+    source, shapes = PROGRAMS[name]
+    schedule, program = tiled(source, shapes, tf32=True), us.loads(source).f
+    with pytest.raises(IllegalSchedule, match='rounding those of f32 takes numerics="tf32"'):
+        program.compile(shapes=shapes, target="emulated", schedule=schedule)
+    with pytest.raises(IllegalSchedule, match="numerics"):
+        program.compile(shapes=shapes, target="emulated", schedule=schedule, numerics="strict")
+    made = program.compile(shapes=shapes, target="emulated", schedule=schedule, numerics="tf32")
+    assert "us_mma_m16n8k8_tf32(" in made.source
+    given = operands(made)
+    with options.scope(target="interpreter"):
+        wanted = program(*(x.double() for x in given))
+    with options.scope(emulate="races,random:3"):
+        found = program(*given, target="emulated", schedule=schedule, numerics="tf32")
+    assert 1e-6 < float((found - wanted).abs().max()) < 2e-3, "factors are rounded to 10 bits behind the point"
 
 
 def test_only_what_is_exact_in_half_precision_runs_on_tensor_cores() -> None:

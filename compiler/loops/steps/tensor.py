@@ -13,7 +13,7 @@ from ..scheduled import Scheduled, block_of, conflict, once
 from .mark import can_parallel, mark
 
 #: Rows and columns of a tile; its terms, by the dtype of what is multiplied.
-ROWS, COLUMNS, TERMS = 16, 8, {"f16": 16, "bf16": 16}
+ROWS, COLUMNS, TERMS = 16, 8, {"f16": 16, "bf16": 16, "f32": 8}
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ def factors_of(scheduled: Scheduled, loops: list[LoopOrder]) -> Factors | str:
         return f"{loops[-1].name} does not add up products in f32, and nothing else"
     reads = [_element(e) for e in s.value.args]
     if any(r is None for r in reads):
-        return f"{s.name} does not multiply elements in half precision"
+        return f"{s.name} does not multiply elements"
+    if not scheduled.tf32 and any(r is not None and r.dtype == "f32" for r in reads):
+        return f'{s.name} does not multiply elements in half precision, and rounding those of f32 takes numerics="tf32"'
     left, right = (r for r in reads if r is not None)
     if left.dtype != right.dtype:
         return f"{s.name} multiplies {left.dtype} by {right.dtype}"
@@ -74,8 +76,8 @@ def factors_of(scheduled: Scheduled, loops: list[LoopOrder]) -> Factors | str:
 
 
 def _element(e: Expr) -> Access | None:
-    """The element of half precision that an expression is the value of."""
-    inner = e.args[0] if isinstance(e, Apply) and e.op == "cast" and e.dtype == "f32" else None
+    """The element that an expression is the value of in f32."""
+    inner = e.args[0] if isinstance(e, Apply) and e.op == "cast" and e.dtype == "f32" else e
     return inner if isinstance(inner, Access) and inner.dtype in TERMS else None
 
 
