@@ -55,7 +55,7 @@ class Settings:
     scratch memory a gradient may take, how gradients go through loops with ``until`` (see
     :func:`~..compiler.graph.adjoint_until.with_backward`), whether the target ``follows`` the tensors: where no target was named,
     tensors on a GPU go to the target of GPUs, if that can be used; for how many seconds schedules of a kernel are measured; whether a GPU
-    may round factors of products to TF32."""
+    may round factors of products to TF32; and who ranks schedules (empty: the switch says)."""
 
     target: str
     strict: bool = False
@@ -65,6 +65,7 @@ class Settings:
     follows: bool = False
     tune: float | None = None
     tf32: bool = False
+    scheduler: str = ""
 
     @property
     def as_written(self) -> bool:
@@ -360,7 +361,8 @@ def make_plan(graph: Graph, settings: Settings, per_problem: tuple[bool, ...]) -
 
 
 def _made(graph: Graph, settings: Settings, per_problem: tuple[bool, ...]) -> Plan:
-    target = registry.allowing(registry.target(settings.target, strict=settings.strict, tune=settings.tune), tf32=settings.tf32)
+    named = registry.target(settings.target, strict=settings.strict, tune=settings.tune, scheduler=settings.scheduler)
+    target = registry.allowing(named, tf32=settings.tf32)
     strict = settings.strict
     if target is None:
         if settings.schedule:

@@ -109,7 +109,7 @@ def _body_lines(body: Report) -> Iterator[str]:
         rows.append((s["statement"], s["text"], s["domain"], f"{s['instances']} times", where))
     yield from _table(rows) if rows else ["  none: nothing is computed"]
     yield from _dependence_lines(body["dependences"])
-    told = f", {body['chosen_by']}" if body["chosen_by"].startswith("tuned") else ""
+    told = f", {body['chosen_by']}" if body["chosen_by"].startswith(("tuned", "learned")) else ""
     yield f"schedule{told}" if body["schedule"] else f"schedule: none, program order{told}"
     steps = []
     for _, group in groupby(body["schedule"], lambda s: s["name"]):

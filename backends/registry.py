@@ -87,16 +87,21 @@ def _best(compiler: str) -> str | None:
     return found
 
 
-def target(name: str, *, strict: bool = False, tune: float | None = None) -> Target | None:
-    """The target of a canonical name; None is the interpreter. ``tune``: how many seconds schedules are measured for each kernel. Raises
-    CompileError if it cannot be used here (targets of a GPU compile without one), DataError for one that measures no schedules."""
+def target(name: str, *, strict: bool = False, tune: float | None = None, scheduler: str = "") -> Target | None:
+    """The target of a canonical name; None is the interpreter. ``tune``: how many seconds schedules are measured for each kernel;
+    ``scheduler``: who ranks them. Raises
+    CompileError if it cannot be used here (targets of a GPU compile without one), DataError for one that has no such choice."""
     if tune is not None and name != "c":
         raise DataError(f"tune= measures schedules of target c, not {name}")
+    if scheduler == "learned" and name not in CPU_TARGETS:
+        raise DataError(f"the learned scheduler ranks schedules of targets {' and '.join(CPU_TARGETS)}, not {name}")
     if name == "interpreter":
         return None
     _require(_compiles(name))
     module, made = _CLASSES[name]
-    given = {"strict": strict} if tune is None else {"strict": strict, "tune": tune}
+    given: dict[str, Any] = {"strict": strict} if tune is None else {"strict": strict, "tune": tune}
+    if scheduler and name in CPU_TARGETS:
+        given["scheduler"] = scheduler
     found: Target = getattr(importlib.import_module(module, __package__), made)(**given)
     return found
 

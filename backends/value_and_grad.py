@@ -273,7 +273,8 @@ class Fused:
     ) -> Call | None:
         """The call for operands of these shapes, by one of ``plans``, where new ones are put; None where there can be no such kernel."""
         settings = self.settings
-        target = registry.allowing(registry.target(settings.target, strict=settings.strict, tune=settings.tune), tf32=settings.tf32)
+        named = registry.target(settings.target, strict=settings.strict, tune=settings.tune, scheduler=settings.scheduler)
+        target = registry.allowing(named, tf32=settings.tf32)
         whole = self.whole
         if self.real in HALF:  # the kernel would add up over problems in half precision
             return None

@@ -60,6 +60,17 @@ def _name(text: str) -> str:
     return text
 
 
+#: Who may rank schedules; ``default`` is the learned model where its weights are there.
+SCHEDULERS = ("default", "analytic", "learned")
+
+
+def _scheduler(text: str) -> str:
+    """default, analytic or learned"""
+    if text not in SCHEDULERS:
+        raise ValueError(text)
+    return text
+
+
 @dataclass
 class Options:
     """The switches with their defaults. One value, ``current``, is in force; change it with :func:`scope`."""
@@ -90,6 +101,15 @@ class Options:
     )
     tuned: Path | None = _switch(  # noqa: RUF009
         _user_data("tuned.jsonl"), "UNSPOOL_TUNED", "the file that remembers what tuning found, or `off`", _place
+    )
+    scheduler: str = _switch(
+        "default", "UNSPOOL_SCHEDULER", "who ranks schedules: analytic, learned, or default: learned where there are weights", _scheduler
+    )
+    weights: Path | None = _switch(  # noqa: RUF009
+        Path(__file__).resolve().parents[1] / "stdlib" / "cost_model.safetensors",
+        "UNSPOOL_WEIGHTS",
+        "the file of the learned model, or `off`",
+        _place,
     )
     compiler: str = _switch("", "CC", "the C compiler, a command; empty: cc, gcc or clang", _name)
     cxx: str = _switch("", "CXX", "the C++ compiler of target emulated, a command; empty: c++, g++ or clang++", _name)

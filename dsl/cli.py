@@ -330,6 +330,24 @@ def tune(
         print(tuning.run(call, seconds, candidates, method=method, gradients=not forward))
 
 
+@app.command(name="train-model")
+def train_model(
+    data: Annotated[list[Path], typer.Argument(metavar="DATA...", help="Datasets of measured schedules.", exists=True, dir_okay=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", dir_okay=False, help="Where the weights go: x.safetensors.")],
+    start: Annotated[
+        Path | None, typer.Option("--from", metavar="WEIGHTS", exists=True, dir_okay=False, help="Go on from these weights.")
+    ] = None,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Rounds over the data, at most.")] = 60,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Which programs are held out, and what the networks start from.")] = 0,
+    without: Annotated[list[str] | None, typer.Option("--without", metavar="GROUP", help="Leave out a group of features.")] = None,
+) -> None:
+    """Train the model that ranks schedules, and tell how well it ranks those of programs that it has not seen."""
+    from . import train_model as training
+
+    with _reported():
+        print(training.run(data, out, start, epochs=epochs, seed=seed, without=without or []))
+
+
 @app.command()
 def targets() -> None:
     """List the targets, and whether they can be used here."""

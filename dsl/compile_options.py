@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..compiler.diagnostics import DataError
 from ..compiler.graph.types import REALS
+from ..compiler.options import SCHEDULERS
 
 if TYPE_CHECKING:
     from ..backends.executor import Settings
@@ -74,6 +75,14 @@ def _tune(value: Any) -> float | None:
     return None if value is None or value is False else TUNE_SECONDS if value is True else duration(value)
 
 
+def _scheduler(value: Any) -> str:
+    if value is None:
+        return "default"
+    if value not in SCHEDULERS:
+        raise DataError(f'scheduler is "default", "analytic" or "learned", not {_shown(value)}')
+    return str(value)
+
+
 _MEMORY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
 
 
@@ -110,7 +119,8 @@ class CompileOptions:
     in place of being kept (see docs/torch.md). ``backward``: how gradients go through loops with ``until``: ``"unrolled"``, all
     iterations that ran; ``"truncated:5"``, the last five; ``"implicit"``, those of the fixed point at which the loop stops. ``tune``: for how
     long schedules of each kernel are searched and measured, in seconds or as a text like ``"30s"`` (True: 30 seconds); what is found is
-    remembered on this machine, and used by later compiles without the option.
+    remembered on this machine, and used by later compiles without the option. ``scheduler``: who ranks schedules that are not measured:
+    ``"analytic"``, an estimate by formulas; ``"learned"``, a model that was trained on measurements; by default the learned one where it has weights.
     """
 
     dtype: Any = _option(None, dtype_name, "What `real` is: f16, bf16, f32 or f64.")  # noqa: RUF009
@@ -128,6 +138,9 @@ class CompileOptions:
     )
     tune: Any = _option(  # noqa: RUF009
         None, _tune, "Search and measure schedules of each kernel for so long: 30s, 2min."
+    )
+    scheduler: str = _option(
+        "default", _scheduler, "Who ranks schedules: analytic, learned, or default: learned where it has weights."
     )
     schedule: str | None = _option(
         None,
@@ -147,9 +160,9 @@ class CompileOptions:
         from ..compiler import options
 
         follows = self.target is None and not options.current.target
-        return Settings(
-            canonical(self.target), self.numerics == "strict", self.schedule, self.memory, self.backward, follows, self.tune, self.numerics == "tf32"
-        )
+        ranked = "" if self.scheduler == "default" else self.scheduler
+        strict, tf32 = self.numerics == "strict", self.numerics == "tf32"
+        return Settings(canonical(self.target), strict, self.schedule, self.memory, self.backward, follows, self.tune, tf32, ranked)
 
 
 #: The names of the options, in order.

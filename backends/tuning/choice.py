@@ -17,22 +17,22 @@ from .jobs import Job, collect
 logger = logging.getLogger("unspool")
 
 
-def choose(task: Task, target: Any, seconds: float | None) -> Draft:
+def choose(task: Task, target: Any, seconds: float | None, scheduler: str = "") -> Draft:
     """The schedule of a task for a target: remembered from tuning on this machine; else, with ``seconds``, searched and measured for so
-    long, and remembered; else chosen by the cost model. Raises IllegalSchedule if there is none."""
+    long, and remembered; else chosen by a cost model, ``scheduler``. Raises IllegalSchedule if there is none."""
     memory = database()
     job = Job(task, target, key_of(task, target.name, machine_id()))
     if collect(job):
-        return chosen(task)
+        return chosen(task, scheduler)
     known = None if memory is None else memory.find(job.key)
     draft = None if known is None else remembered(task, known)
     if draft is not None:
         return draft
     if seconds is None:
-        return chosen(task)
+        return chosen(task, scheduler)
     from .tune import tune
 
-    found, entry = tune(job, Budget(seconds), memory)
+    found, entry = tune(job, Budget(seconds), memory, scheduler=scheduler)
     return Draft(task, found.scheduled, list(found.schedule.steps), origin=told(entry))
 
 

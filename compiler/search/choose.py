@@ -2,7 +2,8 @@
 
 Candidates are the untransformed program and, for every set of proposers that fire, the program they made with the sweeps
 around it finished (:mod:`.sweeps`). A proposer looks at dependences, accesses and sizes, never at names. isl's scheduler, which takes longest,
-is asked where the best of them still leaves something to be wished for.
+is asked where the best of them still leaves something to be wished for. What is best the learned model says (:mod:`.learned`) where it has
+weights, else the analytic estimate.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .gpu_cost import best_blocks, estimate_gpu
 from .gpu_product import gpu_products
 from .gpu_stencil import gpu_stencils
 from .lanes import lanes
+from .learned.choice import CAUTION, model_for, predicted
 from .overlapping import overlapping
 from .pivot import pivots
 from .polyhedral import polyhedral
@@ -88,10 +90,17 @@ def _seconds(draft: Draft, task: Task) -> float:
     return draft.margin * estimate(draft.scheduled, machine).seconds
 
 
-def chosen(task: Task) -> Draft:
-    """The candidate of the least estimate, its margin included, among those that are proved; of equals the plainer. Raises IllegalSchedule if
-    not even program order can be proved."""
-    made = [(_seconds(draft, task), n, draft) for n, draft in enumerate(candidates(task))]
+def chosen(task: Task, scheduler: str = "") -> Draft:
+    """The best candidate among those that are proved, of equals the plainer: that of the least time by the learned model, or of the least
+    estimate, its margin included (see :func:`~.learned.choice.model_for`). Raises IllegalSchedule if not even program order can be proved."""
+    model, drafts = model_for(task, scheduler), candidates(task)
+    if model is not None and len(drafts) > 1:
+        said = predicted(model, [draft.scheduled for draft in drafts], task, caution=CAUTION)
+        for draft in drafts:
+            draft.origin = f"learned: {draft.origin}, the best of {len(drafts)} by the learned model"
+    else:
+        said = [_seconds(draft, task) for draft in drafts]
+    made = [(seconds, n, draft) for n, (seconds, draft) in enumerate(zip(said, drafts))]
     waiting = sorted(made, key=lambda one: one[:2])
     while waiting:
         limit = waiting[0][0] * (1 + TIE)

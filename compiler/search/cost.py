@@ -63,14 +63,55 @@ class _Part:
     touched: Touched | None = None
 
 
+@dataclass(frozen=True)
+class LoopCost:
+    """A loop, per execution: ``trip`` iterations; cache lines of one iteration (``working``) and of all (``whole``); weighted operations and
+    seconds of ``compute``; lines ``missed`` in l1, l2 and l3, and seconds of ``moving`` them; barriers; lines by array and index; rows
+    that the writer takes at once, and whether it keeps sums in registers. ``spaces`` of the statements below are those outside of it."""
+
+    trip: float
+    working: float
+    whole: float
+    flops: float
+    compute: float
+    missed: tuple[float, float, float]
+    moving: tuple[float, float, float]
+    barriers: float
+    touched: Touched
+    rows: int
+    kept: bool
+    spaces: Mapping[str, Space]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """An estimate and what it is made of: the ``team`` that it is for, what one thread takes, the loops by name, and the keys of
+    ``touched`` by statement and access."""
+
+    estimate: Estimate
+    team: int
+    alone: Estimate
+    loops: Mapping[str, LoopCost]
+    keys: Mapping[str, Mapping[Access, tuple[str, tuple[Size, ...]]]]
+
+
 @once
-def estimate(scheduled: Scheduled, machine: Machine) -> Estimate:
+def profile(scheduled: Scheduled, machine: Machine) -> Profile:
     """How long one problem takes, by one thread or by a team, whichever is shorter (small problems run on one thread)."""
-    scheduled = scheduled.with_order(_vectors_inside(scheduled.nest.order))
-    alone = _total(_Model(scheduled.nest, machine, 1).whole())
-    if machine.cores < 2 or not any("parallel" in loop.kind for loop in scheduled.loops.values()):
-        return alone
-    return min(alone, _total(_Model(scheduled.nest, machine, machine.cores).whole()), key=lambda e: e.seconds)
+    nest = replace(scheduled.nest, order=_vectors_inside(scheduled.nest.order))
+    model = _Model(nest, machine, 1)
+    best = alone = _total(model.whole())
+    if machine.cores > 1 and any("parallel" in loop.kind for loop in loops_of(nest.order)):
+        team = _Model(nest, machine, machine.cores)
+        together = _total(team.whole())
+        if together.seconds < alone.seconds:
+            best, model = together, team
+    return Profile(best, model.team, alone, model.seen, model.keys)
+
+
+def estimate(scheduled: Scheduled, machine: Machine) -> Estimate:
+    """The estimate of :func:`profile`."""
+    return profile(scheduled, machine).estimate
 
 
 def team_saves(nest: Nest, machine: Machine) -> float:
@@ -127,6 +168,7 @@ class _Model:
         self.arrays = self.nest.array_table
         self.refs = {s.name: _refs(s, self.arrays) for s in self.nest.statements}
         self.keys = {s.name: {a: _key(s, a) for a, _ in self.refs[s.name]} for s in self.nest.statements}
+        self.seen: dict[str, LoopCost] = {}
 
     def whole(self) -> list[_Part]:
         """The parts of the program."""
@@ -217,6 +259,10 @@ class _Model:
         if trip > 64 and self._jumps(loop, spaces):
             all_of = replace(all_of, moving=_three([_JUMP * v for v in all_of.moving]))
         made = self._once(all_of, working, whole)
+        self.seen[loop.name] = LoopCost(
+            trip, working, whole, made.flops, made.compute, made.missed, made.moving, made.barriers, touched, rows,
+            self._kept(loop, path), spaces,
+        )  # fmt: skip
         if "parallel" not in loop.kind or self.team == 1:
             return made
         threads = max(1.0, min(self.team, trip))

@@ -29,6 +29,7 @@ REFUSED = [
     ({"backward": "truncated:0"}, 'backward is "unrolled", "implicit" or "truncated:N" with N from 1 on, not \'truncated:0\''),
     ({"tune": "soon"}, 'tune is a time, a number of seconds or a text like "30s" or "2min", not \'soon\''),
     ({"tune": 0}, 'tune is a time, a number of seconds or a text like "30s" or "2min", not 0'),
+    ({"scheduler": "best"}, 'scheduler is "default", "analytic" or "learned", not \'best\''),
     ({"numerics": "fast"}, 'numerics is "default", "strict" or "tf32", not \'fast\''),
     ({"dtype": "i32"}, "dtype is one of f16, bf16, f32, f64 or a floating torch.dtype, not 'i32'"),
     ({"target": 3}, "target is the name of a target, not 3"),

@@ -1,0 +1,100 @@
+"""The network: from accesses to statements, from statements to loops, from inner loops to outer ones, to a time for the whole.
+
+What is in a loop is read in order by a gated recurrent unit. The result is a correction of the analytic estimate: the logarithm of seconds
+is that of the estimate plus what the network says. Several networks from other seeds make an ensemble, whose spread tells how far it is to
+be believed. Recursive embedding of loop trees: Baghdadi et al. 2021 (MLSys), there with LSTMs and without an analytic model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .features import TABLES, Tree
+from .forest import Forest, plant
+
+#: Numbers of an embedding; networks of an ensemble.
+WIDTH, MEMBERS = 64, 3
+
+
+class Network(nn.Module):
+    """One network. ``scales``: mean and deviation of every column, by table, as float32 of shape (2, columns)."""
+
+    def __init__(self, scales: Mapping[str, Tensor], width: int = WIDTH) -> None:
+        super().__init__()
+        for name, table in scales.items():
+            self.register_buffer(f"scale_{name}", table.float())
+        sizes = {name: len(columns) for name, columns in TABLES.items()}
+        self.access = _layers(sizes["access"], width, width)
+        self.statement = _layers(sizes["statement"] + width, width, width)
+        self.loop = _layers(sizes["loop"] + width, width, width)
+        self.inside = nn.GRUCell(width, width)
+        self.row = nn.GRUCell(width, width)
+        self.head = _layers(sizes["program"] + width, width, 1)
+
+    def forward(self, forest: Forest) -> Tensor:
+        """Natural logarithms of seconds, float32, one for each tree."""
+        numbers = {name: self._scaled(name, torch.as_tensor(rows)) for name, rows in forest.numbers.items()}
+        accesses = self.access(numbers["access"])
+        summed = accesses.new_zeros(len(numbers["statement"]), accesses.shape[1]).index_add(
+            0, torch.as_tensor(forest.owner), accesses
+        )
+        known = self.statement(torch.cat([numbers["statement"], summed], 1))
+        for level in forest.levels:
+            below = _read(self.inside, known, torch.as_tensor(level.below))
+            made = self.loop(torch.cat([numbers["loop"][torch.as_tensor(level.loops)], below], 1))
+            known = torch.cat([known, made])
+        whole = _read(self.row, known, torch.as_tensor(forest.roots))
+        correction: Tensor = self.head(torch.cat([numbers["program"], whole], 1))[:, 0]
+        return torch.as_tensor(np.log(forest.seconds), dtype=torch.float32) + correction
+
+    def _scaled(self, name: str, rows: Tensor) -> Tensor:
+        mean, deviation = getattr(self, f"scale_{name}")
+        # A column that hardly varied when the scales were found tells nothing elsewhere either.
+        return torch.where(deviation > 1e-4, (rows - mean) / deviation.clamp(min=1e-4), torch.zeros_like(rows)).clamp(-6.0, 6.0)
+
+
+def _layers(inputs: int, width: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, outputs))
+
+
+def _read(cell: nn.GRUCell, known: Tensor, places: Tensor) -> Tensor:
+    """Nodes at the places of each row, one after the other."""
+    state = known.new_zeros(len(places), known.shape[1])
+    for at in range(places.shape[1]):
+        place = places[:, at]
+        there = (place >= 0)[:, None]
+        state = torch.where(there, cell(known[place.clamp(min=0)], state), state)
+    return state
+
+
+class Ensemble:
+    """Networks that were trained apart. ``header`` is what the file of the weights says of them."""
+
+    def __init__(self, members: Sequence[Network], header: Mapping[str, Any] | None = None) -> None:
+        self.members, self.header = list(members), dict(header or {})
+
+    def logarithms(self, trees: Sequence[Tree]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Mean and standard deviation among the members of the logarithms of seconds, float64, one for each tree."""
+        if not trees:
+            return np.zeros(0), np.zeros(0)
+        forest = plant(trees)
+        with torch.no_grad():
+            said = torch.stack([member.eval()(forest) for member in self.members]).double().numpy()
+        return said.mean(0), said.std(0)
+
+
+def scales(trees: Sequence[Tree], without: Sequence[str] = ()) -> dict[str, Tensor]:
+    """Mean and deviation of the columns over some trees, without those of some groups, for which an ablation asks: their deviation is 0."""
+    found = {}
+    for name, columns in TABLES.items():
+        rows = np.concatenate([t.numbers[name] for t in trees]).astype(np.float64)
+        deviation = rows.std(0) if len(rows) else np.zeros(len(columns))
+        mean = rows.mean(0) if len(rows) else np.zeros(len(columns))
+        kept = np.array([column.split(":")[0] not in without for column in columns])
+        found[name] = torch.as_tensor(np.stack([mean, np.where(kept, deviation, 0.0)]), dtype=torch.float32)
+    return found
