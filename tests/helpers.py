@@ -21,8 +21,9 @@ USED: Counter[str] = Counter()
 STEPS: Counter[str] = Counter()
 RUNS: Counter[str] = Counter()
 SIZES = {"n": 5, "m": 4, "K": 3}
-#: Target tvm in tests that the others run in full: whole programs go through it in test_programs.py.
-TVM_LATER = pytest.param("tvm", marks=[pytest.mark.needs("tvm"), pytest.mark.slow])
+#: Target tvm, in the default run too, and with ``--slow`` only: whole programs go through it in test_programs.py.
+TVM = pytest.param("tvm", marks=pytest.mark.needs("tvm"))
+TVM_SLOW = pytest.param("tvm", marks=[pytest.mark.needs("tvm"), pytest.mark.slow])
 _SHAPES = [(), ("n",), ("m",), ("m", "n"), ("n", "n"), ("K",)]
 _SMOOTH = ["tanh", "sin", "cos", "sigmoid", "softplus", "neg"]
 _KINKED = ["abs", "relu", "sign"]

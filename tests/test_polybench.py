@@ -92,6 +92,14 @@ def test_compiled_by_numba(name: str, which: str) -> None:
     agrees(OTHERS[name], which, "numba")
 
 
+@pytest.mark.slow
+@pytest.mark.needs("tvm")
+@pytest.mark.parametrize("which", SIZES)
+@pytest.mark.parametrize("name", EVERY)
+def test_compiled_by_tvm(name: str, which: str) -> None:
+    agrees(EVERY[name], which, "tvm")
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_compiled_in_float32(name: str) -> None:
     kernel = EVERY[name]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import unspool as us
+from tests.helpers import TVM_SLOW
 from unspool.backends import autograd
 from unspool.backends.execute import KernelPlan
 from unspool.compiler.graph.keep import Tapes, keeping, products, tapes, wanted
@@ -130,7 +131,7 @@ def test_a_gradient_runs_no_loop_forward_where_its_tapes_are_handed_over() -> No
     assert "comes from the forward pass" in PLAIN.compile(n=40, m=30, K=20, target="c").explain(gradients=True)
 
 
-@pytest.mark.parametrize("target", ["c", "numba"])
+@pytest.mark.parametrize("target", ["c", "numba", TVM_SLOW])
 @pytest.mark.parametrize("lead", [(), (3,), (20,), (2, 2)], ids=str)
 @pytest.mark.parametrize("weights", [(1.0, 2.0), (0.0, 1.0), (1.0, 0.0)], ids=str)
 def test_handed_tapes_give_the_gradients_of_the_interpreter(target: str, lead: tuple[int, ...], weights: tuple[float, float]) -> None:

@@ -13,6 +13,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import unspool as us
+from tests.helpers import TVM_SLOW
 from tests.loops.run_tree import Runner
 from unspool.backends.cpu import CTarget
 from unspool.backends.expressions import Printer
@@ -495,7 +496,7 @@ LU = """algorithm lu(A: real[n, n]) -> real[n, n]:
 """
 
 
-@pytest.mark.parametrize("target", ["c", "numba"])
+@pytest.mark.parametrize("target", ["c", "numba", TVM_SLOW])
 @pytest.mark.parametrize("n", [2, 5])
 def test_iterations_that_isl_takes_apart_keep_their_locals(n: int, target: str) -> None:
     """The stacks of the adjoint are zero where inner loops do not come: their first and their later iterations are other statements."""

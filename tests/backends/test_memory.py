@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import unspool as us
+from tests.helpers import TVM_SLOW
 from unspool.dsl.compile_options import CompileOptions
 
 LASSO = us.load(Path(__file__).parents[1] / "programs" / "lasso.us")
@@ -50,7 +51,7 @@ def test_the_budget_is_kept_and_gradients_are_the_same(lead: tuple[int, ...], as
     torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("target", ["c", "numba"])
+@pytest.mark.parametrize("target", ["c", "numba", TVM_SLOW])
 def test_every_target_keeps_it(target: str, asked: list[int]) -> None:
     text = "algorithm f(x: real[n], w: real[K]) -> real[n]:\n    iterations K = 99\n    for k in 0..K:\n        x = sin(w[k] * x)\n    return x\n"
     program = us.loads(text)

@@ -9,6 +9,7 @@ import torch
 
 import unspool as us
 from tests.backends.test_select import rows
+from tests.helpers import TVM_SLOW
 from unspool.backends import execute
 from unspool.backends.execute import KernelPlan, Runner
 from unspool.compiler.diagnostics import DataError
@@ -44,7 +45,7 @@ POOLED = """algorithm pooled(x: real[m, n], w: real[n]) -> real[m]:
 NUMBA_LATER: dict[str, tuple[object, ...]] = {"test_values_places_and_mask": ("f64", "i64"), "test_problems_of_a_batch_lie_side_by_side": ()}
 
 
-@pytest.fixture(params=["c", "numba"])
+@pytest.fixture(params=["c", "numba", TVM_SLOW])
 def target(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -89,7 +90,8 @@ def runner(program: AlgorithmHandle, target: str) -> Runner:
 def test_a_count_that_is_an_input_gets_a_kernel_without_a_call(target: str) -> None:
     program, x = us.loads(RUN_TIME).load, rows("f32", 70, 20)
     for count in (2, 17, 20, 0, 2):
-        assert torch.equal(program(x, count, target=target), program(x, count, target="interpreter")), count
+        got, want = (program(x, count, target=t, numerics="strict") for t in (target, "interpreter"))  # ties hang on the last bit
+        assert torch.equal(got, want), count
     made = runner(program, target)
     assert list(made.known) == [((1, 2),)]  # the others are the routine's
     assert any(s.routine for s in made.compiled.nest.statements)

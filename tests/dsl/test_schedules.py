@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import unspool as us
+from tests.helpers import TVM_SLOW
 from unspool.compiler.loops.dependences import IllegalSchedule
 from unspool.compiler.loops.schedule import Step, parse_schedule
 from unspool.compiler.loops.schedule_parts import split_batch, split_kernels
@@ -98,7 +99,7 @@ def test_it_is_the_step_that_breaks_the_order_that_is_named() -> None:
     assert "S6 comes from f.us:6: A[i, j] = (A[i-1, j]" in said
 
 
-@pytest.mark.parametrize("target", ["c", "numba"])
+@pytest.mark.parametrize("target", ["c", "numba", TVM_SLOW])
 def test_a_schedule_by_hand_is_followed_and_right(target: str) -> None:
     (seidel,) = us.loads(SWEEP)
     text = "skew t4 t3 1  # then tiles of time and space are legal\nskew t5 t3 1; tile t3 t4 t5 2 4 4"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.helpers import TVM_LATER
+from tests.helpers import TVM_SLOW
 from unspool.backends.execute import FallbackWarning
 
 
@@ -18,7 +18,7 @@ def no_silent_fallback() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=["c", "numba", TVM_LATER])
+@pytest.fixture(params=["c", "numba", TVM_SLOW])
 def target(request: pytest.FixtureRequest) -> str:
     """Each target that makes native code."""
     return str(request.param)

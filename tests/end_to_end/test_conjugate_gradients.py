@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import unspool as us
+from tests.helpers import TVM_SLOW
 
 TEXTS = us.loads(
     """
@@ -244,7 +245,7 @@ def test_every_problem_stops_at_its_tolerance() -> None:
     torch.testing.assert_close(x, TEXTS.matrix(A, b, tol, target="interpreter"), rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("target", ["interpreter", "c", "numba"])
+@pytest.mark.parametrize("target", ["interpreter", "c", "numba", TVM_SLOW])
 def test_what_cannot_be_solved_spoils_no_other(target: str) -> None:
     """A right side 0, one that is NaN or infinite, as problems of a batch and as columns."""
     A, b = definite(4), dice(4, 4, seed=1)

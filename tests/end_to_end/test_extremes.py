@@ -17,19 +17,21 @@ import torch
 import unspool as us
 from benchmarks.polybench.others import EVERY
 from tests.end_to_end.cases import CASES, PROGRAMS
+from tests.helpers import TVM_SLOW
 from tests.test_polybench import compare, data
 from unspool.backends.autograd import run_flat
 from unspool.backends.build import find_compiler
 from unspool.backends.cpu import CTarget
 from unspool.backends.execute import KernelPlan
 from unspool.backends.numba.target import NumbaTarget
+from unspool.backends.tvm.target import TvmTarget
 from unspool.compiler import options
 from unspool.compiler.diagnostics import DataError
 from unspool.compiler.driver import compile_graph
 from unspool.compiler.graph.specialize import specialize
 from unspool.compiler.target import Machine, Target
 
-TARGETS = ["c", "numba", "interpreter"]
+TARGETS = ["c", "numba", "tvm", "interpreter"]
 #: Caches so small that what is done for large programs is done for these.
 TINY = Machine(64, 32, l1=512, l2=4096, l3=16384)
 #: Beyond 32 bits, signed.
@@ -151,6 +153,14 @@ def test_more_sizes_that_no_tile_divides(name: str, shift: int) -> None:
     run_kernel(name, odd_sizes(name, shift), NumbaTarget(machine=TINY))
 
 
+@pytest.mark.slow
+@pytest.mark.needs("tvm")
+@pytest.mark.parametrize("name", EVERY)
+def test_sizes_that_no_tile_divides_on_target_tvm(name: str) -> None:
+    """It has no register tiles; the loops around them are those of the other targets."""
+    run_kernel(name, odd_sizes(name, 0), TvmTarget(machine=TINY))
+
+
 ON_NUMBA = """gemm symm syr2k cholesky jacobi_2d seidel_2d atax gramschmidt adi trmm durbin ludcmp deriche floyd_warshall nussinov fdtd_2d
 heat_3d"""
 
@@ -188,7 +198,7 @@ algorithm numbered(x: i64) -> i64:
 """)
 
 
-@pytest.mark.parametrize("target", ["c", "numba"])
+@pytest.mark.parametrize("target", ["c", "numba", TVM_SLOW])
 def test_more_elements_than_32_bits_count(target: str) -> None:
     """Zero pages: the system gives memory only to what is written."""
     x = torch.from_numpy(np.zeros(BIG + 9, np.int8))
@@ -202,7 +212,7 @@ def test_more_elements_than_32_bits_count(target: str) -> None:
     assert got[-1] == 8
 
 
-@pytest.mark.parametrize("target", ["c", "numba"])
+@pytest.mark.parametrize("target", ["c", "numba", TVM_SLOW])
 def test_more_iterations_than_32_bits_count(target: str) -> None:
     assert WIDE.count(torch.tensor(5), K=BIG + 3, target=target) == BIG + 8
     assert WIDE.numbered(torch.tensor(5), K=BIG + 3, target=target) == 3 * BIG + 7
@@ -242,7 +252,7 @@ def test_plain_c_beyond_32_bits(tmp_path: Path) -> None:
 # -- operands that overlap ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("target", ["c", "numba"])
+@pytest.mark.parametrize("target", ["c", "numba", TVM_SLOW])
 @pytest.mark.parametrize(
     ("which", "names"),
     [
@@ -281,7 +291,7 @@ def test_operands_of_one_storage(which: str, names: tuple[str, ...], target: str
         assert torch.equal(pool, before)
 
 
-@pytest.mark.parametrize("target", ["c", "numba"])
+@pytest.mark.parametrize("target", ["c", "numba", TVM_SLOW])
 def test_arrays_of_numpy_with_negative_strides(target: str) -> None:
     handle = handle_of("polybench-gemm")
     x = np.random.default_rng(0).random((12, 9))
@@ -331,7 +341,7 @@ algorithm branches(x: real[n]) -> real[n]:
 """)
 
 
-@pytest.mark.parametrize("target", ["c", "numba"])
+@pytest.mark.parametrize("target", ["c", "numba", TVM_SLOW])
 @pytest.mark.parametrize("size", [1, 19])
 def test_programs_outside_the_class(size: int, target: str) -> None:
     g = torch.Generator().manual_seed(size)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 import unspool as us
 from tests.graph.carried import PROGRAMS
+from tests.helpers import TVM_SLOW
 from unspool.compiler.graph import adjoint
 
 SIZES = {"n": 6, "m": 4}
@@ -32,7 +33,7 @@ def gradients(name: str, target: str, count: int, batch: int | None, memory: str
 
 @pytest.mark.parametrize("batch", [None, 3, 40])
 @pytest.mark.parametrize("count", [2, 5])
-@pytest.mark.parametrize("target", ["c", "numba"])
+@pytest.mark.parametrize("target", ["c", "numba", TVM_SLOW])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_compiled_gradients_are_the_interpreters(name: str, target: str, count: int, batch: int | None) -> None:
     for got, want in zip(gradients(name, target, count, batch), gradients(name, "interpreter", count, batch), strict=True):

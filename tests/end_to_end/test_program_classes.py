@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from tests.end_to_end.program_classes import CLASSES, MACHINES, Program
-from tests.helpers import STEPS
+from tests.helpers import STEPS, TVM_SLOW
 from unspool.backends.autograd import run_flat
 from unspool.backends.cpu import CTarget
 from unspool.backends.execute import KernelPlan
 from unspool.backends.numba.target import NumbaTarget
+from unspool.backends.tvm.target import TvmTarget
 from unspool.compiler.driver import compile_graph
 from unspool.compiler.graph.interp import interpret
 from unspool.compiler.graph.simplify import simplify
@@ -25,7 +26,7 @@ from unspool.compiler.search.choose import PROPOSERS
 from unspool.compiler.search.draft import Draft, Task
 from unspool.compiler.target import Machine
 
-TARGETS = {"c": CTarget, "numba": NumbaTarget}
+TARGETS = {"c": CTarget, "numba": NumbaTarget, "tvm": TvmTarget}
 TOLERANCE = 1e-9
 
 
@@ -88,7 +89,7 @@ def test_forward_on_target_numba(kind: str) -> None:
     forward(kind, 4, "numba")
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", ["c", "numba", TVM_SLOW])
 @pytest.mark.parametrize("kind", CLASSES)
 def test_gradients(kind: str, target: str) -> None:
     gradients(kind, 7 if target == "c" else 8, target, second=False)
@@ -101,7 +102,7 @@ def test_second_derivatives(kind: str, target: str) -> None:
     gradients(kind, 9 if target == "c" else 10, target, second=True)
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", ["c", "numba", TVM_SLOW])
 def test_strict_programs(target: str) -> None:
     """Without re-association."""
     for n, kind in enumerate(CLASSES):
@@ -113,6 +114,15 @@ def test_strict_programs(target: str) -> None:
             close(got, want, program)
         if target == "numba" and n == 1:
             return
+
+
+@pytest.mark.slow
+@pytest.mark.needs("tvm")
+@pytest.mark.parametrize("seed", range(200, 204))
+@pytest.mark.parametrize("kind", CLASSES)
+def test_programs_on_target_tvm(kind: str, seed: int) -> None:
+    forward(kind, seed, "tvm")
+    gradients(kind, seed + 1000, "tvm", second=False)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import pytest
 
 import unspool as us
 from benchmarks.polybench.references import KERNELS
+from tests.helpers import TVM_SLOW
 
 Array = np.ndarray[Any, Any]
 
@@ -42,7 +43,7 @@ def operands(handle: Any, sizes: dict[str, int]) -> dict[str, Array]:
     return {v.name: rng.normal(size=[s.evaluate(sizes) for s in v.type.shape]).astype("f4") for v in handle.algorithm.graph.inputs}
 
 
-@pytest.mark.parametrize("target", ["c", "numba"])
+@pytest.mark.parametrize("target", ["c", "numba", TVM_SLOW])
 @pytest.mark.parametrize("name", SUMS)
 def test_sums_are_taken_in_order(name: str, target: str) -> None:
     text, in_order = SUMS[name]

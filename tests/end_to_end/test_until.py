@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import unspool as us
-from tests.helpers import TVM_LATER
+from tests.helpers import TVM_SLOW
 from tests.loops.run_team import run_team
 from tests.loops.run_tree import Runner
 from unspool.compiler import driver
@@ -102,7 +102,7 @@ algorithm down(A: real[m, n], y: real[m], tol: real) -> (real[n], real):
 """
 TEXTS = us.loads(TEXT, "until.us")
 NAMES = ["ista", "nested", "twice", "down"]
-TARGETS = ["c", "numba", TVM_LATER]
+TARGETS = ["c", "numba", TVM_SLOW]
 NUMBA_LATER = {
     "test_kernels_stop_where_the_interpreter_does": ("ista", "twice", "down", None),
     "test_gradients_are_differences": ("ista", "twice", "down", "nested"),

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import unspool as us
+from tests.helpers import TVM_SLOW
 from unspool.compiler.graph.bounds import greatest
 from unspool.compiler.graph.types import Size, size_fn
 
@@ -47,7 +48,7 @@ LOOPS = {
 }
 
 
-@pytest.mark.parametrize("target", ["c", "numba", "interpreter"])
+@pytest.mark.parametrize("target", ["c", "numba", TVM_SLOW, "interpreter"])
 @pytest.mark.parametrize("name", LOOPS)
 def test_gradients_of_loops_with_such_ranges(name: str, target: str) -> None:
     """The stacks of an inner loop hold its longest run, wherever that is; against finite differences."""

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.backends import trees
+from tests.helpers import TVM_SLOW
 from tests.loops.nests import CLASSES, random_nest
 from tests.loops.oracle import Point, Times, compiled, points
 from tests.loops.run_tree import Runner
@@ -147,7 +148,7 @@ def test_what_does_not_apply_is_refused_with_the_reason(text: str, message: str)
         apply(chain(0), parse_schedule(text))
 
 
-@pytest.mark.parametrize("target", ["c", "numba"])
+@pytest.mark.parametrize("target", ["c", "numba", TVM_SLOW])
 def test_a_vector_loop_over_the_places(target: str) -> None:
     made = apply(chain(1), parse_schedule("fold T 0; vector i1"))
     assert made.nest.array("T").shape[0].constant == 7  # the first element is not read
@@ -156,7 +157,7 @@ def test_a_vector_loop_over_the_places(target: str) -> None:
     torch.testing.assert_close(found[:7], -a[1:])
 
 
-@pytest.mark.parametrize("target", ["c", "numba"])
+@pytest.mark.parametrize("target", ["c", "numba", TVM_SLOW])
 @pytest.mark.parametrize("reach", [2, 3])
 def test_kernels(reach: int, target: str) -> None:
     """Remainders by a power of two, and others, as machine code."""

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers import TVM_SLOW
 from tests.loops.test_transform import reused
 from tests.search.programs import DURBIN, chosen, graph_of, proposed
 from unspool.compiler.loops.dependences import IllegalSchedule
@@ -144,7 +145,7 @@ def test_it_is_the_choice_where_lanes_lie_side_by_side() -> None:
     assert "tile" in chosen(graph_of(COLUMNS), {"m": 1000, "n": 1000}, Machine(64, 32))
 
 
-@pytest.mark.parametrize("target", ["c", "numba"])
+@pytest.mark.parametrize("target", ["c", "numba", TVM_SLOW])
 def test_kernels_and_gradients(target: str) -> None:
     """A forced schedule of the class, compiled, against the interpreter; the derivative too."""
     program = next(iter(loads(COLUMNS)))

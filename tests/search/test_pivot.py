@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers import TVM_SLOW
 from tests.search.programs import chosen, graph_of, proposed
 from unspool.compiler.search.pivot import pivots
 from unspool.compiler.target import Machine
@@ -71,7 +72,7 @@ def test_it_is_the_choice_for_shortest_paths() -> None:
     assert "fission" not in chosen(graph_of(PATHS), {"n": 20}, Machine(64, 32))
 
 
-@pytest.mark.parametrize("target", ["c", pytest.param("numba", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("target", ["c", pytest.param("numba", marks=pytest.mark.slow), TVM_SLOW])
 def test_kernels_of_the_class(target: str) -> None:
     """A forced size of the class, compiled, against the interpreter; negative cycles, where every copy of row k counts."""
     program = next(iter(loads(PATHS)))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import STEPS as REPORT
+from tests.helpers import TVM_SLOW
 from tests.loops.nests import CLASSES, random_arrays, random_nest
 from tests.loops.run_tree import Runner
 from tests.loops.test_random_nests import COUNTS, TINY, close
@@ -178,7 +179,7 @@ def test_a_search_of_isl_that_takes_too_long_is_given_up(monkeypatch: pytest.Mon
     assert not proposed(polyhedral, graph_of(ALIGN), SIZES)
 
 
-@pytest.mark.parametrize("target", ["c", "numba"])
+@pytest.mark.parametrize("target", ["c", "numba", TVM_SLOW])
 @pytest.mark.parametrize("name", ["two statements", "iterated"])
 def test_kernels(name: str, target: str) -> None:
     schedule = proposed(polyhedral, graph_of(FOUND[name]), SIZES, SMALL, run=False)

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers import TVM_SLOW
 from tests.loops.test_transform import total
 from tests.search.programs import chosen, graph_of, proposed
 from unspool.compiler.loops.dependences import IllegalSchedule
@@ -140,7 +141,7 @@ def test_what_does_not_apply_is_refused_with_the_reason(text: str, reason: str) 
         apply(total(), parse_schedule(text))
 
 
-@pytest.mark.parametrize("target", ["c", "numba"])
+@pytest.mark.parametrize("target", ["c", "numba", TVM_SLOW])
 def test_kernels_and_gradients(target: str) -> None:
     """At the size and on the machine of this run: forward and backward, against torch."""
     generator = torch.Generator().manual_seed(0)
@@ -162,7 +163,8 @@ def test_kernels_and_gradients(target: str) -> None:
         torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.parametrize(("target", "dtype"), [("c", "f32"), ("c", "f64"), ("numba", "f32"), ("numba", "f64")])
+@pytest.mark.parametrize(("target", "dtype"), [("c", "f32"), ("c", "f64"), ("numba", "f32"), ("numba", "f64"),
+                                              pytest.param("tvm", "f32", marks=TVM_SLOW.marks), pytest.param("tvm", "f64", marks=TVM_SLOW.marks)])
 def test_iterations_on_both_targets(target: str, dtype: str) -> None:
     """Sizes that no block divides, and of one; a batch of two, whose problems come one by one."""
     real = {"f32": torch.float32, "f64": torch.float64}[dtype]

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers import TVM_SLOW
 from tests.search.programs import chosen, graph_of, proposed
 from unspool.compiler.search.rows import by_rows
 from unspool.compiler.target import Machine
@@ -79,7 +80,7 @@ def test_it_is_the_choice_for_large_tables() -> None:
 NUMBA_LATER = {"test_kernels_of_the_class": ("pairs",)}
 
 
-@pytest.mark.parametrize("target", ["c", "numba"])
+@pytest.mark.parametrize("target", ["c", "numba", TVM_SLOW])
 @pytest.mark.parametrize("name", ["pairs", "transposed"])
 def test_kernels_of_the_class(name: str, target: str) -> None:
     program = next(iter(loads(FOUND[name][0])))
