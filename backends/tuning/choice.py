@@ -32,7 +32,7 @@ def choose(task: Task, target: Any, seconds: float | None, scheduler: str = "") 
         return chosen(task, scheduler)
     from .tune import tune
 
-    found, entry = tune(job, Budget(seconds), memory, scheduler=scheduler)
+    found, entry = tune(job, Budget(seconds), memory)
     return Draft(task, found.scheduled, list(found.schedule.steps), origin=told(entry))
 
 

@@ -6,7 +6,7 @@ from ...compiler import options
 from ...compiler.search.draft import Draft
 from ...compiler.search.explore.budget import Budget
 from ...compiler.search.explore.explore import Found, explore
-from ...compiler.search.learned.choice import learned_guide
+from ...compiler.search.learned.choice import CAUTION, learned_guide
 from ..measuring.measurer import Measurer
 from .database import Database, Tuned
 from .identity import machine_id
@@ -14,17 +14,16 @@ from .jobs import Job
 from .progress import Bar
 
 
-def tune(job: Job, budget: Budget, memory: Database | None, *, method: str = "beam", scheduler: str = "") -> tuple[Found, Tuned]:
-    """Search within a budget, guided by the model that ``scheduler`` names, with a progress bar, and
-    remember what was found, also where the user interrupts. Raises IllegalSchedule if
-    not even program order can be proved, DataError if the result cannot be written."""
+def tune(job: Job, budget: Budget, memory: Database | None, *, method: str = "beam") -> tuple[Found, Tuned]:
+    """Search within a budget, guided by the model that the target names, with a progress bar, and remember what was found,
+    also where the user interrupts. Raises IllegalSchedule if not even program order can be proved, DataError if the result cannot be written."""
     task, seed = job.task, options.current.seed
     start = Draft.of(task).scheduled
     measurer = Measurer(
         task.nest, task.machine, counts=dict(task.counts), problems=task.problems, strict=task.strict, reference=start, seed=seed
     )
     with measurer, Bar(task.nest.name) as bar:
-        guide = learned_guide(task, scheduler)
+        guide = learned_guide(task, job.target.scheduler, caution=-CAUTION)  # what the model is unsure of is worth a measurement
         found = explore(task, budget, guide=guide, measure=measurer, method=method, seed=seed, watch=bar.watch)
     measured = sum(c.measured is not None for c in found.candidates)
     entry = Tuned(job.key, task.nest.name, job.target.name, machine_id(), str(found.schedule), found.seconds, found.start, measured)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import struct
 from functools import cache
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.learned.standin import FACTS, MACHINE, TEXTS, dataset, task_of, times
+import unspool as us
 from unspool.compiler import options
 from unspool.compiler.diagnostics import DataError
 from unspool.compiler.search.choose import candidates, chosen
@@ -208,6 +210,19 @@ def test_without_weights_the_estimate_decides(weights: Path, tmp_path: Path) -> 
     with options.scope(weights=weights, scheduler="learned"):
         assert model_for(Task(task.nest, MACHINE, tile=True)) is None
         assert model_for(Task(task.nest, Machine(**FACTS))) is model_for(task)  # read once
+
+
+def test_a_kernel_tells_who_chose_and_computes_the_same(weights: Path) -> None:
+    program = next(iter(us.loads(TEXTS[2])))
+    A, x, y = (np.random.default_rng(n).standard_normal(shape) for n, shape in enumerate(((30, 40), 40, 30)))
+    with options.scope(weights=weights):
+        learned = program.compile({"m": 30, "n": 40}, dtype="f64", target="c", scheduler="learned")
+        plain = program.compile({"m": 30, "n": 40}, dtype="f64", target="c", scheduler="analytic")
+        assert re.search(r"^schedule.*, learned: .*, the best of \d+ by the learned model$", learned.explain(), re.MULTILINE)
+        assert "learned" not in plain.explain()
+        np.testing.assert_allclose(program(A, x, y, target="c", scheduler="learned"), A.T @ (A @ x - y), rtol=1e-10)
+    with pytest.raises(DataError, match="the learned scheduler ranks schedules of targets c and numba, not triton"):
+        program.compile({"m": 30, "n": 40}, target="triton", scheduler="learned")
 
 
 # -- the command ----------------------------------------------------------------------------------------------------

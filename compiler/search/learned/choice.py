@@ -57,7 +57,8 @@ def predicted(model: Ensemble, programs: Sequence[Scheduled], task: Task, *, cau
     return [float(seconds) for seconds in np.exp(mean + caution * spread)]
 
 
-def learned_guide(task: Task, scheduler: str = "") -> Callable[[Sequence[Scheduled]], Sequence[float]] | None:
-    """The model as the guide of a search, or None. Raises as :func:`model_for`."""
+def learned_guide(task: Task, scheduler: str = "", *, caution: float = 0.0) -> Callable[[Sequence[Scheduled]], Sequence[float]] | None:
+    """The model as the guide of a search, or None; ``caution`` as in :func:`predicted`, less than 0 for a search that measures what is
+    unsure. Raises as :func:`model_for`."""
     model = model_for(task, scheduler)
-    return None if model is None else lambda programs: predicted(model, programs, task)
+    return None if model is None else lambda programs: predicted(model, programs, task, caution=caution)

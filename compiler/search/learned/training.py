@@ -88,8 +88,8 @@ def train(
             torch.manual_seed(1000 * seed + n)
             network = Network(table, width) if start is None else copy.deepcopy(start.members[n])
             made.append(_fit(network, data, epochs, Random(1000 * seed + n), n, watch, rate=RATE if start is None else RATE / 4))
-    model = Ensemble(made)
-    found = judge(model, data.heldout)
+        model = Ensemble(made)
+        found = judge(model, data.heldout)
     everything = [*data.training, *data.validation, *data.heldout]
     header: dict[str, Any] = {
         "spearman_heldout": found.spearman,

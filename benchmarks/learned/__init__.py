@@ -1,0 +1,1 @@
+"""The learned cost model against others on the same data."""
