@@ -15,8 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.learned.standin import FACTS, MACHINE, TEXTS, dataset, task_of, times
 import unspool as us
+from tests.learned.standin import FACTS, MACHINE, TEXTS, dataset, task_of, times
 from unspool.compiler import options
 from unspool.compiler.diagnostics import DataError
 from unspool.compiler.search.choose import candidates, chosen
