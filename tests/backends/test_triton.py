@@ -190,6 +190,98 @@ def test_one_kernel_for_every_batch_size_and_count() -> None:
     assert len(kernel._variants) == 2
 
 
+# -- loops with `until` ------------------------------------------------------------------------------------------------
+
+UNTIL = us.loads("""
+algorithm each(x: real[n], tol: real) -> (real[n], real):
+    iterations K = 30
+    count = 0.0
+    for k in 0..K until norm(x) < tol:
+        x = x / 2 + 0.01 * sum(x)
+        count = count + 1
+    return x, count
+
+algorithm nested(A: real[n, n], x: real[n], tol: real) -> (real[n], real):
+    iterations K = 4
+    iterations J = 9
+    total = 0.0
+    for k in 0..K until norm(x) < tol:
+        y = x
+        for j in 0..J until norm(y) < 10 * tol:
+            y = 0.6 * y - 0.02 * A @ y
+            total = total + 1
+        x = x / 3 + y / 5
+    return x, total
+
+algorithm solved(A: real[n, n], b: real[n]) -> real[n]:
+    return solve_cg(A @ A.T + eye(n), b, tol=1e-12)
+""")
+
+
+def of_sizes(count: int) -> torch.Tensor:
+    """Problems that need more and more iterations, no two alike."""
+    g = torch.Generator().manual_seed(0)
+    return torch.randn(count, 7, generator=g, dtype=torch.float64) * torch.logspace(-2, 3, count, dtype=torch.float64)[:, None]
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_every_problem_leaves_a_loop_by_itself(count: int) -> None:
+    """40 are more than a tile; rows of a trace stay as the last one was, and gradients go through the iterations that ran."""
+    found = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FallbackWarning)
+        for target in ("triton_interpreted", "interpreter"):
+            x, tol = of_sizes(count).requires_grad_(), torch.tensor(0.05, dtype=torch.float64)
+            (y, n), path = UNTIL.each(x, tol, target=target, trace=["x"])
+            found.append((y, n, path.x, *torch.autograd.grad(y.square().sum() + path.x[:, 3].sum(), x)))
+    assert len(found[1][1].unique()) > min(count, 2) - 1
+    for got, want in zip(*found, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_loops_in_loops_that_problems_leave(single: bool) -> None:
+    A = torch.randn(7, 7, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x, tol = of_sizes(37), torch.tensor(0.05, dtype=torch.float64)
+    operands = (A, x[30], tol) if single else (A, x, tol)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FallbackWarning)
+        got, want = (UNTIL.nested(*operands, target=t) for t in ("triton_interpreted", "interpreter"))
+    torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
+
+
+def test_a_loop_that_all_problems_leave_together() -> None:
+    """Its test is of what they share; the rows of its stack behind the last iteration are as that one's."""
+    b = Builder("together")
+    x, limit = b.input("x", Type.of("f64", 5)), b.input("limit", Type.of("f64"))
+
+    def body(y: Value) -> LoopBody:
+        new = b.op("mul", y, constant(b, 0.5, "f64"))
+        return LoopBody((new,), (new,), b.op("lt", b.op("sum", new, axes=(-1,)), limit))
+
+    graph = b.finish(b.loop("k", 0, "K", [x], body))
+    for K in (1, 6):
+        for limit_at in (3.0, -1.0):
+            check(graph, (True, True), [torch.ones(5, dtype=torch.float64), torch.tensor(limit_at, dtype=torch.float64)], 3, {"K": K})
+
+
+@pytest.mark.parametrize("name", ["each", pytest.param("nested", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("arch", [80, 90])
+def test_such_loops_compile_for_gpus_without_spilling(arch: int, name: str) -> None:
+    kernel = getattr(UNTIL, name).compile(target="triton", shapes={"n": 7}, dtype="f64")
+    assert "while some" in kernel.source
+    binaries(kernel.compiled[0][1].kernel, arch)
+
+
+def test_conjugate_gradients_are_a_kernel() -> None:
+    A = torch.randn(6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    b = of_sizes(20)[:, :6].contiguous()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FallbackWarning)
+        x = UNTIL.solved(A, b, target="triton_interpreted")
+    torch.testing.assert_close(x, torch.linalg.solve(A @ A.T + torch.eye(6, dtype=torch.float64), b.T).T, rtol=1e-8, atol=1e-8)
+
+
 # -- compiled ahead of time ------------------------------------------------------------------------------------------
 
 
