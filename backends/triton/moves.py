@@ -43,7 +43,7 @@ class Moves:
         if isinstance(value, View) and (found := value.reshaped(shape)) is not None:
             return found
         same = [s for s in value.shape if s.constant != 1] == [s for s in shape if s.constant != 1]
-        if isinstance(value, View) and not same and BATCH in shape:
+        if isinstance(value, View) and all(map(is_known, value.shape)):
             value = self.memory.load(value)
         if isinstance(value, Tile):
             rows = self.text.rows

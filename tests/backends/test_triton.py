@@ -537,6 +537,15 @@ def test_random_graphs(made: Any, count: int, K: int, seed: int) -> None:
     check(graph, own, [*tensors, torch.randn(K, n, generator=g, dtype=torch.float64)], count, {"K": K})
 
 
+def test_a_transposed_operand_in_another_shape() -> None:
+    """It is copied, whether problems share it or not."""
+    b = Builder("turned")
+    x = b.input("x", Type.of("f64", 2, 3))
+    graph = b.finish([b.op("reshape", b.op("permute", x, axes=(-1, -2)), shape=(Size.of(2), Size.of(3)))])
+    for lead in ((), (5,)):
+        check(graph, (True,), [torch.randn(*lead, 2, 3, dtype=torch.float64)], 5, {})
+
+
 def test_a_sum_over_problems_moves_into_the_loop_that_makes_it() -> None:
     """The loop carries one array for all, and products of each problem become a contraction over the batch."""
     b = Builder("outer")
