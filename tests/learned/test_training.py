@@ -21,7 +21,7 @@ from unspool.compiler import options
 from unspool.compiler.diagnostics import DataError
 from unspool.compiler.search.choose import candidates, chosen
 from unspool.compiler.search.cost import estimate
-from unspool.compiler.search.dataset.records import Dataset, MachineFacts, Point, Writer
+from unspool.compiler.search.dataset.records import Dataset, MachineFacts, Point, Program, Writer
 from unspool.compiler.search.draft import Task
 from unspool.compiler.search.explore.budget import Budget
 from unspool.compiler.search.explore.explore import explore
@@ -65,6 +65,27 @@ def test_it_learns_what_the_estimate_does_not_know() -> None:
         repeated([*data().training, *data().validation, *data().heldout])
     )
     assert learned.spearman <= trained().header["spearman_ceiling"] <= 1
+
+
+def test_boosted_trees_are_a_baseline_on_the_same_numbers() -> None:
+    pytest.importorskip("sklearn")
+    from benchmarks.learned.compare import boosted
+
+    found, plain = boosted(data()), analytic(data().heldout)
+    assert found.programs == plain.programs
+    assert found.spearman > plain.spearman
+    assert found.mape < plain.mape
+
+
+def test_counts_are_those_that_were_measured() -> None:
+    text = "nest n [T]\narray A: f64[100] input\narray B: f64[T, 100] output\nS { t: 0..T, i: 0..100 } B[t, i]:f64 = A[i]:f64\norder\n"
+    text += "  for t serial (S: t)\n    for i serial (S: i)\n      S\n"
+    whole = Dataset({"here": MachineFacts("here", FACTS)}, {"p": Program("p", 0, "", text, {"T": 7}, "f64")})
+    for schedule in ("", "vector i"):
+        whole.add(Point("p", "here", schedule, text, (1.0, 1.0)))
+    (example,) = examples(whole)
+    trips = example.trees[0].numbers["loop"][:, TABLES["loop"].index("extent:trip")]
+    np.testing.assert_allclose(sorted(2.0**trips - 1), [7, 100], rtol=1e-5)
 
 
 def test_a_seed_repeats_it_and_another_does_not() -> None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
 
+from ...loops.account import fix
 from ...loops.text import parse_nest
 from ...target import Machine
 from ..dataset.records import Dataset, MachineFacts
@@ -46,8 +46,8 @@ class Split:
 
 
 def examples(dataset: Dataset, watch: Callable[[int], object] = lambda done: None) -> list[Example]:
-    """The programs of a dataset of which at least two schedules ran. ``watch`` gets the number of points done so far. What cannot be read
-    as a nest is passed over, and told in ``dataset.faults``."""
+    """The programs of a dataset of which at least two schedules ran, with the iteration counts that they were measured with. ``watch`` gets
+    the number of points done so far. What cannot be read as a nest is passed over, and told in ``dataset.faults``."""
     machines = {name: machine_of(facts) for name, facts in dataset.machines.items()}
     made: dict[tuple[str, str], list[tuple[Tree, float, float, bool]]] = {}
     for done, point in enumerate(dataset.points):
@@ -56,7 +56,8 @@ def examples(dataset: Dataset, watch: Callable[[int], object] = lambda done: Non
         if point.status != "ok" or not point.seconds or not point.seconds[0] > 0 or machine is None:
             continue
         try:
-            tree = represent_nest(_parsed(point.nest), machine)
+            counts = dataset.programs[point.program].sizes if point.program in dataset.programs else {}
+            tree = represent_nest(fix(parse_nest(point.nest), counts), machine)
         except (ValueError, KeyError, IndexError) as error:
             dataset.faults.append(f"a schedule of program {point.program} is passed over: its nest cannot be read: {error}")
             continue
@@ -69,11 +70,6 @@ def examples(dataset: Dataset, watch: Callable[[int], object] = lambda done: Non
         trees, seconds, again, base = zip(*rows)
         found.append(Example(program, name, trees, np.array(seconds), np.array(again), base.index(True) if True in base else 0))
     return found
-
-
-@lru_cache(maxsize=64)
-def _parsed(text: str) -> Any:
-    return parse_nest(text)
 
 
 def machine_of(facts: MachineFacts) -> Machine:
