@@ -36,7 +36,7 @@ CPU_TARGETS = ("c", "numba")
 #: Targets whose kernels run on a GPU, with tensors there. They compile anywhere.
 GPU_TARGETS = ("cuda", "triton", "tvm_cuda")
 #: Targets that may run products of f32 on tensor cores.
-TF32_TARGETS = ("cuda", "emulated")
+TF32_TARGETS = ("cuda", "emulated", "triton", "triton_interpreted")
 #: The target of tensors on a GPU where a caller names none.
 GPU_TARGET = "cuda"
 #: The series of apache-tvm that target ``tvm`` is written for; pyproject.toml says the same.
@@ -111,7 +111,7 @@ def allowing(target: Target | None, *, tf32: bool) -> Target | None:
     if not tf32 or target is None or target.name not in TF32_TARGETS:
         return target
     found: Any = target
-    made: Target = replace(found, machine=replace(found.machine, tf32=True))
+    made: Target = found.with_tf32()
     return made
 
 

@@ -278,6 +278,10 @@ class CudaTarget(TreeTarget[CudaSource]):
     dtypes: ClassVar[frozenset[str]] = frozenset(C_TYPES)
     device: ClassVar[Device] = Nvidia()
 
+    def with_tf32(self) -> CudaTarget:
+        """The target that may round factors of f32 products to TF32."""
+        return replace(self, machine=replace(self.machine, tf32=True))
+
     def source(self, function: Function) -> CudaSource:
         """The source of a kernel, one translation unit, with what a launch needs."""
         from .emit import emit

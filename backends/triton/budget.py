@@ -11,7 +11,7 @@ from ...compiler.graph.graph import Graph, Node, free_names, walk
 from ...compiler.graph.ops.contract import split_spec
 from ...compiler.graph.types import Size, Type
 from .contract import LEAST
-from .values import BATCH, extent, is_known, size_of
+from .values import BATCH, extent, is_known, size_of, widens
 
 #: Bytes of values that a warp holds in registers without spilling, at about 64 registers of 4 bytes for values in each of its threads.
 WARP = 32 * 64 * 4
@@ -105,7 +105,9 @@ def _peak(
     alive: dict[str, int] = {}
     most = 0
     for n, node in enumerate(nodes):
-        if node.op in ("slice", "permute", "reshape", "broadcast") and set(node.inputs) <= memory:
+        view = node.op in ("slice", "permute", "reshape", "broadcast")
+        view = view or (node.op == "cast" and widens(types[node.inputs[0]].dtype, node.output.type.dtype))
+        if view and set(node.inputs) <= memory:
             memory.update(v.name for v in node.outputs)  # a view
             continue
         made = {v.name: sizes[v.name] for v in node.outputs if v.name not in memory}

@@ -45,10 +45,11 @@ class Factor:
 
 
 class Contractions:
-    """Contractions of one kernel. ``precision`` is that of products of single precision: ``ieee`` or ``tf32``."""
+    """Contractions of one kernel. ``precision`` is that of products of single precision: ``ieee`` or ``tf32``. ``halves``: tensor cores may add
+    up products of half precision."""
 
-    def __init__(self, text: KernelText, memory: Memory, precision: str) -> None:
-        self.text, self.memory, self.precision = text, memory, precision
+    def __init__(self, text: KernelText, memory: Memory, precision: str, *, halves: bool = True) -> None:
+        self.text, self.memory, self.precision, self.halves = text, memory, precision, halves
 
     def einsum(self, spec: str, operands: list[Tile | View | Repeated], result: tuple[Size, ...]) -> Tile:
         """The result of an ``einsum``; operands two by two from the left."""
@@ -143,6 +144,8 @@ class Contractions:
 
     def _dot(self, a: Factor, b: Factor, left: str, summed: str, right: str) -> Factor:
         text = self.text
+        made = a.value.dtype
+        a, b = self._halved(a, b)
         dtype = a.value.dtype
         rows, depth, columns = self._extent(a, left), self._extent(a, summed), self._extent(b, right)
         kept = left + right
@@ -162,7 +165,7 @@ class Contractions:
             name = text.let(f"tl.dot({x}, {y}{more}{self._accumulator(dtype)})")
         else:
             views = [f.value if isinstance(f.value, View) else self.memory.spill(f.value) for f in (a, b)]
-            name = text.let(f"tl.full(({rows}, {columns}), 0, {TYPES[dtype]})", "sum")
+            name = text.let(f"tl.full(({rows}, {columns}), 0, {TYPES[made]})", "sum")
             start = text.fresh("start")
             text.open()
             index = text.let(f"{start} + tl.arange(0, {chunk})", "i")
@@ -172,7 +175,14 @@ class Contractions:
             text.close(f"for {start} in range(0, {depth}, {chunk}):")
         if len(left) != 1 or len(right) != 1:
             name = text.let(f"tl.reshape({name}, {text.extents(sizes)})")
-        return Factor(kept, Tile(name, dtype, sizes))
+        return Factor(kept, Tile(name, made, sizes))
+
+    def _halved(self, a: Factor, b: Factor) -> tuple[Factor, Factor]:
+        """Two operands as they are in memory, where both are of one half precision: tensor cores form the products that f32 would."""
+        if not (self.halves and isinstance(a.value, View) and isinstance(b.value, View) and a.value.stored and a.value.stored == b.value.stored):
+            return a, b
+        bare = [replace(v, dtype=v.stored, stored="") for v in (a.value, b.value)]
+        return Factor(a.letters, bare[0]), Factor(b.letters, bare[1])
 
     def _accumulator(self, dtype: str) -> str:
         return ", out_dtype=tl.float64" if dtype == "f64" else ""
@@ -197,5 +207,6 @@ class Contractions:
         if any(a.stride == Size.of(0) and a.size.constant != 1 for a in view.axes):
             raise CompileError("a long contraction with a repeated operand")
         address = self.memory.address(view, {at: index})
-        name = text.let(f"tl.load({address}, mask={mask}, other=0)")
+        wide = f".to({TYPES[view.dtype]})" if view.stored else ""
+        name = text.let(f"tl.load({address}, mask={mask}, other=0){wide}")
         return name if rank == 2 else text.let(f"tl.reshape({name}, {shape})")

@@ -69,14 +69,14 @@ def convert(emitter: Emitter, dtype: str, shape: tuple[Size, ...], value: Held) 
 
 
 def emit(
-    graph: Graph, inputs: Sequence[Operand], results: Sequence[Operand], *, name: str, rows: int, precision: str
+    graph: Graph, inputs: Sequence[Operand], results: Sequence[Operand], *, name: str, rows: int, precision: str, halves: bool
 ) -> tuple[str, Size, tuple[str, ...]]:
     """The text of the kernel of a batched graph; the bytes of scratch memory of a program; the names of its arguments.
 
     Results that are not a problem's own are sums over the problems of a tile, and added to what the program has in ``team_stride`` elements
     of its own. Raises CompileError with a reason for what has no form in Triton.
     """
-    made = Emitter(rows, precision)
+    made = Emitter(rows, precision, halves=halves)
     text = made.text
     integers = sorted(size_names(graph) - {"batch"})
     made.indices.update((n, Size.of(integer(n))) for n in integers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import prod
 
 from ...compiler.diagnostics import CompileError
@@ -84,7 +85,7 @@ class Memory:
     def _load(self, view: View, level: int) -> Tile:
         text = self.text
         real = tuple([a if a.stride != Size.of(0) else Axis(Size.of(1), a.stride) for a in view.axes])
-        narrow = View(view.dtype, view.pointer, view.offset, real, view.fixed)
+        narrow = replace(view, axes=real)
         if narrow.axes != view.axes:
             inner = self._load(narrow, level)
             name = text.let(f"tl.broadcast_to({inner.name}, {text.extents(view.shape)})", "v", level)
@@ -98,6 +99,8 @@ class Memory:
         value = f"tl.load({address}{more})"
         if view.dtype == "bool":
             value = f"{value} != 0"
+        if view.stored:
+            value = f"{value}.to({TYPES[view.dtype]})"
         return Tile(text.let(value, "v", level), view.dtype, view.shape, clean=True)
 
     def store(self, view: View, tile: Tile, *, add: bool = False) -> None:

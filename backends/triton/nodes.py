@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ...compiler.diagnostics import CompileError
 from ...compiler.graph.graph import Node
@@ -16,17 +17,17 @@ from .memory import Memory
 from .moves import Moves
 from .reductions import Reductions
 from .text import KernelText, along
-from .values import TYPES, Held, Repeated, Tile, View, is_known
+from .values import TYPES, Held, Repeated, Tile, View, is_known, widens
 
 
 class Emitter:
     """Prints the nodes of one graph."""
 
-    def __init__(self, rows: int, precision: str) -> None:
+    def __init__(self, rows: int, precision: str, *, halves: bool) -> None:
         self.text = KernelText(rows)
         self.memory = Memory(self.text)
         self.moves = Moves(self.text, self.memory)
-        self.contractions = Contractions(self.text, self.memory, precision)
+        self.contractions = Contractions(self.text, self.memory, precision, halves=halves)
         self.reductions = Reductions(self.text, self.contractions)
         self.values: dict[str, Held] = {}
         self.indices: dict[str, Size] = {}  # loop indices of the graph, as variables of the kernel
@@ -111,6 +112,10 @@ class Emitter:
     def elementwise(self, node: Node) -> None:
         """An elementwise op; its operands broadcast."""
         shape, out = self.shape(node.output.type), node.output
+        held = self.values[node.inputs[0]]
+        if node.op == "cast" and widens(held.dtype, out.type.dtype) and isinstance(held, View) and node.inputs[0] not in self.arrays:
+            self.values[out.name] = replace(held, dtype=out.type.dtype, stored=held.dtype)
+            return
         tiles = [self.tile(n) for n in node.inputs]
         names = [self.lined(t, len(shape)) for t in tiles]
         source = tiles[-1].dtype

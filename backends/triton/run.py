@@ -12,7 +12,8 @@ import re
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -92,12 +93,31 @@ def _applied(function: Callable[..., Any], *tensors: Any) -> Any:
     return tl.core.tensor(TensorHandle(data.astype(first.handle.data.dtype), first.dtype.scalar), kind)
 
 
+@contextmanager
+def _dots_of_numbers() -> Iterator[None]:
+    """Triton's interpreter keeps bf16 as integers of 16 bits, and its ``dot`` multiplies these: here it gets their values."""
+    import triton.language as tl
+    from triton.runtime.interpreter import interpreter_builder as builder
+
+    given = builder.create_dot
+
+    def dot(a: Any, b: Any, *rest: Any) -> Any:
+        a, b = (builder.create_fp_ext(x, tl.float32) if x.dtype.scalar == tl.bfloat16 else x for x in (a, b))
+        return given(a, b, *rest)
+
+    builder.create_dot = dot
+    try:
+        yield
+    finally:
+        builder.create_dot = given
+
+
 def interpret(source: TritonSource, grid: int, arguments: Sequence[Any]) -> None:
     """Run on tensors of the processor, one program after another. Raises CompileError for what the interpreter cannot run."""
     from triton.runtime.errors import InterpreterError
 
     function = _interpreted(source.text, source.name)
-    with _LOCK, np.errstate(all="ignore"):  # it patches triton.language while it runs; padding may hold anything
+    with _LOCK, _dots_of_numbers(), np.errstate(all="ignore"):  # it patches triton.language while it runs; padding may hold anything
         try:
             function[(grid,)](*arguments)
         except InterpreterError as error:

@@ -69,14 +69,15 @@ class TritonSource(Source):
         return found
 
 
-def precision(strict: bool) -> str:
-    """Of products in single precision: what the user has told torch that matrix products may be."""
-    return "ieee" if strict or torch.get_float32_matmul_precision() == "highest" else "tf32"
+def precision(problem: Problem) -> str:
+    """Of products in single precision: what ``numerics`` says, or what the user has told torch that matrix products may be."""
+    allowed = problem.tf32 or torch.get_float32_matmul_precision() != "highest"
+    return "tf32" if allowed and not problem.strict else "ieee"
 
 
 def source(problem: Problem) -> TritonSource:
     """The source for a graph whose operands are shared or not as the problem says. Raises CompileError with a reason."""
-    return _source(problem, precision(problem.strict), 0)
+    return _source(problem, precision(problem), 0)
 
 
 @lru_cache(maxsize=256)
@@ -88,5 +89,5 @@ def _source(problem: Problem, precision: str, rows: int) -> TritonSource:
     results = tuple([Operand(r, t, own) for r, t, own in zip(graph.results, graph.result_types, problem.own, strict=True)])
     chosen = Budget(rows, WARPS[0]) if rows else budget(batched)
     name = "us_" + "".join(c if c.isalnum() else "_" for c in graph.name)
-    text, scratch, arguments = emit(batched, inputs, results, name=name, rows=chosen.rows, precision=precision)
+    text, scratch, arguments = emit(batched, inputs, results, name=name, rows=chosen.rows, precision=precision, halves=not problem.strict)
     return TritonSource(text, (), name, inputs, results, arguments, chosen.rows, chosen.warps, scratch, problem.strict, problem, precision)

@@ -114,16 +114,21 @@ class TritonKernel:
 
 @dataclass(frozen=True)
 class TritonTarget(BaseTarget):
-    """Triton for NVIDIA GPUs. ``strict`` keeps products and sums apart, and products in single precision exact. The loops
-    that are shown are cut for the processor."""
+    """Triton for NVIDIA GPUs. ``strict`` keeps products and sums apart, and products in single precision exact; ``tf32`` lets their factors be
+    rounded. The loops that are shown are cut for the processor."""
 
     strict: bool = False
     machine: Machine = field(default_factory=machine)
+    tf32: bool = False
 
     name: ClassVar[str] = "triton"
     suffix: ClassVar[str] = "py"
     dtypes: ClassVar[frozenset[str]] = frozenset(TYPES)
     interpreted: ClassVar[bool] = False
+
+    def with_tf32(self) -> TritonTarget:
+        """The target that may round factors of f32 products to TF32."""
+        return replace(self, tf32=True)
 
     def emit(self, function: Any) -> str:
         """Raises CompileError: loops are not what this target takes."""
@@ -135,10 +140,11 @@ class TritonTarget(BaseTarget):
 
     def emit_graph(self, problem: Problem) -> str:
         """The source of a kernel. Raises CompileError with a reason for what has no form in Triton."""
-        return source(problem).text
+        return source(self._allowed(problem)).text
 
     def build_graph(self, problem: Problem, text: str) -> TritonKernel:
         """The callable kernel."""
+        problem = self._allowed(problem)
         return TritonKernel(problem, replace(source(problem), text=text), interpreted=self.interpreted)
 
     def assembly(self, function: Any, source: str) -> str:
@@ -147,7 +153,10 @@ class TritonTarget(BaseTarget):
 
     def assembly_of_graph(self, problem: Problem, text: str, arch: int = 90) -> str:
         """The PTX of a source. Raises CompileError if it does not compile."""
-        return str(compiled(replace(source(problem), text=text), arch).kernel.asm["ptx"])
+        return str(compiled(replace(source(self._allowed(problem)), text=text), arch).kernel.asm["ptx"])
+
+    def _allowed(self, problem: Problem) -> Problem:
+        return replace(problem, tf32=self.tf32)
 
 
 class InterpretedTritonTarget(TritonTarget):

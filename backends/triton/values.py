@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from ...compiler.diagnostics import CompileError
-from ...compiler.graph.types import BYTES, Range, Size
+from ...compiler.graph.types import BYTES, HALF, Range, Size
 
 #: The size of the batch axis of a batched graph.
 BATCH = Size.of("batch")
@@ -70,13 +70,15 @@ class Axis:
 
 @dataclass(frozen=True)
 class View:
-    """Elements in memory: ``pointer`` is a variable of the kernel, ``offset`` counts elements. ``fixed``: nothing in the kernel writes there."""
+    """Elements in memory: ``pointer`` is a variable of the kernel, ``offset`` counts elements. ``fixed``: nothing in the kernel writes there.
+    ``stored``: what they are in memory, if not ``dtype``: half precision that becomes f32 when it is loaded."""
 
     dtype: str
     pointer: str
     offset: Size
     axes: tuple[Axis, ...]
     fixed: bool
+    stored: str = ""
 
     @property
     def shape(self) -> tuple[Size, ...]:
@@ -132,6 +134,11 @@ class Repeated:
 
 
 Held = Tile | View | Repeated
+
+
+def widens(source: str, target: str) -> bool:
+    """Whether a conversion makes f32 of half precision: of an array in memory that takes no registers."""
+    return source in HALF and target == "f32"
 
 
 def strides(shape: Sequence[Size]) -> list[Size]:

@@ -11,13 +11,15 @@ from .specialize import size_names
 @dataclass(frozen=True)
 class Problem:
     """The graph of one problem, which inputs every problem of a batch usually has for
-    itself, which results are its ``own`` (others are summed over the problems), and whether results are added to what is there."""
+    itself, which results are its ``own`` (others are summed over the problems), whether results are added to what is there, and whether factors of f32
+    products may be rounded to TF32 (``tf32``)."""
 
     graph: Graph
     per_problem: tuple[bool, ...]
     own: tuple[bool, ...]
     accumulate: bool = False
     strict: bool = False
+    tf32: bool = False
 
     @property
     def integers(self) -> tuple[str, ...]:

@@ -190,6 +190,61 @@ def test_one_kernel_for_every_batch_size_and_count() -> None:
     assert len(kernel._variants) == 2
 
 
+# -- half precision ---------------------------------------------------------------------------------------------------
+
+HALVES = {"f16": (torch.float16, 1e-3), "bf16": (torch.bfloat16, 1e-2)}
+PRODUCT = us.loads("algorithm product(given A: real[m, n], x: real[n]) -> real[m]:\n    return max(A @ x, 0)\n").product
+
+
+@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize("name", ["lista", pytest.param("ista", marks=pytest.mark.slow)])
+def test_layers_in_half_precision(name: str, half: str) -> None:
+    """Parameters and operands are f16 or bf16 in memory, all else is f32, as in the interpreter; gradients, too."""
+    dtype, limit = HALVES[half]
+    found = []
+    for target in ("triton_interpreted", "interpreter"):
+        layer, y = lasso(name, 60, 64, target, dtype)
+        y.requires_grad_()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FallbackWarning)
+            x = layer(y)
+            found.append([x, *torch.autograd.grad(x.float().square().sum(), [y, *layer.parameters()])])
+    for got, want in zip(*found, strict=True):
+        assert got.dtype == dtype
+        assert error(got, want, float(want.detach().abs().max())) < 2 * limit
+
+
+@pytest.mark.parametrize("depth", [32, 200])
+@pytest.mark.parametrize("half", HALVES)
+def test_products_of_half_precision_run_on_tensor_cores(half: str, depth: int) -> None:
+    """Where both factors are stored in it: added up in f32, also in pieces; not with strict numerics."""
+    dtype, limit = HALVES[half]
+    g = torch.Generator().manual_seed(0)
+    A, x = torch.randn(20, depth, generator=g).to(dtype), torch.randn(40, depth, generator=g).to(dtype)
+    for numerics in ("default", "strict"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FallbackWarning)
+            got, want = (PRODUCT.build(A=A, dtype=dtype, target=t, numerics=numerics)(x).float() for t in ("triton_interpreted", "interpreter"))
+            made = PRODUCT.compile(target="triton", shapes={"m": 20, "n": depth}, dtype=half, numerics=numerics)
+        assert error(got, want, float(want.max())) < limit
+        (dot,) = [line for line in made.source.splitlines() if "tl.dot(" in line]
+        assert ("ieee" in dot) == (numerics == "strict")
+
+
+@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize("arch", [80, 90])
+def test_half_precision_compiles_to_instructions_of_tensor_cores(arch: int, half: str) -> None:
+    kernel = loaded("lasso").lista.compile(target="triton", shapes={"m": 20, "n": 40}, dtype=half)
+    made = binaries(kernel.compiled[0][1].kernel, arch)
+    assert re.search(rf"mma.*\.f32\.{half}\.{half}", made.kernel.asm["ptx"])
+
+
+def test_tf32_where_the_program_is_told_so() -> None:
+    shapes = {"m": 20, "n": 40}
+    texts = [loaded("lasso").lista.compile(target="triton", shapes=shapes, dtype="f32", numerics=n).source for n in (None, "tf32", "strict")]
+    assert [set(re.findall(r'input_precision="(\w+)"', text)) for text in texts] == [{"ieee"}, {"tf32"}, {"ieee"}]
+
+
 # -- loops with `until` ------------------------------------------------------------------------------------------------
 
 UNTIL = us.loads("""
