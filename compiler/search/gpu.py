@@ -19,7 +19,7 @@ from ..loops.nest import Sequence as SequenceOrder
 from ..loops.steps.deal import can_lane, can_thread
 from ..target import Gpu
 from .draft import Draft
-from .gpu_inward import inward
+from .gpu_inward import in_line
 from .gpu_stencil import contract_to_scalars
 from .gpu_width import BUSY, SHORT, WARP, iterations
 from .sweeps import fuse_sweeps
@@ -36,8 +36,7 @@ VECTOR = 4
 
 def finish_gpu(draft: Draft) -> None:
     """Fuse, contract, deal out and place what is not closed."""
-    for outer, inner in list(inward(draft)):
-        draft.attempt("interchange", outer, inner)
+    in_line(draft)
     fuse_sweeps(draft)
     for name in [loop.name for loop in draft.scheduled.loops.values()]:
         if name in draft.scheduled.loops and draft.is_open(name):

@@ -1,6 +1,6 @@
-"""Sums moved inside of what they are sums for.
+"""What loops are like before they are dealt out: those of one iteration go away, and sums are inside of what they are sums for.
 
-    for k: for i: s[i] += x[i, k]       -->     for i: for k: s[i] += x[i, k]
+    for k: for i: for j in 0..1: s[i] += x[i, k]        -->     for i: for k: s[i] += x[i, k]
 """
 
 from __future__ import annotations
@@ -9,10 +9,20 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from ..loops.nest import LoopOrder, Order, leaves, loop_path
+from ..loops.scheduled import extent
 from .draft import Draft
 
 
-def inward(draft: Draft) -> Iterator[tuple[str, str]]:
+def in_line(draft: Draft) -> None:
+    """Drop loops of one iteration, and interchange loops until those of sums are innermost."""
+    for loop in list(draft.scheduled.loops.values()):
+        if loop.name in draft.scheduled.loops and draft.is_open(loop.name) and extent(draft.scheduled, loop) == (0, 0):
+            draft.attempt("drop", loop.name)
+    for outer, inner in list(_inward(draft)):
+        draft.attempt("interchange", outer, inner)
+
+
+def _inward(draft: Draft) -> Iterator[tuple[str, str]]:
     """Pairs (outer, inner) of perfectly nested loops to be interchanged, in order, so that the loops of a sum stand inside those over what it
     is a sum for."""
     nest = draft.scheduled.nest

@@ -24,7 +24,7 @@ from ..loops.steps.pack import buffer_name
 from ..loops.steps.tensor import COLUMNS, ROWS, TERMS
 from ..target import Gpu
 from .draft import Draft
-from .gpu_inward import inward
+from .gpu_inward import in_line
 from .gpu_width import WARP
 from .isolation import uses
 from .space import Space
@@ -56,8 +56,7 @@ def gpu_products(draft: Draft) -> bool:
     tried = draft.copy()
     for name in names:
         _converted(tried, name)
-    for outer, inner in list(inward(tried)):
-        tried.attempt("interchange", outer, inner)
+    in_line(tried)
     fuse_sweeps(tried)
     done = [name for name in names if tried.trying(_tiled, name, True) or tried.trying(_tiled, name, False)]
     if done:
@@ -316,10 +315,15 @@ class _Tiling:
         What columns of a thread read lies next to each other; tensor cores take it as it comes."""
         own, term = self.product.dims[which], self.product.dims[2]
         size = self.tile.columns if which else self.tile.rows
-        last = access.index[-1].names()
+        last = access.index[self.nearest(access)].names()
         if term in last and (self.tile.tensor or not which):
             return term, self.tile.terms, True
         return own, size, own in last
+
+    def nearest(self, access: Access) -> int:
+        """The axis along which elements of an array are neighbours."""
+        shape = self.draft.scheduled.nest.array(access.array).shape
+        return next((n for n in reversed(range(len(shape))) if shape[n].constant != 1), len(shape) - 1)
 
     def pack(self, access: Access, which: int) -> str:
         """Copy a chunk of an operand; the name of the copy."""
@@ -338,7 +342,7 @@ class _Tiling:
         other = next((n for n, i in enumerate(access.index) if n != axis and i.names() & {dims[which], dims[2]}), None)
         inner, outer = f"{name}_i", "" if other is None else f"{name}_{other}"
         if near:
-            whole = self.draft.scheduled.nest.array(access.array).shape[-1].constant or 1
+            whole = self.draft.scheduled.nest.array(access.array).shape[self.nearest(access)].constant or 1
             count = self.product.counts[dims.index(dim)]
             width = BYTES[access.dtype]
             vector = next(v for v in (8, 4, 2, 1) if whole % v == 0 and count % v == 0 and v * width <= COPIED)

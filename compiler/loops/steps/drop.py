@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ..nest import LoopOrder
-from ..scheduled import Scheduled, change_loop, once
+from ..scheduled import Scheduled, change_loop, ends_by_data, extent, once
 
 
 @once
 def can_drop(scheduled: Scheduled, name: str) -> str | None:
-    """Why a loop is not the same for all statements as another one around it, or None."""
+    """Why a loop has more than one iteration in each of those around it, as far as these tell, or None."""
     if name not in scheduled.loops:
         return "no such loop"
     if any(owner == name for _, owner in scheduled.private):
@@ -16,6 +16,9 @@ def can_drop(scheduled: Scheduled, name: str) -> str | None:
     loop = scheduled.loop(name)
     if loop.at_once:
         return f"{name} is marked {loop.kind}"
+    span = extent(scheduled, loop)
+    if span is not None and span[0] == span[1]:
+        return ends_by_data(scheduled, name)
     if not any(_same(loop, outer) for outer in scheduled.outer(name)):
         return f"{name} has no loop around it whose iterations have one of its iterations each"
     return None
@@ -27,7 +30,7 @@ def _same(loop: LoopOrder, outer: LoopOrder) -> bool:
 
 
 def drop(scheduled: Scheduled, name: str) -> Scheduled:
-    """A loop that counts as one around it does, but for a constant, and so has one iteration each time, goes away.
+    """A loop that has one iteration each time goes away: in all, or as it counts as one around it does, but for a constant.
 
     for i:                          for i: S(i)
         for j in i..i+1: S(j)  -->
