@@ -52,6 +52,9 @@ class Tiles:
 
     def print(self, loop: Loop) -> None:
         """Print loops over rows and columns, and over terms if there are."""
+        if self.writer.split and not self.writer.common:  # each thread has its own
+            self.writer.serial(loop)
+            return
         if not self.writer.common:  # outside of loops that are dealt out: every warp computes the same
             with self.writer.as_group(LANES):
                 self.print(loop)

@@ -358,7 +358,7 @@ def _dealt_once(order: Order, around: frozenset[str] = frozenset(), above: LoopO
             barred = {"parallel", "block"}
         elif above is not None and above.kind == "block":
             barred = {"parallel"}
-    kept = [k for k in order.kind.split() if k not in barred]
+    kept = [k for k in order.kind.split() if k not in barred and not ("thread" in barred and k.startswith("by"))]
     made = replace(order, kind=" ".join(kept) or "serial")
     return replace(made, body=_dealt_once(order.body, around | (DEALT & set(kept)), made if made.dealt else None))
 

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from math import prod
 
-from ..graph.types import BYTES
-from ..loops.nest import LoopOrder, Nest, Order, accesses, children, loop_path, loops_of
+from ..loops.nest import LoopOrder, Order, accesses, children, loop_path, loops_of
 from ..loops.nest import Sequence as SequenceOrder
 from ..loops.steps.deal import can_lane, can_thread
 from ..target import Gpu
 from .draft import Draft
+from .gpu_apart import apart, bytes_of
 from .gpu_inward import in_line
 from .gpu_stencil import contract_to_scalars
 from .gpu_width import BUSY, SHORT, WARP, iterations
@@ -28,8 +28,6 @@ from .sweeps import fuse_sweeps
 FEW = 1024
 #: Rows that a thread computes together, the most first; terms that it takes at a time.
 ROWS, TERMS = (8, 6, 5, 4, 3, 2), 4
-#: How many times as much as shared memory holds a block may have for itself.
-MOST = 8
 #: Elements that one load brings.
 VECTOR = 4
 
@@ -126,25 +124,7 @@ def _block(draft: Draft) -> None:
     """Deal loops to blocks of threads whose iterations are independent once each has its temporaries for itself, and have work for threads."""
     for loop in list(draft.scheduled.loops.values()):
         if loop.name in draft.scheduled.loops and draft.is_open(loop.name) and can_thread(draft.scheduled, loop.name) is not None:
-            draft.trying(_apart, loop.name)
-
-
-def _apart(draft: Draft, name: str) -> bool:
-    """The steps for one loop; whether they lead anywhere."""
-    machine = draft.task.machine
-    assert isinstance(machine, Gpu)
-    loop = draft.scheduled.loop(name)
-    if any(o.dealt for o in draft.scheduled.outer(name)) or not any(can_thread(draft.scheduled, o.name) is None for o in loops_of(loop.body)):
-        return False
-    below, table = {s for s, _ in loop.values}, draft.scheduled.nest.statement_table
-    outside = set[str]().union(*(s.arrays() for s in table.values() if s.name not in below))
-    own = [a for a in draft.scheduled.nest.arrays if a.scope == "problem" and a.name not in outside]
-    room = MOST * machine.shared_bytes  # what shared memory does not hold is the block's in scratch memory
-    for info in own:
-        if draft.attempt("contract", info.name, name):
-            size = _bytes(draft.scheduled.nest, info.name)
-            room -= room + 1 if size is None else size + 16
-    return room >= 0 and draft.attempt("block", name)
+            draft.trying(apart, loop.name)
 
 
 def _deal(draft: Draft, order: Order) -> None:
@@ -198,17 +178,9 @@ def share(draft: Draft) -> None:
     machine, nest = draft.task.machine, draft.scheduled.nest
     assert isinstance(machine, Gpu)
     room = machine.shared_bytes
-    sized = sorted((size, a.name) for a in nest.arrays if a.scope == "problem" and (size := _bytes(nest, a.name)) is not None)
+    sized = sorted((size, a.name) for a in nest.arrays if a.scope == "problem" and (size := bytes_of(nest, a.name)) is not None)
     for size, name in sized:
         if size + 16 > room:
             return
         if draft.attempt("shared", name):
             room -= size + 16
-
-
-def _bytes(nest: Nest, array: str) -> int | None:
-    info = nest.array(array)
-    sizes = [s.constant for s in info.shape]
-    return None if None in sizes else prod(s or 0 for s in sizes) * BYTES[info.dtype]
-
-

@@ -13,7 +13,7 @@ Source: V. Volkov and J. Demmel, Benchmarking GPUs to tune dense linear algebra,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, prod
 
 from ..graph.types import BYTES, HALF, Size
@@ -24,6 +24,7 @@ from ..loops.steps.pack import buffer_name
 from ..loops.steps.tensor import COLUMNS, ROWS, TERMS
 from ..target import Gpu
 from .draft import Draft
+from .gpu_apart import apart
 from .gpu_inward import in_line
 from .gpu_width import WARP
 from .isolation import uses
@@ -31,7 +32,7 @@ from .space import Space
 from .sweeps import fuse_sweeps
 
 #: Fewer multiplications and additions, rows, columns or terms are not worth the copies.
-WORK, LEAST, FEWEST = 2_000_000, 24, 32
+WORK, LEAST, FEWEST = 2_000_000, 32, 32
 #: Terms of a chunk, the most first; bytes that lie between rows in shared memory, so that they are in other banks.
 CHUNKS, APART = (32, 16), 16
 #: Bytes that one copy brings at most, elements of f32 that one load does.
@@ -47,21 +48,59 @@ _OPS = {"add", "sub", "mul", "neg"}
 
 
 def gpu_products(draft: Draft) -> bool:
-    """Tile the large products of a draft; whether there was one."""
-    if draft.task.tile:
+    """Tile the large products of a draft, and deal tiles to blocks; whether there was one."""
+    tried = _begun(draft)
+    if tried is None or not [name for name in _large(draft) if _tried(tried, name, alone=False)]:
         return False
-    names = [s.name for s in draft.task.nest.statements if _is_sum(s) and Space.of(s).points >= WORK]
-    if not names:
+    draft.adopt(tried)
+    return True
+
+
+def gpu_products_apart(draft: Draft) -> bool:
+    """Tile the large products in loops whose iterations are for blocks, each with temporaries of its own; whether there was one."""
+    tried = _begun(draft)
+    if tried is None:
         return False
+    around = {name: loops for name in _large(draft) if (loops := _around(tried, name))}
+    done = [name for name in around if _tried(tried, name, alone=True)]
+    dealt = tried.copy()  # as it will be, once loops beside are fused
+    for name in done:
+        any(dealt.trying(apart, loop) for loop in around[name])
+    if not done or any(not any(o.kind == "block" for o in loop_path(dealt.scheduled.nest.order, name)) for name in done):
+        return False
+    draft.adopt(tried)
+    return True
+
+
+def _large(draft: Draft) -> list[str]:
+    """The sums of many products."""
+    return [s.name for s in draft.task.nest.statements if _is_sum(s) and Space.of(s).points >= WORK]
+
+
+def _begun(draft: Draft) -> Draft | None:
+    """The draft in which products are looked for; None if there are none."""
+    names = _large(draft)
+    if draft.task.tile or not names:
+        return None
     tried = draft.copy()
     for name in names:
         _converted(tried, name)
     in_line(tried)
     fuse_sweeps(tried)
-    done = [name for name in names if tried.trying(_tiled, name, True) or tried.trying(_tiled, name, False)]
-    if done:
-        draft.adopt(tried)
-    return bool(done)
+    return tried
+
+
+def _tried(draft: Draft, name: str, *, alone: bool) -> bool:
+    """Tile a product, on tensor cores if that can be; whether it could be tiled."""
+    return draft.trying(_tiled, name, True, alone) or draft.trying(_tiled, name, False, alone)
+
+
+def _around(draft: Draft, name: str) -> list[str]:
+    """The loops around a product, outermost first, that its operands follow, and whose iterations are not independent as it is: temporaries may
+    be in the way."""
+    scheduled, read = draft.scheduled, set[str]().union(*(r.names() for r in draft.scheduled.nest.statement_table[name].reads()))
+    path = loop_path(scheduled.nest.order, name)[:-3]
+    return [o.name for o in path if o.exit is None and o.value(name).names() & read and can_parallel(scheduled, o.name)]
 
 
 def _is_sum(s: Statement) -> bool:
@@ -191,10 +230,12 @@ class _Tile:
         return rounds * ceil(terms / self.terms) * (self.terms * max(fused, loads, copied) + MEETING)
 
 
-def _choose(product: _Product, gpu: Gpu, tensor: bool) -> _Tile | None:
+def _choose(product: _Product, gpu: Gpu, tensor: bool, alone: bool) -> _Tile | None:
     """The fastest tile whose copies fit into shared memory; of equals the larger one."""
+    gpu = replace(gpu, cores=1) if alone else gpu
     width = max(BYTES[a.dtype] for which in (0, 1) for a in product.operands(which))
     found = [_Tile(*shape[:2], terms, *shape[2:], tensor) for shape in (TENSOR if tensor else TILES) for terms in CHUNKS]
+    found = [t for t in found if t.rows <= product.counts[0] and t.columns <= product.counts[1]]
     fits = [t for t in found if t.threads <= gpu.threads and t.shared(width) <= gpu.shared_bytes and (tensor or width < 8 or t.high * t.wide <= 32)]
     return min(fits, key=lambda t: t.cycles(product, gpu, width), default=None)
 
@@ -202,8 +243,9 @@ def _choose(product: _Product, gpu: Gpu, tensor: bool) -> _Tile | None:
 # -- what is done --------------------------------------------------------------------------------------------------------------
 
 
-def _tiled(draft: Draft, name: str, tensor: bool) -> bool:
-    """The steps for one product, on tensor cores or not; False where they do not apply."""
+def _tiled(draft: Draft, name: str, tensor: bool, alone: bool) -> bool:
+    """The steps for one product, on tensor cores or not, with tiles dealt to blocks or, ``alone``, one after the other in one block; False where
+    they do not apply."""
     machine = draft.task.machine
     assert isinstance(machine, Gpu)
     if not _separate(draft, name):
@@ -214,7 +256,7 @@ def _tiled(draft: Draft, name: str, tensor: bool) -> bool:
     dtypes = {a.dtype for which in (0, 1) for a in product.operands(which)}
     if tensor and not (len(dtypes) == 1 and dtypes <= {*HALF, *(("f32",) if draft.task.tf32 else ())}):
         return False
-    tile = _choose(product, machine, tensor)
+    tile = _choose(product, machine, tensor, alone)
     if tile is None:
         return False
     array = product.statement.write.array
@@ -224,7 +266,7 @@ def _tiled(draft: Draft, name: str, tensor: bool) -> bool:
         array = draft.scheduled.nest.statement_table[name].write.array
     if any(not isinstance(c, Leaf) for c in children(draft.scheduled.loop(product.loops[1]).body) if name not in leaves(c)):
         return False
-    return _Tiling(draft, product, tile, array).apply()
+    return _Tiling(draft, product, tile, array, alone).apply()
 
 
 def _separate(draft: Draft, name: str) -> bool:
@@ -250,10 +292,10 @@ def _all_inside(draft: Draft, array: str, loop: str) -> bool:
 
 
 class _Tiling:
-    """The steps that tile one product; ``array`` is what its sums are added up in."""
+    """The steps that tile one product; ``array`` is what its sums are added up in; ``alone``: all tiles are one block's."""
 
-    def __init__(self, draft: Draft, product: _Product, tile: _Tile, array: str) -> None:
-        self.draft, self.product, self.tile, self.array = draft, product, tile, array
+    def __init__(self, draft: Draft, product: _Product, tile: _Tile, array: str, alone: bool) -> None:
+        self.draft, self.product, self.tile, self.array, self.alone = draft, product, tile, array, alone
         self.name = product.statement.name
         rows, columns, terms = product.loops
         self.around, self.outer, self.chunk = f"{rows}_o", f"{columns}_o", f"{terms}_o"
@@ -297,7 +339,7 @@ class _Tiling:
                 take("tensor", f"{r}_i_i", f"{c}_i_i", *((f"{terms}_i_i",) if statement == self.name else ()))
         for access, which, name in copies:
             self.copy(access, which, name)
-        around = self.blocks()
+        around = self.around if self.alone else self.blocks()
         take("register", self.array, self.outer)
         if self.product.counts[2] > tile.terms:
             take("stage", self.chunk, *((tile.places,) if tile.tensor else ()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,7 @@ from unspool.compiler.loops.dependences import IllegalSchedule
 from unspool.compiler.search import gpu_product
 from unspool.compiler.search.draft import Draft, Task
 from unspool.compiler.search.gpu import finish_gpu
-from unspool.compiler.search.gpu_product import gpu_products
+from unspool.compiler.search.gpu_product import gpu_products, gpu_products_apart
 
 GEMM = "algorithm f(A: real[m, p], B: real[p, n]) -> real[m, n]:\n    return A @ B\n"
 #: Programs, sizes that no tile divides, and shapes of the operands.
@@ -45,12 +46,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_product, "WORK", 1000)
 
 
-def tiled(source: str, shapes: dict[str, int], dtype: str = "f32", *, tf32: bool = False) -> str:
+def tiled(source: str, shapes: dict[str, int], dtype: str = "f32", *, tf32: bool = False, make: Callable[[Draft], bool] = gpu_products) -> str:
     """The schedule with tiles, whether it pays or not."""
     made = us.loads(source).f.compile(shapes=shapes, target="emulated", dtype=dtype).compiled[0][1]
     assert made.lowered is not None
     draft = Draft.of(Task(made.lowered, replace(generic(), tf32=tf32)))
-    assert gpu_products(draft)
+    assert make(draft)
     finish_gpu(draft)
     return str(draft.schedule)
 
@@ -117,6 +118,31 @@ def test_only_what_is_exact_in_half_precision_runs_on_tensor_cores() -> None:
     """What an iteration has made is f32: rounding it would be another program."""
     source, shapes = PROGRAMS["in a loop"]
     assert "tensor" not in tiled(source, shapes, "bf16")
+
+
+@pytest.mark.needs("c++")
+def test_products_of_members_run_on_a_block_each() -> None:
+    source = """
+algorithm f(X: real[m, p], B: real[q, p, n], y: real[m, n]) -> real[q]:
+    s = zeros(q)
+    for i in 0..q:
+        h = X @ B[i]
+        s[i] = sum(h * y) + max(h)
+    return s
+"""
+    shapes, program = {"m": 33, "n": 40, "p": 36, "q": 3}, us.loads(source).f
+    schedule = tiled(source, shapes, make=gpu_products_apart)
+    (member,) = [line.split()[1] for line in schedule.splitlines() if line.startswith("block ")]
+    made = program.compile(shapes=shapes, target="emulated", schedule=schedule)
+    assert re.findall(r"for c\d in 0 \.\. (\d+) block:", made.tree) == ["3"], f"{member} goes to blocks, and tiles are in turn"
+    assert "staged2:" in made.tree
+    given = operands(made)
+    with options.scope(target="interpreter"):
+        wanted = program(*(x.double() for x in given))
+    for manner in ("races,reverse", "races,random:3"):
+        with options.scope(emulate=manner):
+            found = program(*given, target="emulated", schedule=schedule)
+        torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-4)
 
 
 def test_copies_are_begun_ahead_and_sums_stay_in_registers() -> None:
