@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from ...compiler.diagnostics import CompileError
+from ..cuda import launch as cuda_launch
 from .source import TritonSource
 from .values import POINTERS
 
@@ -204,7 +205,13 @@ def _loaded(source: TritonSource, index: int, aligned: bool) -> Any:
 def launch(source: TritonSource, grid: int, arguments: Sequence[Any]) -> None:
     """Launch on the current stream of the tensors' device. The first launch compiles, which takes seconds; Triton keeps what it compiles in
     its own cache on disk. Raises CompileError if the kernel does not fit the device."""
-    device = arguments[0].device
+    from triton.runtime.errors import OutOfResources
+
+    index = arguments[0].get_device()
     aligned = all(x.data_ptr() % 16 == 0 for x in arguments if isinstance(x, torch.Tensor))
-    with torch.cuda.device(device):
-        _loaded(source, device.index, aligned)[(grid, 1, 1)](*arguments)
+    with cuda_launch.on_device(index):
+        try:
+            start = _loaded(source, index, aligned)[(grid, 1, 1)]  # loads it, once
+        except OutOfResources as error:
+            raise CompileError(f"the Triton kernel {source.name} does not fit cuda:{index}: {error}") from error
+        start(*arguments, stream=cuda_launch.stream(index))

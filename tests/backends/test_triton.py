@@ -231,9 +231,8 @@ def test_products_of_half_precision_run_on_tensor_cores(half: str, depth: int) -
         assert ("ieee" in dot) == (numerics == "strict")
 
 
-@pytest.mark.parametrize("half", HALVES)
-@pytest.mark.parametrize("arch", [80, 90])
-def test_half_precision_compiles_to_instructions_of_tensor_cores(arch: int, half: str) -> None:
+@pytest.mark.parametrize(("half", "arch"), [("f16", 90), *(pytest.param(*x, marks=pytest.mark.slow) for x in (("bf16", 90), ("f16", 80), ("bf16", 80)))])
+def test_half_precision_compiles_to_instructions_of_tensor_cores(half: str, arch: int) -> None:
     kernel = loaded("lasso").lista.compile(target="triton", shapes={"m": 20, "n": 40}, dtype=half)
     made = binaries(kernel.compiled[0][1].kernel, arch)
     assert re.search(rf"mma.*\.f32\.{half}\.{half}", made.kernel.asm["ptx"])
@@ -321,7 +320,7 @@ def test_a_loop_that_all_problems_leave_together() -> None:
 
 
 @pytest.mark.parametrize("name", ["each", pytest.param("nested", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("arch", [80, 90])
+@pytest.mark.parametrize("arch", [pytest.param(80, marks=pytest.mark.slow), 90])
 def test_such_loops_compile_for_gpus_without_spilling(arch: int, name: str) -> None:
     kernel = getattr(UNTIL, name).compile(target="triton", shapes={"n": 7}, dtype="f64")
     assert "while some" in kernel.source
