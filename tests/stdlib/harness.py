@@ -1,0 +1,46 @@
+"""What tests of the standard library share: a layer in float64 on the compiled target, its gradients against finite differences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import unspool as us
+
+
+def built(program: us.Program, name: str, **options: Any) -> us.Layer:
+    """A layer of an algorithm in float64."""
+    return getattr(program, name).build(dtype="f64", **options)
+
+
+def gradients_agree(layer: us.Layer, inputs: Sequence[Tensor], *, tolerance: float = 1e-5) -> None:
+    """Assert that the gradients of a random combination of the results, in every parameter and input, are those of central
+    differences along random directions."""
+    random = torch.Generator().manual_seed(1)
+    inputs = [x.clone().requires_grad_() if x.is_floating_point() or x.is_complex() else x for x in inputs]
+    leaves = [p for p in layer.parameters() if p.requires_grad] + [x for x in inputs if x.requires_grad]
+    weights: list[Tensor] = []
+
+    def value() -> Tensor:
+        found = layer(*inputs)
+        results = [y for y in (found if isinstance(found, tuple) else (found,)) if y.is_floating_point()]
+        if not weights:
+            weights.extend(torch.randn(y.shape, generator=random, dtype=y.dtype) for y in results)
+        return sum(((w * y).sum() for w, y in zip(weights, results, strict=True)), torch.zeros((), dtype=torch.float64))
+
+    grads = torch.autograd.grad(value(), leaves, allow_unused=True, materialize_grads=True)
+    for leaf, grad in zip(leaves, grads, strict=True):
+        direction = torch.randn(leaf.shape, generator=random, dtype=leaf.dtype)
+        step = 1e-6
+        with torch.no_grad():
+            leaf += step * direction
+            above = value()
+            leaf -= 2 * step * direction
+            below = value()
+            leaf += step * direction
+        expected = float((above - below) / (2 * step))
+        got = float((grad * direction).sum())
+        assert abs(got - expected) <= tolerance * max(1.0, abs(expected)), (tuple(leaf.shape), got, expected)
