@@ -69,8 +69,9 @@ gpu: ## PART=tests: the tests that need a GPU; PART=bench: the unrolled suite th
 gpu-bundle: ## collect the wheels that a GPU machine without network lacks, into build/gpu-bundle
 	$(PYTHON) .ci/gpu.py bundle
 
-experiments: $(PEERS) ## the long runs: 50,000 mutated programs, 10,000 random nests, other slow tests; the benchmarks at full size
+experiments: $(PEERS) ## the long runs: the experiments of docs/experiments/, 50,000 mutated programs, 10,000 random nests, other slow tests; the benchmarks at full size
 	$(BIN)/python -m pytest --quiet --slow -m slow --numprocesses auto --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/python -m experiments --publish
 	$(BIN)/python -m benchmarks.unrolled --full $(BENCH_ARGS)
 
 golden: $(INSTALLED) ## write the golden files anew (then read the diff)

@@ -5,7 +5,7 @@ core sizes; another batch size or another iteration count compiles nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import prod
 from typing import Any
@@ -19,7 +19,7 @@ from ..compiler.graph.batch import batch as batch_graph
 from ..compiler.graph.conjugate_gradients import SOLVE
 from ..compiler.graph.gram.rewrite import Rewrite, gram, may_rewrite
 from ..compiler.graph.gram.sharing import Setting, common
-from ..compiler.graph.graph import Graph, Node, walk
+from ..compiler.graph.graph import Graph, Node, free_names, walk
 from ..compiler.graph.interp import interpret
 from ..compiler.graph.once import cut
 from ..compiler.graph.partition import kernel_graph
@@ -35,7 +35,8 @@ Modules = Mapping[str, Callable[..., Any] | Sequence[Callable[..., Any]]]
 
 
 def runtime_names(graph: Graph, iterations: Sequence[str]) -> frozenset[str]:
-    """The iteration counts that can stay run-time integers: loop bounds that shape no computed value but stacks."""
+    """The iteration counts that can stay run-time integers: loop bounds that shape no computed value but stacks, and those of inputs that
+    nothing reads (the step sizes, in an objective)."""
     bounds: set[str] = set()
     shapes: set[str] = set()
     for node in walk(graph.nodes):
@@ -46,7 +47,9 @@ def runtime_names(graph: Graph, iterations: Sequence[str]) -> frozenset[str]:
         elif node.op == SOLVE:
             bounds |= node.attr("iterations").names()
         shapes.update(*(s.names() for v in outputs for s in v.type.shape))
-    return frozenset(iterations) & (bounds - shapes)
+    read = set(graph.results).union(*map(free_names, graph.nodes))
+    idle = frozenset(iterations) - size_names(replace(graph, inputs=tuple(v for v in graph.inputs if v.name in read)))
+    return frozenset(iterations) & (bounds - shapes) | idle
 
 
 @dataclass(frozen=True)

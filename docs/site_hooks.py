@@ -6,22 +6,25 @@ A page that is not named here comes after those that are, so that a new one is n
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).resolve().parent
 #: The order in which a user meets them; pages that do not exist are passed over.
 ORDER = (
-    "index get-started embedding language formatting reference how-compiling-works iteration walkthrough schedules tuning targets gpu numba torch training"
-    " kernel-files errors robustness debugging benchmarks decisions/index architecture style"
+    "index get-started embedding language formatting reference how-compiling-works iteration walkthrough schedules tuning targets gpu numba"
+    " torch training stdlib/index experiments/index kernel-files errors robustness debugging benchmarks decisions/index architecture style references"
 ).split()
 #: Languages of code blocks that the highlighter does not know.
 LANGUAGES = {"us": "python"}
 
 
-def pages() -> list[Any]:
-    """The navigation: pages in order, those about errors and decisions below their index."""
-    found = {p.relative_to(DOCS).with_suffix("").as_posix() for p in DOCS.rglob("*.md")}
+def pages(made: Iterable[str] = ()) -> list[Any]:
+    """The navigation: pages in order, those about errors and decisions below their index; ``made`` are pages without a file."""
+    found = {p.relative_to(DOCS).with_suffix("").as_posix() for p in DOCS.rglob("*.md")} | {p.removesuffix(".md") for p in made}
     top = {name for name in found if "/" not in name or name.endswith("/index")}
     inner = found - top
     navigation: list[Any] = []
@@ -37,13 +40,31 @@ def pages() -> list[Any]:
 
 def on_config(config: Any) -> Any:
     """Called by mkdocs before it reads the pages."""
-    config.nav = pages()
+    config.nav = pages(_made())
     return config
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Called by mkdocs with the files it has found: the pages that are made join them."""
+    from mkdocs.structure.files import File
+
+    for path, text in _made().items():
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+@cache
+def _made() -> dict[str, str]:
+    """Pages that are made of other files (see ``stdlib_pages.py``)."""
+    sys.path.insert(0, str(DOCS))  # mkdocs loads this file alone
+    from stdlib_pages import pages as made  # type: ignore[import-not-found]
+
+    return dict(made())
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Called by mkdocs for each page."""
-    folder = Path(page.file.abs_src_path).parent
+    folder = (DOCS / page.file.src_uri).parent  # a page that is made has no file
     parts = re.split(r"(^```.*?^```$)", markdown, flags=re.MULTILINE | re.DOTALL)
     return "".join(code(part) if part.startswith("```") else links(part, folder) for part in parts)
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.stdlib.harness import built, gradients_agree
 
 import unspool as us
+from tests.stdlib.harness import built, gradients_agree
 
 SPARSE = us.stdlib.sparse
 Array = np.ndarray
