@@ -1,7 +1,8 @@
 """Use it inside a PyTorch model: an optimization layer between two linear ones, trained end to end.
 
-A small network is to tell digits from 24 random projections of their pixels. Between its two linear layers stands ISTA with a dictionary of its own: what it
-passes on is a sparse code of its input. Run it with ``python -m examples.inside_a_model``; the picture goes to ``inside_a_model.svg``.
+A small network is to tell digits from 24 random projections of their pixels. Between its two linear layers stands ISTA with a dictionary of its
+own: what it passes on is a sparse code of its input. Run it with ``python -m examples.inside_a_model``; the picture goes to
+``inside_a_model.svg``.
 """
 
 from __future__ import annotations

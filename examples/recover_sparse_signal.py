@@ -24,7 +24,8 @@ def main() -> None:
     figure = Figure(figsize=(6, 4), layout="constrained")
     place = figure.subplots()
     curves = {}
-    for name, options in {"ista": {"lam": 0.02}, "fista": {"lam": 0.02}, "iht": {"lam": 0.01}, "admm_lasso": {"lam": 0.02, "rho": 0.1}, "amp": {}}.items():
+    chosen = {"ista": {"lam": 0.02}, "fista": {"lam": 0.02}, "iht": {"lam": 0.01}, "admm_lasso": {"lam": 0.02, "rho": 0.1}, "amp": {}}
+    for name, options in chosen.items():
         algorithm = getattr(us.stdlib.sparse, name)
         found, path = algorithm(A, y, K=100, trace=["z" if name == "admm_lasso" else "x"], **options)
         states = path.z if name == "admm_lasso" else path.x

@@ -1,8 +1,8 @@
 """Solve until converged, and differentiate: choose the strength of a penalty by gradients through the solution.
 
-Ridge regression with a strength for each feature is solved by gradient descent that stops by itself. The strengths are learned on held-out data; the
-gradient is that of the fixed point (``backward="implicit"``), so nothing of the iterations is kept. Run it with ``python -m examples.solve_until_converged``; the
-picture goes to ``solve_until_converged.svg``.
+Ridge regression with a strength for each feature is solved by gradient descent that stops by itself. The strengths are learned on held-out data;
+the gradient is that of the fixed point (``backward="implicit"``), so nothing of the iterations is kept. Run it with ``python -m
+examples.solve_until_converged``; the picture goes to ``solve_until_converged.svg``.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """Write your own iteration: Richardson-Lucy deblurring, with a learned exponent for every iteration.
 
-The iteration is a page of mathematics as a Python function; it becomes one kernel with its gradient. Run it with ``python -m examples.write_your_own``; the picture
-goes to ``write_your_own.svg``.
+The iteration is a Python function; it becomes one kernel with its gradient. Run it with ``python -m examples.write_your_own``; the picture goes to
+``write_your_own.svg``.
 """
-
-from __future__ import annotations
 
 import numpy as np
 import torch
@@ -14,7 +12,7 @@ import unspool as us
 
 
 @us.algorithm
-def richardson_lucy(given_blur: us.given(us.real["n", "n"]), y: us.real[n]) -> us.real[n]:
+def richardson_lucy(given_blur: us.given(us.real["n", "n"]), y: us.real["n"]) -> us.real["n"]:  # noqa: F821
     """x <- x (B^T (y / B x))^p: every factor is positive, so x stays positive; the plain method has p = 1."""
     K = us.iterations(10)
     power = us.param(K, constraint="positive", init=1.0)
