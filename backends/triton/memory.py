@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import prod
 
 from ...compiler.diagnostics import CompileError
 from ...compiler.graph.types import Size
@@ -157,9 +156,3 @@ def rows_of(view: View, places: dict[int, Size]) -> View:
     for n in sorted(places, reverse=True):
         view = view.at(n, places[n])
     return view
-
-
-def constant_numel(shape: Sequence[Size]) -> int | None:
-    """The number of elements, if it is known."""
-    counts = [s.constant for s in shape]
-    return None if None in counts else prod(c for c in counts if c is not None)
