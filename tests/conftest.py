@@ -15,6 +15,7 @@ from typing import Any
 # Before anything imports torch or the library. Passive waiting: the test processes share the cores.
 os.environ.setdefault("UNSPOOL_VERIFY", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "0")  # else it compiles a program for each kind of vector registers, to see what there is
 os.environ["UNSPOOL_TUNED"] = "off"  # what tuning has found on this machine is no part of what is tested
 os.environ["UNSPOOL_SCHEDULER"] = "analytic"  # tests of proposers expect what their estimates choose; those of the learned model ask for it
 
@@ -86,14 +87,15 @@ def _later(item: pytest.Item) -> bool:
 
 
 #: Files, and a folder, of tests of what machine code computes and how well, or that share kernels with processes of their own: theirs are
-#: compiled as users' kernels are. Elsewhere in the default run the C compiler optimises less, which takes half the time; vectors, and the
-#: order of operations, are the same. With ``--slow`` it does all, always.
+#: compiled as users' kernels are. Elsewhere in the default run the C compiler optimises less. With ``--slow`` it does all, always.
 AS_USERS = (
     "backends/test_artifact", "backends/test_build", "backends/test_elementwise", "backends/test_loops", "backends/test_random",
     "backends/test_roofline", "backends/test_select", "backends/test_shares", "backends/test_team", "backends/test_whole_vectors",
-    "end_to_end/test_extremes", "end_to_end/test_programs", "end_to_end/test_random_programs", "loops/test_random_nests", "robust/",
-    "test_polybench",
+    "end_to_end/test_extremes", "loops/test_random_nests", "robust/", "test_polybench",
 )  # fmt: skip
+#: Files and folders of tests of what programs become: ``-O1`` makes vectors of the loops that are to be vectors, in the order of operations that
+#: they have for users, in half the time. Elsewhere the text is what matters: ``-Og`` takes half of that again.
+WITH_VECTORS = ("end_to_end/test_program", "end_to_end/test_random_programs", "end_to_end/test_strict", "loops/", "search/")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -103,7 +105,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Any:
     kept = build.FLAGS
     where = item.path.relative_to(ROOT / "tests").as_posix()
     if not where.startswith(AS_USERS) and not item.config.getoption("--slow"):
-        build.FLAGS = tuple("-O1" if flag == "-O3" else flag for flag in kept)
+        level = "-O1" if where.startswith(WITH_VECTORS) else "-Og"
+        build.FLAGS = tuple(level if flag == "-O3" else flag for flag in kept)
     try:
         return (yield)
     finally:

@@ -218,7 +218,11 @@ def test_more_iterations_than_32_bits_count(target: str) -> None:
     assert WIDE.numbered(torch.tensor(5), K=BIG + 3, target=target) == 3 * BIG + 7
 
 
-@pytest.mark.parametrize("name", EVERY)
+#: One of each kind of loop nest: products, stencils, triangles, recurrences, strings of sweeps, a product of three axes.
+WIDELY = "gemm jacobi_2d cholesky deriche nussinov doitgen durbin fdtd_2d floyd_warshall gramschmidt".split()
+
+
+@pytest.mark.parametrize("name", [name if name in WIDELY else pytest.param(name, marks=pytest.mark.slow) for name in EVERY])
 def test_indices_have_64_bits(name: str) -> None:
     """At sizes whose products need more than 32 bits every index of the source is 64 bits wide, and no literal product overflows."""
     kernel, size = EVERY[name], 70_001
