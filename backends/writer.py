@@ -41,6 +41,7 @@ class Writer(Statements):
             int_names(function.body) | {t.name for t in walk(function.body) if isinstance(t, Loop)} | set(function.integers)
         )
         self.shares: dict[tuple[Int, Int, int, int, float | None], tuple[Int, Int]] = {}
+        self.alike: dict[int, tuple[int, float | None]] = {}  # grain and unevenness of loops that are dealt out alike, by their share
 
     @cached_property
     def uneven(self) -> dict[int, float]:
@@ -142,7 +143,10 @@ class Writer(Statements):
             stored = [t.array for t in walk(loop.body) if isinstance(t, Store)]  # locals of the body are not declared yet
             widest = max([BITS[known[a].dtype] // 8 for a in stored if a in known], default=8)
             grain = max(1, 64 // widest)
-        key = (simple(loop.lower), simple(loop.upper), loop.step, grain, self.uneven.get(id(loop)))
+        how = grain, self.uneven.get(id(loop))
+        if loop.share:
+            how = self.alike.setdefault(loop.share, how)
+        key = (simple(loop.lower), simple(loop.upper), loop.step, *how)
         if key not in self.shares:
             lower, upper, step, *_ = key
             fixed = (names(lower) | names(upper)) <= set(self.function.integers)

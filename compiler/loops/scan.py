@@ -1,8 +1,7 @@
 """Scan a scheduled nest: isl's AST of the order becomes the loop tree, with storage and synchronisation in place.
 
 A sweep whose loop is parallel is split over the team and followed by a barrier; work outside parallel loops
-is repeated by every thread if it only fills locals, else done by one. A serial loop whose dependences never join
-different iterations of the parallel loop inside needs no barrier per iteration.
+is repeated by every thread if it only fills locals, else done by one. Barriers stay where threads need what others have made.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from ..graph.types import Atom, Size, SizeFn
 from . import isl
 from .assigned import unassigned
 from .barriers import synchronise
-from .dependences import primed
+from .needless import without_needless
 from .nest import (
     Access,
     Apply,
@@ -33,14 +32,13 @@ from .nest import (
     Statement,
     Whole,
     exits,
-    leaves,
     loop_path,
-    loops_of,
 )
 from .nest import Sequence as SequenceOrder
 from .scheduled import HELD, Scheduled, block_of, extent
 from .scopes import apart, beside, by_one, settle, strayed
 from .steps.unroll import MOST, can_unroll
+from .touching import Place, Touching
 from .tree import (
     DEALT,
     Array,
@@ -121,6 +119,7 @@ class _Scan:
     scopes: list[Scope] = field(default_factory=list)  # entered
     torn: set[str] = field(default_factory=set)  # arrays of several elements that have a scope without all of their statements
     single: tuple[str, ...] = ()  # loops with an exit of which a single iteration is written out here
+    places: dict[int, Place] = field(default_factory=dict)  # of assignments, by id
 
     def tree(self, node: Any, mark: str = "") -> list[Tree]:
         """The code of an AST node; ``mark`` is the loop that the next ``for`` belongs to."""
@@ -217,7 +216,7 @@ class _Scan:
         self.scopes.append(mine)
         yield [Declare(_array(a)) for a in self.locals.get(mark, ())]
         self.scopes.pop()
-        for s in self.statements.values() if mine.statements else ():
+        for s in self.statements.values() if mine.arrays and mine.statements else ():
             if s.name not in mine.statements:
                 self.torn |= mine.arrays & set(s.arrays())
 
@@ -242,6 +241,7 @@ class _Scan:
 
     def tested(self, statement: Statement, env: Mapping[Atom, Int], tree: Tree) -> Tree:
         """An assignment, if the iterations that it is written out of are to be: each test is a loop of one iteration."""
+        self.places[id(tree)] = Place(statement, {v.name: self.scheduled.loop(mark) for mark, v in self.around if mark})
         for mark in self.single:
             here = int_of(self.scheduled.loop(mark).value(statement.name), env)
             until, unless = self.tests(mark, {mark: here})
@@ -312,38 +312,6 @@ def _array(info: ArrayInfo) -> Array:
 # -- synchronisation -------------------------------------------------------------------------------------------------
 
 
-def _quiet_loops(scheduled: Scheduled) -> set[str]:
-    """Serial loops around one parallel loop whose dependences all stay within one of its iterations."""
-    found = set()
-    for loop in scheduled.loops.values():
-        inside = [p for p in loops_of(loop.body) if p.dealt]
-        if loop.dealt or len(inside) != 1 or set(leaves(loop)) != set(leaves(inside[0])):
-            continue
-        if any("unroll" in o.kind for o in loops_of(loop.body)):
-            continue  # isl writes iterations out beside the parallel loop: others than before may get them
-        if not (loop.exit and loop.exit.leaves) and not _crosses(scheduled, loop, inside[0]):
-            found.add(loop.name)
-    return found
-
-
-def _crosses(scheduled: Scheduled, loop: LoopOrder, inner: LoopOrder) -> bool:
-    table, below = scheduled.nest.statement_table, set(leaves(loop))
-    for d in scheduled.found:
-        if d.source not in below or d.sink not in below or scheduled.is_private(d.array, inner):
-            continue
-        source, sink = table[d.source], table[d.sink]
-        rename = primed(sink)
-        around = scheduled.outer(loop.name)
-        pairs = [
-            (isl.affine_text(o.value(d.source)), isl.affine_text(o.value(d.sink).substitute(rename))) for o in (*around, inner)
-        ]
-        same = [f"{a} = {b}" for a, b in pairs[:-1]]
-        differ = f"{pairs[-1][0]} != {pairs[-1][1]}"
-        if d.part(source, sink, " and ".join([*same, differ]), scheduled.nest.params) is not None:
-            return True
-    return False
-
-
 def _dealt_once(order: Order, around: frozenset[str] = frozenset(), above: LoopOrder | None = None) -> Order:
     """A team is split once: loops inside one that is dealt out run as the others do. Threads of blocks are split once more, and loops that are
     dealt to threads may be directly inside of each other. ``around``: what the loops around are; ``above``: the one directly above."""
@@ -369,7 +337,7 @@ def scan(scheduled: Scheduled, function_name: str) -> Function:
     scattered: frozenset[str] = frozenset()
     alone: frozenset[str] = frozenset()
     while True:
-        made, torn = _scan(scheduled, function_name, scattered, alone)
+        made, torn, touching = _scan(scheduled, function_name, scattered, alone)
         if missed := by_one(made.body) - alone:
             alone |= missed
             continue
@@ -380,7 +348,8 @@ def scan(scheduled: Scheduled, function_name: str) -> Function:
         torn |= unassigned(made.body, variables)
         split = beside(made.body, {a.name for a in made.arrays if a.scope == "thread"})
         if not torn and not split:
-            return made
+            own = frozenset(a.name for a in touching.nest.arrays if a.scope.startswith("local"))
+            return replace(made, body=without_needless(made.body, own, touching))
         around = {a.scope.split()[1] for a in scheduled.nest.arrays if a.name in torn | split and a.scope.startswith("local")}
         users = [s.name for s in scheduled.nest.statements if s.arrays() & split]
         around |= {o.name for s in users for o in loop_path(scheduled.nest.order, s)}  # one of them has lost iterations to the side
@@ -388,8 +357,10 @@ def scan(scheduled: Scheduled, function_name: str) -> Function:
         scattered |= torn | split
 
 
-def _scan(scheduled: Scheduled, function_name: str, scattered: frozenset[str], alone: frozenset[str]) -> tuple[Function, set[str]]:
-    """The tree, and the locals of several elements that isl has torn apart."""
+def _scan(
+    scheduled: Scheduled, function_name: str, scattered: frozenset[str], alone: frozenset[str]
+) -> tuple[Function, set[str], Touching]:
+    """The tree with a barrier wherever there may have to be one, the locals of several elements that isl has torn apart, and what touches what."""
     arrays = tuple(replace(a, scope="problem") if a.name in alone else a for a in settle(scheduled, scattered))
     nest: Nest = replace(scheduled.nest, arrays=arrays)
     scheduled = replace(scheduled, nest=nest)
@@ -398,11 +369,9 @@ def _scan(scheduled: Scheduled, function_name: str, scattered: frozenset[str], a
         if a.scope.startswith("local") and not a.scope.endswith(HELD):
             local.setdefault(a.scope.split()[1], []).append(a)
     vectors = frozenset(n for n, loop in scheduled.loops.items() if "vector" in loop.kind)
-    quiet = _quiet_loops(scheduled)
     shared = _uneven(scheduled, local)
-    marked = scheduled.with_order(_mark(nest.order, quiet, "quiet"))
     several = frozenset(a.name for kept in local.values() for a in kept if a.shape)
-    maker = _Scan(marked, nest.statement_table, local, shared, several)
+    maker = _Scan(scheduled, nest.statement_table, local, shared, several)
     children: list[Tree] = []
     if nest.statements:
         unrolled, full = _written_out(scheduled)
@@ -415,7 +384,7 @@ def _scan(scheduled: Scheduled, function_name: str, scattered: frozenset[str], a
     scopes = ("input", "output", "problem", "kept", "shared", "block", "thread")
     kept = [_array(a) for scope in scopes for a in arrays if a.scope == scope]
     kept += [_array(a) for a in arrays if a.scope.endswith(HELD)]
-    return Function(function_name, nest.params, tuple(kept), body), maker.torn
+    return Function(function_name, nest.params, tuple(kept), body), maker.torn, Touching(nest, maker.places)
 
 
 def _written_out(scheduled: Scheduled) -> tuple[frozenset[str], dict[str, tuple[int, int]]]:

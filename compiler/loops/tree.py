@@ -110,6 +110,7 @@ class Loop:
     ``tensor``: loops over 16 rows, 8 columns, and for sums of products 16 terms, directly inside of each other, that a warp runs in one go, for each
     iteration of the ``thread by`` loops around; an array that is held in registers has there four elements of the tile in each lane.
     The loop ends before the first iteration for which ``until`` holds; iterations for which ``unless`` holds do not run.
+    Loops with the same ``share`` that is not 0, which have the same range, give each iteration to the same thread: no barrier is between them.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Loop:
     kind: str = "serial"
     until: Expr | None = None
     unless: Expr | None = None
+    share: int = 0
 
     @property
     def dealt(self) -> bool:

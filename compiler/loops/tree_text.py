@@ -73,7 +73,8 @@ def _tree(tree: Tree, depth: int) -> Iterator[str]:
     if isinstance(tree, Loop):
         step = f" by {tree.step}" if tree.step != 1 else ""
         tests = "".join(f" {word} {print_expr(e)}" for word, e in (("until", tree.until), ("unless", tree.unless)) if e is not None)
-        yield f"for {tree.name} in {print_int(tree.lower)} .. {print_int(tree.upper)}{step} {tree.kind}{tests}:"
+        share = f" share {tree.share}" if tree.share else ""
+        yield f"for {tree.name} in {print_int(tree.lower)} .. {print_int(tree.upper)}{step} {tree.kind}{share}{tests}:"
         yield from _block(tree.body, depth + 1)
     elif isinstance(tree, If):
         yield f"if {print_int(tree.condition)}:"
@@ -199,13 +200,13 @@ def _headed(line: str, body: Block) -> Tree:
         return Single(body)
     if line.startswith("if "):
         return If(parse_int(line[3:-1]), body)
-    name, lower, upper, step, kind, until, unless = _match(
-        r"for (\w+) in (.*) \.\. (.*?)(?: by (\d+))? ((?:(?:serial|parallel|vector|quiet|block|thread|by\d+|lane\d+|staged\d+|tensor) ?)+?)"
-        r"(?: until (.*?))?(?: unless (.*))?:",
+    name, lower, upper, step, kind, share, until, unless = _match(
+        r"for (\w+) in (.*) \.\. (.*?)(?: by (\d+))? ((?:(?:serial|parallel|vector|block|thread|by\d+|lane\d+|staged\d+|tensor) ?)+?)"
+        r"(?: share (\d+))?(?: until (.*?))?(?: unless (.*))?:",
         line,
     )
-    tests = tuple(_expr(ast.parse(e, mode="eval").body) if e else None for e in (until, unless))
-    return Loop(name, parse_int(lower), parse_int(upper), int(step or 1), body, kind, *tests)
+    ends, passes = (_expr(ast.parse(e, mode="eval").body) if e else None for e in (until, unless))
+    return Loop(name, parse_int(lower), parse_int(upper), int(step or 1), body, kind, ends, passes, int(share or 0))
 
 
 def _single_line(line: str) -> Tree:

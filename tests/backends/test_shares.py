@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -64,3 +67,16 @@ def test_shares_of_a_triangle_are_equal() -> None:
         assert parts[-1][1] == 1000
         work = [sum(i + 1 if grows else 1000 - i for i in range(*p)) for p in parts]
         assert max(work) < 1.02 * min(work)
+
+
+@pytest.mark.parametrize("target", ["c", "numba"])
+def test_loops_of_one_share_give_an_iteration_to_one_thread(target: str) -> None:
+    """However different they are: vectors of another length, rows with more and more work."""
+    n, arrays = 100, [trees.array(a, dtype, 100, scope="output") for a, dtype in (("x", "f32"), ("y", "f64"), ("z", "f32"))]
+    first = trees.loop("i", 0, n, trees.store("x", ["i"], trees.load("x", "i")), kind="parallel vector")
+    second = trees.loop("j", 0, n, trees.store("y", ["j"], trees.load("y", "j", dtype="f64")), kind="parallel vector")
+    third = trees.loop("k", 0, n, trees.loop("l", 0, "k", trees.store("z", ["k"], trees.load("z", "l"), "add")), kind="parallel")
+    for share, parts in ((0, 3), (1, 1)):
+        loops = [replace(loop, share=share) for loop in (first, second, third)]
+        source = trees.target_of(target).emit(trees.function("f", arrays, *loops))
+        assert len(re.findall(r"us_share(?:_uneven)?\(100, ", source)) == parts

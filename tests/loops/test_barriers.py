@@ -12,6 +12,7 @@ import pytest
 from tests.loops.run_team import run_team
 from tests.loops.run_tree import Runner
 from unspool.compiler.loops.barriers import synchronise
+from unspool.compiler.loops.needless import without_needless
 from unspool.compiler.loops.scan import scan
 from unspool.compiler.loops.schedule import apply, parse_schedule
 from unspool.compiler.loops.scheduled import Scheduled
@@ -100,11 +101,12 @@ def function(children: tuple[Tree, ...], local: bool = True) -> Function:
 def met(children: tuple[Tree, ...]) -> Function:
     """With what it takes for a team to run it. A local that one thread alone fills in a part becomes one for all."""
     made = function(children)
-    made = replace(made, body=Block(synchronise(made.body.children, frozenset(LOCAL))))
+    local = frozenset(LOCAL)
+    made = replace(made, body=Block(synchronise(made.body.children, local)))
     if by_one(made.body):
-        made = function(children, local=False)
-        made = replace(made, body=Block(synchronise(made.body.children, frozenset())))
-    return made
+        made, local = function(children, local=False), frozenset()
+        made = replace(made, body=Block(synchronise(made.body.children, local)))
+    return replace(made, body=without_needless(made.body, local))
 
 
 def values() -> list[np.ndarray]:
@@ -161,14 +163,85 @@ def test_what_all_read_beside_work_for_one_is_not_written_before_they_meet() -> 
 
 
 def test_they_do_not_meet_between_parts_that_have_nothing_in_common() -> None:
-    """What one thread does with ``C`` goes on beside the sweep over ``A`` and ``B``, but not beside one that reads ``C``."""
-    first, alone = work("A", "B", "c0", "parallel"), loop("c1", [summed("C", name("c1"), Literal(1.0, "f64"))])
+    """What one thread does with ``C`` goes on beside sweeps over ``A`` and ``B``, but not beside one that reads ``C``."""
 
-    def kinds(last: Tree) -> list[type]:
-        body = loop("t", [first, alone, last])
+    def kinds(first: Tree, last: Tree) -> list[type]:
+        body = loop("t", [first, loop("c1", [summed("C", name("c1"), Literal(1.0, "f64"))]), last])
         (made,) = (child for child in met((body,)).body.children if isinstance(child, Loop) and child.name == "t")
         return [type(child) for child in made.body.children]
 
-    assert kinds(work("B", "A", "c2", "parallel")) == [Loop, Barrier, Single, Loop, Barrier]
-    assert kinds(work("B", "C", "c2", "parallel")) == [Loop, Barrier, Single, Barrier, Loop, Barrier]
-    assert kinds(work("C", "A", "c2", "parallel")) == [Loop, Barrier, Single, Barrier, Loop, Barrier]
+    apart, read = work("A", "B", "c0", "parallel"), work("A", "C", "c0", "parallel")
+    assert kinds(apart, work("B", "A", "c2", "parallel")) == [Loop, Single, Barrier, Loop, Barrier]
+    assert kinds(read, work("B", "A", "c2", "parallel")) == [Loop, Barrier, Single, Loop, Barrier]
+    assert kinds(read, work("B", "C", "c2", "parallel")) == [Loop, Barrier, Single, Barrier, Loop]
+
+
+SWEEPS = """nest sweeps [K]
+array A: f64[12, 8] output
+array B: f64[12, 8] output
+S0 {{ t0: 0..K, i0: 0..8 }} {first}
+S1 {{ t0: 0..K, i1: 0..{end} }} {second}
+order
+  for t0 serial (S0: t0, S1: t0)
+    for i0 {kind} (S0: i0)
+      S0
+    for i1 {kind} (S1: i1)
+      S1
+"""
+
+#: What two sweeps do in an iteration, where the second one ends, how many barriers that takes inside of the loop, whether it rests on equal shares.
+PAIRS = {
+    "one thread has both": ("A[0, i0]:f64 = neg:f64(B[0, i0]:f64)", "B[0, i1]:f64 = neg:f64(A[0, i1]:f64)", 8, 0, True),
+    "the other end is read": ("A[0, i0]:f64 = neg:f64(B[0, i0]:f64)", "B[0, i1]:f64 = neg:f64(A[0, 7 - i1]:f64)", 8, 2, False),
+    "ranges differ": ("A[0, i0]:f64 = neg:f64(B[0, i0]:f64)", "B[0, i1]:f64 = neg:f64(A[0, i1]:f64)", 7, 2, False),
+    "rows differ": ("A[0, i0]:f64 = neg:f64(A[1, i0]:f64)", "A[2, i1]:f64 = neg:f64(A[2, i1]:f64)", 7, 0, False),
+    "the next iteration reads": ("A[t0 + 1, i0]:f64 = neg:f64(A[t0, 7 - i0]:f64)", "B[0, i1]:f64 = neg:f64(A[t0, i1]:f64)", 8, 1, True),
+    "this one does, too": ("A[t0 + 1, i0]:f64 = neg:f64(A[t0, 7 - i0]:f64)", "B[t0, i1]:f64 = neg:f64(A[t0 + 1, i1]:f64)", 7, 1, False),
+}
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_they_meet_where_an_element_goes_to_another_thread(pair: str) -> None:
+    """And each barrier that is left is needed: without it there is a race."""
+    first, second, end, count, tied = PAIRS[pair]
+    made = scan(Scheduled.start(parse_nest(SWEEPS.format(first=first, second=second, end=end, kind="parallel"))), "k")
+    (around,) = (child for child in made.body.children if isinstance(child, Loop))
+    inside = around.body.children
+    assert sum(isinstance(child, Barrier) for child in inside) == count
+    assert {child.share for child in inside if isinstance(child, Loop)} == {int(tied)}
+
+    def run(children: tuple[Tree, ...]) -> None:
+        arrays = [np.random.default_rng(n).normal(size=(12, 8)) for n in range(2)]
+        body = tuple(replace(c, body=Block(children)) if c is around else c for c in made.body.children)
+        run_team(replace(made, body=Block(body)), arrays, {"K": 4})
+
+    run(inside)
+    for n, child in enumerate(inside):
+        if isinstance(child, Barrier):
+            with pytest.raises(AssertionError, match="threads race"):
+                run((*inside[:n], *inside[n + 1 :]))
+
+
+PLANE = """nest plane []
+array A: f64[8, 9] output
+array B: f64[8, 9] output
+array c: f64[8] input
+S0 {{ i0: 0..8, i1: 0..9 }} A[i0, i1]:f64 = c[i0]:f64
+S1 {{ i2: 0..8, i3: 0..9 }} B[i2, i3]:f64 = neg:f64(A[i2, i3]:f64)
+order
+  for i0 thread (S0: i0)
+    for i1 {first} (S0: i1)
+      S0
+  for i2 thread (S1: i2)
+    for i3 {second} (S1: i3)
+      S1
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "count"),
+    [("thread", "thread", 1), ("serial", "serial", 1), ("lane4", "lane4", 1), ("thread", "serial", 2), ("lane4", "lane8", 2)],
+)
+def test_threads_of_a_gpu_are_dealt_alike_by_all_loops_and_lanes(first: str, second: str, count: int) -> None:
+    made = scan(Scheduled.start(parse_nest(PLANE.format(first=first, second=second))), "k")
+    assert sum(isinstance(node, Barrier) for child in made.body.children for node in walk(child)) == count
