@@ -144,7 +144,11 @@ class Loops:
         at = room.at(0, Size.of(row))
         if value is None:
             value = Tile(text.let(f"tl.full({text.extents(at.shape)}, 0, {TYPES[room.dtype]})"), room.dtype, at.shape)
-        self.memory.store(at, self.memory.load(value) if isinstance(value, View) else value)
+        if isinstance(value, View):  # of the stack itself
+            text.line("tl.debug_barrier()")
+            value = self.memory.load(value)
+            text.line("tl.debug_barrier()")
+        self.memory.store(at, value)
         text.close(f"for {row} in range({first}, {last}):")
         text.line("tl.debug_barrier()")
 

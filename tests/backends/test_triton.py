@@ -317,6 +317,10 @@ def test_a_loop_that_all_problems_leave_together() -> None:
     for K in (1, 6):
         for limit_at in (3.0, -1.0):
             check(graph, (True, True), [torch.ones(5, dtype=torch.float64), torch.tensor(limit_at, dtype=torch.float64)], 3, {"K": K})
+    for own in (False, True):
+        text = _target().emit_graph(Problem(graph, (own, own), (True, True)))
+        assert ("going" in text) == own
+        assert hazards(text) == []
 
 
 @pytest.mark.parametrize("name", ["each", pytest.param("nested", marks=pytest.mark.slow)])
