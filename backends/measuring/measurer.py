@@ -14,23 +14,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ...compiler.diagnostics import CompileError, DataError
+from ...compiler.diagnostics import DataError
 from ...compiler.graph.types import Size
 from ...compiler.loops.nest import Nest
 from ...compiler.loops.scheduled import Scheduled
 from ...compiler.loops.storing import nominal
 from ...compiler.target import Machine
 from ..scratch import Scratch
-from .unit import compile_unit, source_of
+from .unit import Built, Refused, build_all
 
-#: Candidates in one C file.
-TOGETHER = 4
 #: Samples of a candidate, seconds of one sample, and of all samples of one.
 SAMPLES, SAMPLE, SECONDS = 5, 0.004, 0.25
 #: A spread of samples (median over least) from which on a candidate is measured once more.
@@ -66,7 +63,8 @@ class Measured:
 
 class Measurer:
     """A context in which programs that one nest became are timed. ``counts``: values of run-time integers (others are nominal);
-    ``problems``: so many times their shape operands hold, in a batch tile; ``reference`` is what results are compared with."""
+    ``problems``: so many times their shape operands hold, in a batch tile; ``reference`` is what results are compared with. Samples of
+    a candidate take up to ``seconds``; one whose first call takes as long is not called again."""
 
     def __init__(
         self,
@@ -76,7 +74,7 @@ class Measurer:
         counts: Mapping[str, int] | None = None,
         problems: int = 1,
         strict: bool = False,
-        reference: Scheduled | None = None,
+        reference: Scheduled | Built | None = None,
         seed: int = 0,
         seconds: float = SECONDS,
     ) -> None:
@@ -115,36 +113,25 @@ class Measurer:
 
     def measure(self, programs: Sequence[Scheduled]) -> list[Measured]:
         """Compile all of them, then time each."""
-        return [self._timed(built) if isinstance(built, _Built) else built for built in self._compiled(programs)]
+        return self.time(self._compiled(programs))
 
-    # -- compiling -----------------------------------------------------------------------------------------------
+    def time(self, built: Sequence[Built | Refused]) -> list[Measured]:
+        """Time each of what was compiled before."""
+        return [self._timed(one) if isinstance(one, Built) else Measured.none("refused", one.why) for one in built]
 
-    def _compiled(self, programs: Sequence[Scheduled]) -> list[_Built | Measured]:
+    def _compiled(self, programs: Sequence[Scheduled]) -> list[Built | Refused]:
         named = []
         for scheduled in programs:
             self._count += 1
             named.append((f"us_k{self._count}", scheduled))
-        units = [named[at : at + TOGETHER] for at in range(0, len(named), TOGETHER)]
-        with ThreadPoolExecutor(max(1, self.machine.cores)) as pool:
-            made = list(pool.map(self._unit, units))
-        return [built for unit in made for built in unit]
-
-    def _unit(self, unit: Sequence[tuple[str, Scheduled]]) -> list[_Built | Measured]:
-        """The libraries of some programs: of all together; if that fails, of each alone."""
-        try:
-            library = compile_unit(source_of(unit, self.machine, strict=self.strict), self.path, unit[0][0])
-        except CompileError as error:
-            if len(unit) > 1:
-                return [built for one in unit for built in self._unit([one])]
-            return [Measured.none("refused", str(error))]
-        return [_Built(library, name) for name, _ in unit]
+        return build_all(named, self.machine, self.path, strict=self.strict, processes=self.machine.cores)
 
     # -- measuring -----------------------------------------------------------------------------------------------
 
     def _measure_reference(self) -> None:
         assert self.reference is not None
-        (built,) = self._compiled([self.reference])
-        if not isinstance(built, _Built):
+        (built,) = [self.reference] if isinstance(self.reference, Built) else self._compiled([self.reference])
+        if not isinstance(built, Built):
             raise DataError(f"the program in its own order cannot be measured: {built.why}")
         self._reference = built
         self._start()
@@ -164,7 +151,7 @@ class Measurer:
                 raise DataError("the program in its own order cannot be measured: it crashes, does not end, or a check of it fails on random data")
         return self._worker
 
-    def _timed(self, built: _Built) -> Measured:
+    def _timed(self, built: Built) -> Measured:
         worker = self._worker or self._start()
         request = {"library": str(built.path), "name": built.name, "samples": SAMPLES, "sample": SAMPLE, "seconds": self.seconds}
         patience = min(PATIENCE, max(1.0, SLOW * self.fastest)) + 2 * self.seconds
@@ -183,12 +170,6 @@ class Measurer:
                 break
         self.fastest = min(self.fastest, *times)
         return Measured(min(times), statistics.median(times))
-
-
-@dataclass(frozen=True)
-class _Built:
-    path: Path
-    name: str
 
 
 class _Worker:

@@ -10,6 +10,7 @@ import pytest
 from tests.search.programs import graph_of
 from unspool.backends.build import machine
 from unspool.backends.measuring import measurer as measuring
+from unspool.backends.measuring import unit
 from unspool.backends.measuring.measurer import Measured, Measurer
 from unspool.compiler.diagnostics import CompileError, DataError
 from unspool.compiler.graph.simplify import simplify
@@ -46,13 +47,13 @@ def start(task: Task) -> Scheduled:
 
 def planted(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Put ``code`` at the start of every kernel that is compiled from here on."""
-    true = measuring.source_of
+    true = unit.source_of
 
     def source_of(*args: object, **named: object) -> str:
         text = true(*args, **named)  # type: ignore[arg-type]
         return text.replace("void *workspace) {", f"void *workspace) {{ {code}")
 
-    monkeypatch.setattr(measuring, "source_of", source_of)
+    monkeypatch.setattr(unit, "source_of", source_of)
 
 
 def test_all_candidates_are_timed_and_compute_the_same(task: Task, start: Scheduled) -> None:
@@ -107,6 +108,6 @@ def test_no_compiler_is_no_time(task: Task, start: Scheduled, monkeypatch: pytes
     def none(*_: object) -> Path:
         raise CompileError("no C compiler found")
 
-    monkeypatch.setattr(measuring, "compile_unit", none)
+    monkeypatch.setattr(unit, "compile_unit", none)
     with Measurer(task.nest, task.machine) as measurer:
         assert measurer.measure([start]) == [Measured.none("refused", "no C compiler found")]

@@ -65,7 +65,7 @@ class Moves:
                 self._keep((*taken, step), known)
             taken = (*taken, step)
             self._after.move_to_end(taken)
-        return replace(Draft.of(self.task), scheduled=self._after[taken], steps=list(taken))
+        return Draft(self.task, self._after[taken], list(taken))
 
     def _keep(self, steps: tuple[Step, ...], scheduled: Scheduled) -> None:
         self._after[steps] = scheduled
