@@ -15,7 +15,7 @@ def _offsets(random: Random, rank: int, radius: int) -> list[tuple[int, ...]]:
     if kind == "star" or radius ** (rank - 1) > 4:
         found = [tuple(d if a == axis else 0 for a in range(rank)) for axis in range(rank) for d in range(-radius, radius + 1) if d]
         return [(0,) * rank, *found]
-    box = [()]
+    box: list[tuple[int, ...]] = [()]
     for _ in range(rank):
         box = [(*o, d) for o in box for d in range(-radius, radius + 1)]
     return box if kind == "box" else [(0,) * rank, *random.sample(box, min(len(box), random.randint(2, 6)))]
@@ -307,8 +307,8 @@ def unrolled(t: Text) -> None:
     t.begin("for k in 0..K:")
     t.say(f"v = z - 0.1 * {step} * ({product}{f' - {y}' if operator == 'gram' else ''})")
     bound = t.param()
-    maps = (f"sign(v) * max(abs(v) - 0.01 * {bound}, 0)", "max(v, 0)", "tanh(v)", f"clip(v, -{bound}, {bound})", f"v / (1 + {bound} * v * v)")
-    maps = (*maps, f"softmax({bound} * v, axis={len(batch)})", "v")
+    maps = [f"sign(v) * max(abs(v) - 0.01 * {bound}, 0)", "max(v, 0)", "tanh(v)", f"clip(v, -{bound}, {bound})"]
+    maps += [f"v / (1 + {bound} * v * v)", f"softmax({bound} * v, axis={len(batch)})", "v"]
     t.say(f"w = {random.choice(maps)}")
     t.say(f"z = w + 0.3 * {bound} * (w - x)" if momentum else "z = w")
     t.say("x = w")

@@ -77,7 +77,7 @@ class Text:
         if square or self.random.random() < 0.3:
             each = [1.0] * rank
         unit = (points / math.prod(each)) ** (1 / rank)
-        found = []
+        found: list[str] = []
         for part in each:
             size = max(16, round(unit * part))
             size = max(16, size // 16 * 16) if self.random.random() < 0.4 else size  # whole vectors, or anything
@@ -111,7 +111,7 @@ class Text:
         random = self.random
         found = operands[0]
         for other in operands[1:]:
-            forms = ("{a} + {c} * {b}", "{a} * {b}", "{a} - {c} * {b}", "max({a}, {b})", "min({a}, {b})", "{a} / (1.5 + {b} * {b})")
+            forms: tuple[str, ...] = ("{a} + {c} * {b}", "{a} * {b}", "{a} - {c} * {b}", "max({a}, {b})", "min({a}, {b})", "{a} / (1.5 + {b} * {b})")
             found = f"({random.choice(forms).format(a=found, b=other, c=self.number())})"
         if random.random() < 0.35:
             forms = ("tanh({a})", "abs({a})", "sqrt(abs({a}))", "relu({a})", "exp(-abs({a}))", "{a} * {a}", "sigmoid({a})", "max({a}, {c})")
