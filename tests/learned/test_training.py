@@ -44,7 +44,7 @@ def data() -> Split:
 
 @cache
 def trained() -> Trained:
-    return train(data(), epochs=14, members=2, width=32)
+    return train(data(), epochs=24, members=2, width=32)
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from .features import TABLES, Tree
+from .features import LOOP, TABLES, Tree
 
 Array = np.ndarray[Any, Any]
+_PART = LOOP.index("analytic:part")
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,16 @@ class Level:
 @dataclass(frozen=True)
 class Forest:
     """Trees as arrays: ``numbers`` by table, the statement of each access, loops by height, the parts of the programs, and the analytic
-    estimates in seconds."""
+    estimates in seconds. ``shares``: by the estimate, what part of the time of their ``tree`` the innermost ``loops`` take (positions)."""
 
     numbers: Mapping[str, Array]
     owner: Array
     levels: tuple[Level, ...]
     roots: Array
     seconds: Array
+    loops: Array
+    tree: Array
+    shares: Array
 
 
 def plant(trees: Sequence[Tree]) -> Forest:
@@ -57,7 +61,13 @@ def plant(trees: Sequence[Tree]) -> Forest:
             place[n, len(trees[n].numbers["statement"]) + loop] = count
             count += 1
     roots = _padded([[place[n, node] for node in tree.roots] for n, tree in enumerate(trees)])
-    return Forest(numbers, owner, tuple(levels), roots, np.array([t.seconds for t in trees]))
+    inner = [(n, loop) for n, known in enumerate(heights) for loop, h in enumerate(known) if h == 1]
+    rows = np.array([first_loop[n] + loop for n, loop in inner], np.int64)
+    here = np.array([n for n, _ in inner], np.int64)
+    parts = numbers["loop"][rows, _PART].astype(np.float32) + np.float32(1e-3)
+    shares = parts / np.bincount(here, parts, len(trees)).astype(np.float32)[here]
+    places = np.array([place[n, len(trees[n].numbers["statement"]) + loop] for n, loop in inner], np.int64)
+    return Forest(numbers, owner, tuple(levels), roots, np.array([t.seconds for t in trees]), places, here, shares)
 
 
 def _heights(tree: Tree) -> list[int]:

@@ -34,7 +34,9 @@ class Network(nn.Module):
         self.loop = _layers(sizes["loop"] + width, width, width)
         self.inside = nn.GRUCell(width, width)
         self.row = nn.GRUCell(width, width)
-        self.head = _layers(sizes["program"] + width, width, 1)
+        self.head = _layers(sizes["program"] + 2 * width, width, 1)
+        for parameter in self.head[-1].parameters():  # before it has learned anything it says what the estimate says
+            nn.init.zeros_(parameter)
 
     def forward(self, forest: Forest) -> Tensor:
         """Natural logarithms of seconds, float32, one for each tree."""
@@ -49,7 +51,9 @@ class Network(nn.Module):
             made = self.loop(torch.cat([numbers["loop"][torch.as_tensor(level.loops)], below], 1))
             known = torch.cat([known, made])
         whole = _read(self.row, known, torch.as_tensor(forest.roots))
-        correction: Tensor = self.head(torch.cat([numbers["program"], whole], 1))[:, 0]
+        inner = known[torch.as_tensor(forest.loops)] * torch.as_tensor(forest.shares)[:, None]
+        weighed = whole.new_zeros(whole.shape).index_add(0, torch.as_tensor(forest.tree), inner)
+        correction: Tensor = self.head(torch.cat([numbers["program"], whole, weighed], 1))[:, 0]
         return torch.as_tensor(np.log(forest.seconds), dtype=torch.float32) + correction
 
     def _scaled(self, name: str, rows: Tensor) -> Tensor:

@@ -26,23 +26,23 @@ from .metrics import Figures, ceiling, figures
 from .model import MEMBERS, WIDTH, Ensemble, Network, scales
 
 #: Programs in a batch, schedules of one program in it at most; the rate of learning and the decay of weights.
-BATCH, SCHEDULES, RATE, DECAY = 8, 48, 2e-3, 1e-2
+BATCH, SCHEDULES, RATE, DECAY = 8, 48, 1e-3, 5e-2
 #: Rounds without a better figure on the validation programs after which training stops, and rounds of warming up.
 PATIENCE, WARMING = 12, 2
 
 
 @dataclass(frozen=True)
 class Round:
-    """What is known after a round: of which network, how many it may be, the loss, and figures on the validation programs."""
+    """What is known after a round: of which network, the losses on the training and the validation programs, and figures on the latter."""
 
     member: int
     epoch: int
     loss: float
+    validation_loss: float
     validation: Figures
-    best: bool
 
 
-#: Called after every round, and told how far it is: between 0 and 1.
+#: Called after every round.
 Watch = Callable[[Round], object]
 
 
@@ -138,10 +138,11 @@ def repeated(programs: Sequence[Example]) -> float:
 
 
 def _fit(network: Network, data: Split, epochs: int, random: Random, member: int, watch: Watch, *, rate: float) -> Network:
-    """Rounds over the batches until the figures on the validation programs get no better; the best of them."""
+    """Rounds over the batches until the loss on the validation programs gets no better; the best of them, which may be the start."""
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=DECAY)
     batches = _batches(data.training, random)
-    best, state, since = -math.inf, copy.deepcopy(network.state_dict()), 0
+    judges = _batches(data.validation, Random(0))
+    best, state, since = _loss(network, judges), copy.deepcopy(network.state_dict()), 0
     for epoch in range(epochs):
         slope = (
             (1 + epoch) / WARMING
@@ -160,17 +161,24 @@ def _fit(network: Network, data: Split, epochs: int, random: Random, member: int
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             losses.append(float(found.detach()))
-        said = _validation(network, data.validation)
-        worth = said.spearman + said.ndcg5 - math.log(said.regret)
-        better = not math.isnan(worth) and worth > best
+        now = _loss(network, judges)
+        better = now < best
         since = 0 if better else since + 1
-        if better or (math.isnan(worth) and best == -math.inf):
-            best, state = worth if better else best, copy.deepcopy(network.state_dict())
-        watch(Round(member, epoch, float(np.mean(losses)), said, better))
+        if better:
+            best, state = now, copy.deepcopy(network.state_dict())
+        watch(Round(member, epoch, float(np.mean(losses)), now, _validation(network, data.validation)))
         if since > PATIENCE:
             break
     network.load_state_dict(state)
     return network.eval()
+
+
+def _loss(network: Network, batches: Sequence[Batch]) -> float:
+    """The mean loss over the programs of some batches."""
+    network.eval()
+    with torch.no_grad():
+        found = [float(loss(network(batch.forest), batch)) * batch.programs for batch in batches]
+    return sum(found) / sum(batch.programs for batch in batches)
 
 
 def _validation(network: Network, programs: Sequence[Example]) -> Figures:

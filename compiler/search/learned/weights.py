@@ -38,8 +38,11 @@ def write(path: Path, model: Ensemble, header: Mapping[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         made = path.with_name(f".{path.name}.new")
-        made.write_bytes(save(tensors, {key: json.dumps(value) for key, value in known.items()}))
-        made.replace(path)
+        try:
+            made.write_bytes(save(tensors, {key: json.dumps(value) for key, value in known.items()}))
+            made.replace(path)
+        finally:
+            made.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror}") from None
 
