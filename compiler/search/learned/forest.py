@@ -63,11 +63,11 @@ def plant(trees: Sequence[Tree]) -> Forest:
     roots = _padded([[place[n, node] for node in tree.roots] for n, tree in enumerate(trees)])
     inner = [(n, loop) for n, known in enumerate(heights) for loop, h in enumerate(known) if h == 1]
     rows = np.array([first_loop[n] + loop for n, loop in inner], np.int64)
-    here = np.array([n for n, _ in inner], np.int64)
+    whose = np.array([n for n, _ in inner], np.int64)
     parts = numbers["loop"][rows, _PART].astype(np.float32) + np.float32(1e-3)
-    shares = parts / np.bincount(here, parts, len(trees)).astype(np.float32)[here]
+    shares = parts / np.bincount(whose, parts, len(trees)).astype(np.float32)[whose]
     places = np.array([place[n, len(trees[n].numbers["statement"]) + loop] for n, loop in inner], np.int64)
-    return Forest(numbers, owner, tuple(levels), roots, np.array([t.seconds for t in trees]), places, here, shares)
+    return Forest(numbers, owner, tuple(levels), roots, np.array([t.seconds for t in trees]), places, whose, shares)
 
 
 def _heights(tree: Tree) -> list[int]:
