@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..graph.graph import Node, Value, free_names, walk
@@ -67,8 +68,21 @@ def _select(low: Lowering, node: Node, test: Expr) -> None:
         low.end_region()
     low.targets = targets
     condition = Lazy(Type("bool"), lambda i: test, frozenset(a.array for a in accesses(test)))
-    for out, a, b in zip(node.outputs, *chosen, strict=True):
+    ends = [targets.get(out.name) for out in node.outputs]
+    if condition.reads & set(ends[:-1]):
+        condition = low.in_array(condition)  # results written in place change what it looks at
+    sides = [[_kept(low, v, ends[:n]) for n, v in enumerate(side)] for side in chosen]
+    for out, a, b in zip(node.outputs, *sides, strict=True):
         low.define(out, lz.elementwise("where", low.type(out.type), [condition, a, b]))
+
+
+def _kept(low: Lowering, value: Lazy, overwritten: Sequence[str | None]) -> Lazy:
+    """A value in an array that stays while others are written."""
+    if not value.reads & set(overwritten):
+        return value
+    array = low.new_array("", value.type)
+    low.store(value, array)
+    return stored(array, value.type)
 
 
 def affine_guards(test: Expr) -> list[tuple[Guard, ...]] | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import unspool as us
 from tests.helpers import SIZES, random_graphs, random_inputs
 from tests.loops.run_tree import Runner
 from unspool.compiler.graph.graph import Builder, Graph, LoopBody, Value
@@ -80,6 +82,39 @@ def test_swapped_carried_values() -> None:
     x, y = b.input("x", Type.of("f64", "n")), b.input("y", Type.of("f64", "n"))
     p, q = b.loop("k", 0, "K", [x, y], lambda u, v: LoopBody((v, b.op("tanh", u))))
     compare(b.finish([p, q]), 2)
+
+
+BRANCHES = us.loads("""
+algorithm least(v: real[n]) -> (real, real, real):
+    iterations K = 6
+    best = 1e9
+    length = 0.0
+    found = 0.0
+    for k in 0..K:
+        length += 1
+        e = sum(v) - (length - 2)**2
+        if e < best:
+            best = e
+            found = found + length
+            length = 0.0
+    return best, found, length
+
+algorithm ordered(v: real[n]) -> (real[n], real[n]):
+    iterations K = 3
+    low = v + 2
+    high = -v
+    for k in 0..K:
+        high[0] = 0.5 * k - low[0]
+        if sum(low) > sum(high):
+            low, high = high, low
+    return low, high
+""")
+
+
+@pytest.mark.parametrize("name", ["least", "ordered"])
+def test_a_branch_on_data_reads_the_old_states(name: str) -> None:
+    """Its condition reads a state that it writes; it exchanges two."""
+    compare(specialize(getattr(BRANCHES, name).algorithm.graph, "f64", CORE), 4, schedule="")
 
 
 def test_the_nest_does_not_depend_on_the_iteration_count() -> None:
