@@ -21,6 +21,7 @@ from .draft import Draft, Task
 from .factorization import factorizations
 from .gpu import finish_gpu
 from .gpu_cost import best_blocks, estimate_gpu
+from .gpu_inward import one_iteration
 from .gpu_product import gpu_products, gpu_products_apart
 from .gpu_stencil import gpu_stencils
 from .lanes import lanes
@@ -46,7 +47,7 @@ PROPOSERS: tuple[Callable[[Draft], bool], ...] = (
 )
 
 #: The same for a GPU.
-GPU_PROPOSERS: tuple[Callable[[Draft], bool], ...] = (gpu_stencils, gpu_products, gpu_products_apart)
+GPU_PROPOSERS: tuple[Callable[[Draft], bool], ...] = (one_iteration, gpu_stencils, gpu_products, gpu_products_apart)
 
 #: Estimates that differ by less are equal.
 TIE = 0.001

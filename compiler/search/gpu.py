@@ -19,7 +19,7 @@ from ..loops.steps.deal import can_lane, can_thread
 from ..target import Gpu
 from .draft import Draft
 from .gpu_apart import apart, bytes_of
-from .gpu_inward import in_line
+from .gpu_inward import move_inward
 from .gpu_stencil import contract_to_scalars
 from .gpu_width import BUSY, SHORT, WARP, iterations
 from .sweeps import fuse_sweeps
@@ -34,7 +34,7 @@ VECTOR = 4
 
 def finish_gpu(draft: Draft) -> None:
     """Fuse, contract, deal out and place what is not closed."""
-    in_line(draft)
+    move_inward(draft)
     fuse_sweeps(draft)
     for name in [loop.name for loop in draft.scheduled.loops.values()]:
         if name in draft.scheduled.loops and draft.is_open(name):

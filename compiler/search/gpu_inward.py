@@ -1,4 +1,4 @@
-"""What loops are like before they are dealt out: those of one iteration go away, and sums are inside of what they are sums for.
+"""What loops are like before they are dealt out: sums are inside of what they are sums for, and those of one iteration may go away.
 
     for k: for i: for j in 0..1: s[i] += x[i, k]        -->     for i: for k: s[i] += x[i, k]
 """
@@ -13,11 +13,17 @@ from ..loops.scheduled import extent
 from .draft import Draft
 
 
-def in_line(draft: Draft) -> None:
-    """Drop loops of one iteration, and interchange loops until those of sums are innermost."""
+def one_iteration(draft: Draft) -> bool:
+    """Drop loops of one iteration; whether there were any. What is beside them may then be dealt out with them, or be in the way."""
+    before = len(draft.steps)
     for loop in list(draft.scheduled.loops.values()):
         if loop.name in draft.scheduled.loops and draft.is_open(loop.name) and extent(draft.scheduled, loop) == (0, 0):
             draft.attempt("drop", loop.name)
+    return len(draft.steps) > before
+
+
+def move_inward(draft: Draft) -> None:
+    """Interchange loops until those of sums are innermost."""
     for outer, inner in list(_inward(draft)):
         draft.attempt("interchange", outer, inner)
 

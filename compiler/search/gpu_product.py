@@ -25,14 +25,14 @@ from ..loops.steps.tensor import COLUMNS, ROWS, TERMS
 from ..target import Gpu
 from .draft import Draft
 from .gpu_apart import apart
-from .gpu_inward import in_line
+from .gpu_inward import move_inward
 from .gpu_width import WARP
 from .isolation import uses
 from .space import Space
 from .sweeps import fuse_sweeps
 
 #: Fewer multiplications and additions, rows, columns or terms are not worth the copies.
-WORK, LEAST, FEWEST = 2_000_000, 32, 32
+WORK, LEAST, FEWEST = 2_000_000, 16, 32
 #: Terms of a chunk, the most first; bytes that lie between rows in shared memory, so that they are in other banks.
 CHUNKS, APART = (32, 16), 16
 #: Bytes that one copy brings at most, elements of f32 that one load does.
@@ -40,7 +40,10 @@ COPIED, VECTOR = 16, 4
 #: Rows and columns of a block, and of a warp whose products run on tensor cores; places of the copies of a chunk then.
 TENSOR, PLACES = ((128, 128, 64, 32), (128, 64, 32, 32), (64, 64, 32, 32), (64, 32, 32, 16), (32, 32, 16, 16)), 4
 #: Rows and columns of a block, and of a thread.
-TILES = ((128, 128, 8, 8), (128, 64, 8, 4), (64, 128, 4, 8), (64, 64, 8, 4), (64, 64, 4, 4), (32, 64, 4, 4), (64, 32, 8, 2), (32, 32, 4, 2))
+TILES = (
+    (128, 128, 8, 8), (128, 64, 8, 4), (64, 128, 4, 8), (64, 64, 8, 4), (64, 64, 4, 4), (32, 64, 4, 4), (64, 32, 8, 2), (32, 32, 4, 2),
+    (16, 128, 4, 4), (16, 64, 4, 2), (16, 32, 2, 2), (32, 16, 2, 2), (16, 16, 2, 2),
+)  # fmt: skip
 #: Multiplications and additions, those on tensor cores, elements of shared memory and bytes from beyond that a multiprocessor has in a cycle; cycles of
 #: a meeting.
 FUSED, FUSED_TENSOR, NEAR, BEYOND, MEETING = 128, 1024, 32, 24, 60
@@ -85,7 +88,7 @@ def _begun(draft: Draft) -> Draft | None:
     tried = draft.copy()
     for name in names:
         _converted(tried, name)
-    in_line(tried)
+    move_inward(tried)
     fuse_sweeps(tried)
     return tried
 
