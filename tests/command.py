@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unspool.backends import build
+from unspool.compiler import options
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["torch", "tests.command", "unspool.dsl.cli", "unspool.dsl.api", "unspool.backends.call"])
@@ -25,7 +26,7 @@ class Done:
 
 
 def dsl(words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Done:
-    """Run ``dsl WORDS`` in a folder, with variables of the environment set; what is read at import is read before they are."""
+    """Run ``dsl WORDS`` in a folder, with variables of the environment set, switches among them."""
     with tempfile.TemporaryDirectory() as name:
         out, err = Path(name) / "out", Path(name) / "err"
         process = _SERVER.Process(target=_run, args=(list(words), folder, dict(environment), build.FLAGS, out, err))
@@ -40,6 +41,7 @@ def _run(words: Sequence[str], folder: Path, environment: Mapping[str, str], fla
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
     os.chdir(folder)
     os.environ.update(environment)
+    options.current = options.from_environment(os.environ)
     build.FLAGS = flags  # the C compiler does as much as in the test that asks, see conftest.py
     from unspool.dsl.cli import main
 

@@ -92,8 +92,8 @@ def run_console(block: Block, folder: Path) -> None:
         if words[0] in ("dsl", "python"):
             words[:1] = [sys.executable, "-m", "unspool"] if words[0] == "dsl" else [sys.executable]
         done: subprocess.CompletedProcess[str] | Done
-        if words[1:3] == ["-m", "unspool"] and not switches:
-            done = dsl(words[3:], folder, environment)
+        if words[1:3] == ["-m", "unspool"]:
+            done = dsl(words[3:], folder, {**environment, **switches})
         else:
             done = subprocess.run(words, cwd=folder, env={**environment, **switches}, capture_output=True, text=True, check=False)
         assert done.returncode == int(status or 0), f"{block.where}: {command}\n{done.stdout}{done.stderr}"

@@ -24,6 +24,7 @@ from .trees import CURRENT, array, function, load, loop, run, store
 
 #: The targets whose kernels are kept on disk.
 CACHED = pytest.mark.parametrize("backend", ["c", "numba"], indirect=True)
+NUMBA_LATER = {"test_two_processes_at_once": ()}
 
 
 def kernel(factor: float, name: str = "cached") -> Function:

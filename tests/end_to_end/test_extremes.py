@@ -161,11 +161,12 @@ def test_sizes_that_no_tile_divides_on_target_tvm(name: str) -> None:
     run_kernel(name, odd_sizes(name, 0), TvmTarget(machine=TINY))
 
 
-ON_NUMBA = """gemm symm syr2k cholesky jacobi_2d seidel_2d atax gramschmidt adi trmm durbin ludcmp deriche floyd_warshall nussinov fdtd_2d
-heat_3d"""
+ON_NUMBA = "gemm symm syr2k cholesky jacobi_2d seidel_2d atax gramschmidt adi durbin nussinov".split()
+#: In the default run these have numba's kernels at other sizes, in test_polybench.py.
+MORE_ON_NUMBA = "trmm ludcmp deriche floyd_warshall fdtd_2d heat_3d".split()
 
 
-@pytest.mark.parametrize("name", ON_NUMBA.split())
+@pytest.mark.parametrize("name", [*ON_NUMBA, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE_ON_NUMBA)])
 def test_sizes_that_no_tile_divides_on_target_numba(name: str) -> None:
     run_kernel(name, odd_sizes(name, 0), NumbaTarget(machine=TINY))
 

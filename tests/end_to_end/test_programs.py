@@ -123,6 +123,7 @@ LATER = {"lasso.iht", "lasso.fista", "em.gmm", "em.unrolled_em", "es.eggroll", "
 TVM_GRADIENTS = {"lasso.ista", "balance.sinkhorn", "proxgrad.plug_and_play", "stencils.seidel2d", "triangular.cholesky_lower"}
 #: One precision and one batch of every program; the rest is slow.
 TVM_LATER = {"test_targets_agree": ["f32", (), (2, 2)]}
+NUMBA_LATER = {"test_targets_agree": [case for case in CASES if str(case) in ("lasso.fista", "lasso.iht", "em.unrolled_em")]}
 
 
 def marks(case: Case, target: str) -> list[pytest.MarkDecorator]:

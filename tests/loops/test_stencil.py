@@ -171,8 +171,10 @@ def test_sequential_sweeps_become_fronts_with_short_recurrences() -> None:
     same_as_the_interpreter(graph, strict, 2, 3)
 
 
-@pytest.mark.parametrize("target", [CTarget, NumbaTarget])
-@pytest.mark.parametrize(("text", "name", "size"), [(JACOBI, "jacobi", 41), (SEIDEL, "seidel", 67)])
+@pytest.mark.parametrize(("text", "name", "size", "target"), [
+    (JACOBI, "jacobi", 41, CTarget), (JACOBI, "jacobi", 41, NumbaTarget), (SEIDEL, "seidel", 67, CTarget),
+    pytest.param(SEIDEL, "seidel", 67, NumbaTarget, marks=pytest.mark.slow),
+])  # fmt: skip
 def test_compiled_blocks_of_iterations(target: type[CTarget] | type[NumbaTarget], text: str, name: str, size: int) -> None:
     graph = specialize(load_text(text).algorithms[name].graph, "f64", {"n": size})
     draft = [d for d in candidates(Task(lower(simplify(graph)), TINY)) if d.origin.startswith("stencils")][-1]

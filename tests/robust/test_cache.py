@@ -266,7 +266,7 @@ def test_no_place_for_temporary_files(cache: Path, monkeypatch: pytest.MonkeyPat
         run(7.0)
 
 
-@pytest.mark.parametrize("home", [None, "/nonexistent/home", ""])
+@pytest.mark.parametrize("home", [None, "/nonexistent/home", pytest.param("", marks=pytest.mark.slow)])
 def test_no_home(tmp_path: Path, home: str | None) -> None:
     script = "with torch.no_grad(): print(bool(torch.isfinite(make()(data()[1])).all()))"
     changes = {"HOME": home, "XDG_CACHE_HOME": str(tmp_path / "xdg"), "UNSPOOL_CACHE": None}
