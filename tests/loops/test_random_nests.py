@@ -39,8 +39,8 @@ from unspool.compiler.search.draft import Task
 from unspool.compiler.target import Machine
 
 #: Groups of nests, each a test of its own that takes every step; nests of a group, and those of them compiled for c and for numba.
-GROUPS, NESTS, C_EVERY, NUMBA_EVERY = 4, 80, 10, 40
-TRIES = 12
+GROUPS, NESTS, C_EVERY, NUMBA_EVERY = 2, 150, 10, 50
+TRIES = 10
 #: Nests that take the steps of a GPU, and how many of these run there, as far as the processor is one.
 GPU_NESTS, GPU_EVERY = 80, 4
 #: Iterations of a run; and so many that every dependence shows, blocks of loops over them included, where a refusal is to be explained.
