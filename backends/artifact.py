@@ -138,6 +138,7 @@ class _Writer:
             "tile_lowered": self.nest(f"{base}_tile_lowered.loops", compiled.tile_lowered),
             "tree": self.text(f"{base}.tree", print_tree(compiled.tree)),
             "schedule": self.text(f"{base}.schedule", compiled.schedule),
+            "chosen_by": [compiled.origin, compiled.tile_origin],
             "gradients": [],
         }
 
@@ -315,6 +316,8 @@ class _File:
             tile=self.nest(found["tile"]),
             lowered=self.nest(found["lowered"]),
             tile_lowered=self.nest(found["tile_lowered"]),
+            origin=str(found["chosen_by"][0]),
+            tile_origin=str(found["chosen_by"][1]),
         )
         inside = compiled.graph
         if [v.type for v in inside.inputs] != [v.type for v in inputs] or list(inside.result_types) != results:
