@@ -80,8 +80,16 @@ def _small_is_worth_it() -> object:
         yield
 
 
-@pytest.mark.parametrize("strict", [False, True])
-@pytest.mark.parametrize("name", PRODUCTS)
+#: The texts that are looked at with ``strict``, too.
+STRICTLY = ("product", "covariance", "lower triangle", "in iterations")
+CASES = [
+    pytest.param(name, strict, marks=[pytest.mark.slow] if strict and name not in STRICTLY else [])
+    for name in PRODUCTS
+    for strict in (False, True)
+]
+
+
+@pytest.mark.parametrize(("name", "strict"), CASES)
 def test_it_is_found_in_every_text(name: str, strict: bool) -> None:
     text, count = PRODUCTS[name]
     schedule = proposed(contractions, graph_of(text), SIZES, strict=strict)
