@@ -5,6 +5,7 @@ What a command needs is imported when it runs: ``dsl check`` loads no torch.
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -328,6 +329,28 @@ def tune(
         if call.said:
             print(call.said, file=sys.stderr)
         print(tuning.run(call, seconds, candidates, method=method, gradients=not forward))
+
+
+@app.command()
+def dataset(
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", dir_okay=False, help="Where the points go: points.jsonl.gz.")],
+    programs: Annotated[int, typer.Option("--programs", min=1, help="How many programs the file is to have.")] = 800,
+    schedules: Annotated[int, typer.Option("--schedules", min=1, help="Schedules of a program, at most.")] = 20,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2000, help="What programs and schedules are drawn from.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Add to a file that is there.")] = False,
+    workers: Annotated[str, typer.Option("--workers", help="Who measures: local, or ray, every machine of a Ray cluster.")] = "local",
+    seconds: Annotated[str | None, typer.Option("--seconds", metavar="60min", help="Begin nothing new after so long.")] = None,
+) -> None:
+    """Measure random schedules of random programs, for the model that ranks schedules. Ctrl-C keeps what is measured; --resume goes on."""
+    if workers not in ("local", "ray"):
+        raise typer.BadParameter(f"{workers!r} is none of local, ray", param_hint="--workers")
+    from .compile_options import duration
+    from .dataset import run as collecting
+
+    with _reported():
+        limit = math.inf if seconds is None else duration(seconds, "--seconds")
+        wanted = collecting.Wanted(programs, schedules, seed, limit)
+        print(collecting.run(str(out), wanted, resume=resume, workers=workers))
 
 
 @app.command(name="train-model")

@@ -1,0 +1,1 @@
+"""Collecting a dataset: random programs and schedules, compiled and measured."""
