@@ -215,7 +215,7 @@ def test_a_target_without_half_precision_gets_it_converted(monkeypatch: pytest.M
         def supports(self, dtype: str) -> bool:
             return dtype not in ("f16", "bf16", "c64") and super().supports(dtype)
 
-    monkeypatch.setattr(registry, "target", lambda name, *, strict=False: Lacking(strict=strict))
+    monkeypatch.setattr(registry, "target", lambda name, *, strict=False, **_: Lacking(strict=strict))
     handle = us.load(PROGRAMS / "lasso.us").ista
     A, y = torch.randn(5, 7).half() / 3, torch.randn(2, 5).half().requires_grad_()
     kernel = handle.compile({"m": 5, "n": 7}, dtype="f16", K=3, target="c")

@@ -143,7 +143,7 @@ def compiled(name: str, n: int, monkeypatch: pytest.MonkeyPatch) -> tuple[tuple[
 
     tasks: list[Task] = []
 
-    def pick(task: Task):  # type: ignore[no-untyped-def]
+    def pick(task: Task, _: str):  # type: ignore[no-untyped-def]
         tasks.append(task)
         made = [d for d in candidates(task) if "factorizations" in d.origin]
         return made[-1] if made else choosing.chosen(task)
