@@ -18,7 +18,7 @@ from .apart import Failed, apart
 from .prepare import Prepared, prepare, suite_structures
 
 #: Seconds of program order: a program that takes less or more is left out.
-LEAST, MOST = 1e-4, 0.15
+LEAST, MOST = 2e-4, 0.15
 #: Seconds that samples of a candidate take, at most.
 SECONDS = 0.1
 #: One program in so many is measured a second time.

@@ -6,6 +6,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+import torch
 
 from unspool.backends.build import machine
 from unspool.compiler.graph.simplify import simplify
@@ -45,6 +46,20 @@ def test_programs_are_legal(count: int) -> None:
 def test_a_seed_is_a_program() -> None:
     assert [draw(seed) for seed in range(30)] == [draw(seed) for seed in range(30)]
     assert len({draw(seed).source for seed in range(30)}) == 30
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_programs_compute_what_they_say(family: str) -> None:
+    """Compiled as interpreted, in a small size."""
+    drawn = draw(first(family))
+    algorithm = next(iter(loads(drawn.source)))
+    sizes = {name: 18 + n for n, name in enumerate(drawn.sizes)}
+    generator = torch.Generator().manual_seed(0)
+    shapes = [[s.evaluate(sizes) for s in i.type.shape] for i in algorithm.algorithm.inputs]
+    inputs = [torch.rand(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    counts = dict.fromkeys(drawn.counts, 3)
+    got, want = (algorithm(*inputs, **counts, target=target) for target in ("c", "interpreter"))
+    torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("family", ["contraction", "recurrence", "triangular"])

@@ -17,7 +17,7 @@ from .families import FAMILIES
 from .writing import Text
 
 #: How often the innermost statements of a program run, least and most.
-LEAST, MOST = 5.0e5, 2.5e7
+LEAST, MOST = 1.5e6, 5.0e7
 
 
 @dataclass(frozen=True)
