@@ -194,12 +194,13 @@ remains, the noise of a batch. Not tried here: the paper's language models with 
 def picture(run: Run) -> Figure:
     """The Lagrangian above the optimum, the imbalance, and the regret."""
     figure, axes = plt.subplots(1, 3, figsize=(10, 3), layout="constrained")
+    colour = {name: f"C{n}" for n, name in enumerate(RULES)}
     for name, (value, uneven) in run.curves.items():
         k = np.arange(1, len(value) + 1)
-        axes[0].loglog(k, np.maximum(value, 1e-13), label=name)
-        axes[1].semilogx(k, uneven, label=name)
+        axes[0].loglog(k, np.maximum(value, 1e-13), label=name, color=colour[name])
+        axes[1].semilogx(k, uneven, label=name, color=colour[name])
     for name, regret in run.regrets.items():
-        axes[2].semilogx(run.places, regret, "o-", label=name)
+        axes[2].plot(run.places, regret, "o-", label=name, color=colour[name])
     for axis, title in zip(axes, ("J less the optimum", "imbalance", "regret, fresh tokens"), strict=True):
         axis.set(title=title, xlabel="iteration")
     axes[0].legend(fontsize="small")
