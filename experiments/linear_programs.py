@@ -146,7 +146,7 @@ class Solved:
 def solved(tasks: list[Task], *, blocks: int = BLOCKS, steps: int = STEPS) -> Solved:
     """Programs of one size, in one call."""
     c, A, b, equal, low, high = (torch.as_tensor(np.stack([getattr(t, k) for t in tasks])) for k in ("c", "A", "b", "equal", "low", "high"))
-    layer = PD.pdhg_lp.build(dtype="f64", A=A, balance=1.0, K=blocks, J=steps)
+    layer = PD.pdhg_lp.build(dtype="f64", A=A, K=blocks, J=steps)
     layer(c, b, equal, low, high, TOLERANCE, trace=["error"])  # compiled
     start = time.perf_counter()
     (x, y, _), path = layer(c, b, equal, low, high, TOLERANCE, trace=["error"])

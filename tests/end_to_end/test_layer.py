@@ -375,3 +375,15 @@ def test_inside_other_modules_and_transforms() -> None:
         assert not layer(y).requires_grad
     with torch.inference_mode():
         assert layer(y).shape == (3, 9)
+
+
+def test_a_number_is_an_initial_value_for_a_stack_of_given_matrices() -> None:
+    program = us.loads("""
+algorithm f(given A: real[m, n], x: real[n]) -> real[m]:
+    param g: positive = 2.0
+    return g * (A @ x)
+""")
+    A = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0))
+    layer = program.f.build(A=A, target="interpreter")
+    assert layer.g.shape == ()
+    torch.testing.assert_close(layer(torch.ones(5)), 2 * A.sum(-1))
