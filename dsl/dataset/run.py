@@ -13,15 +13,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ...backends.build import machine
-from ...compiler.search.dataset.records import MachineFacts, Point, Writer
+from ...compiler.search.dataset.records import DatasetError, MachineFacts, Point, Writer
 from ..timing import caution
 from .facts import machine_facts
 from .measure import Batch, collect
 
 #: Programs that are made ready together, for each core; seeds of one stream.
 PER_CORE, STREAM = 4, 10**6
-#: Seconds between two lines where no bar is shown.
-QUIET = 60.0
+#: Seconds between two lines where no bar is shown; batches on end of which nothing comes before it is given up.
+QUIET, BARREN = 60.0, 3
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _fill(writer: Writer, source: Source, wanted: Wanted, had: int, tally: Tally
     """Put batches into the file until there is enough, with a progress bar."""
     console = Console(stderr=True)
     columns = (TextColumn("dataset"), BarColumn(), MofNCompleteColumn(), TextColumn("programs, {task.fields[points]} points"))
-    said = time.monotonic()
+    said, barren = time.monotonic(), 0
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task("", total=wanted.programs, completed=had, points=len(writer.found.table))
         for facts, batch in source:
@@ -111,6 +111,9 @@ def _fill(writer: Writer, source: Source, wanted: Wanted, had: int, tally: Tally
             if not console.is_terminal and time.monotonic() > said + QUIET:
                 said = time.monotonic()
                 print(f"{had + tally.programs} of {wanted.programs} programs; {tally}", file=sys.stderr, flush=True)
+            barren = 0 if batch.records else barren + 1
+            if barren == BARREN:
+                raise DatasetError(f"nothing comes of one program after the other; of the last one: {(batch.said or ['nothing'])[-1]}")
             if had + tally.programs >= wanted.programs or time.monotonic() > tally.start + wanted.seconds:
                 break
 

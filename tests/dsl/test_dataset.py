@@ -90,6 +90,14 @@ def test_an_interrupt_keeps_what_is_there(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("quick")
+def test_where_nothing_can_be_measured_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "collect", lambda seeds, *_: measure.Batch(said=[f"seed {seeds[0]}: left out, no room"]))
+    with pytest.raises(DatasetError, match="left out, no room"):
+        run.run(str(tmp_path / "p.gz"), wanted(9), resume=False, workers="local")
+    assert not (tmp_path / "p.gz").exists()
+
+
+@pytest.mark.usefixtures("quick")
 def test_what_goes_wrong_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     statuses = iter(["ok", "crashed", "timeout", "wrong", "failed"])
     monkeypatch.setattr(measure, "AGAIN", 1 << 70)
