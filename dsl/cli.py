@@ -299,6 +299,9 @@ def tune(
     candidates: Annotated[int | None, typer.Option("--candidates", min=1, help="How many schedules to measure, all kernels together.")] = None,
     method: Annotated[str, typer.Option("--method", help="How to search: beam, or tree (Monte-Carlo tree search).")] = "beam",
     forward: Annotated[bool, typer.Option("--forward", help="Leave out the kernels of the backward pass.")] = False,
+    data: Annotated[
+        Path | None, typer.Option("--data", dir_okay=False, help="Add all that is measured to this dataset, for dsl train-model.")
+    ] = None,
     merge: Annotated[list[Path] | None, typer.Option("--merge", dir_okay=False, help="Add what this file knows to what is remembered here.")] = None,
     export: Annotated[Path | None, typer.Option("--export", dir_okay=False, help="Write what is remembered here to a file.")] = None,
     *,
@@ -328,7 +331,7 @@ def tune(
         call = prepare(handle, inputs or [], _pairs(size, "--size"), _shape(batch), _counts(handle, counts), chosen)
         if call.said:
             print(call.said, file=sys.stderr)
-        print(tuning.run(call, seconds, candidates, method=method, gradients=not forward))
+        print(tuning.run(call, seconds, candidates, method=method, gradients=not forward, data=data))
 
 
 @app.command()

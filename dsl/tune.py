@@ -11,13 +11,18 @@ from rich.table import Table
 
 from ..backends.tuning.database import Database, Tuned, database, fastest, read
 from ..backends.tuning.jobs import Job, collecting
-from ..backends.tuning.tune import tune
+from ..backends.tuning.tune import Tuning, tune
 from ..compiler.diagnostics import DataError
+from ..compiler.graph.types import Size
+from ..compiler.loops.storing import nominal
+from ..compiler.loops.text import print_nest
 from ..compiler.search.choose import chosen
 from ..compiler.search.cost import estimate
+from ..compiler.search.dataset.records import Point, Program, Record, Writer, program_key
 from ..compiler.search.explore.budget import Budget
 from ..compiler.search.explore.explore import METHODS
 from .bench import Runs
+from .dataset.facts import machine_facts
 from .session import Call
 
 __all__ = ["METHODS", "export", "kernels", "merge", "run"]
@@ -27,8 +32,9 @@ SECONDS = 60.0
 LEAST = 0.25
 
 
-def run(call: Call, seconds: float | None, candidates: int | None, *, method: str, gradients: bool) -> str:
-    """Tune the kernels that a call takes, forward and, with ``gradients``, backward; a table of what that brought. Raises DataError."""
+def run(call: Call, seconds: float | None, candidates: int | None, *, method: str, gradients: bool, data: Path | None) -> str:
+    """Tune the kernels that a call takes, forward and, with ``gradients``, backward; a table of what that brought. What was measured is
+    added to the dataset ``data``, if there is one. Raises DataError."""
     memory = database()
     if memory is None:
         raise DataError("what tuning finds has no place: UNSPOOL_TUNED is off")
@@ -38,9 +44,12 @@ def run(call: Call, seconds: float | None, candidates: int | None, *, method: st
     found: list[Tuned] = []
     for job, share in zip(jobs, shares(jobs)):
         budget = Budget(None if seconds is None else share * seconds, None if candidates is None else max(1, round(share * candidates)))
-        result, entry = tune(job, budget, memory, method=method)
-        found.append(entry)
-        if result.interrupted:
+        made = tune(job, budget, memory, method=method)
+        found.append(made.entry)
+        if data is not None and not job.task.tile:  # the model knows no tiles
+            with Writer(data, resume=True) as writer:
+                writer.append(records(job, made))
+        if made.found.interrupted:
             break
     console = Console(width=None)
     console.print(table(found, len(jobs)))
@@ -62,6 +71,23 @@ def shares(jobs: Sequence[Job]) -> list[float]:
     seconds = [estimate(chosen(job.task).scheduled, job.task.machine).seconds for job in jobs]
     parts = [max(s / sum(seconds), LEAST / len(jobs)) for s in seconds]
     return [part / sum(parts) for part in parts]
+
+
+def records(job: Job, made: Tuning) -> list[Record]:
+    """What was measured of a kernel, as records of a dataset."""
+    nest, facts = print_nest(job.task.nest), machine_facts()
+    sizes = {name: nominal(Size.of(name)) for name in job.task.nest.params}
+    dtype = next((a.dtype for a in job.task.nest.arrays if a.scope == "output"), "f32")
+    program = Program(program_key(nest, sizes), -1, "tuned", nest, sizes, dtype)
+    drafts = {id(c.draft.scheduled): c.draft for c in made.found.candidates}
+    points = []
+    for scheduled, measured in made.measured:
+        draft = drafts[id(scheduled)]
+        seconds = (measured.least, measured.median) if measured.status == "ok" else ()
+        points.append(
+            Point(program.key, facts.id, str(draft.schedule), print_nest(scheduled.nest), seconds, (), measured.status, draft.origin)
+        )
+    return [facts, program, *points]
 
 
 def table(found: Sequence[Tuned], kernels: int) -> Table:

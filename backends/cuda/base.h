@@ -338,7 +338,7 @@ US_FUNCTION $K us_key_$t($T v) {  // a signed integer in the order of the values
 }
 //= us_topk_mask : f32 f64 i8 i16 i32 i64
 // mask[r, i] = whether values[r, i] is among the `count` largest of its row: bit by bit the smallest key that is.
-US_FUNCTION void us_topk_mask_$t(uint8_t *mask, const $T *values, int64_t count, int64_t rows, int64_t n, int *failed, int number) {
+US_FUNCTION void us_topk_mask_$t(US_POINTER(uint8_t) mask, US_POINTER(const $T) values, int64_t count, int64_t rows, int64_t n, int *failed, int number) {
   if (count < 0 || count > n) {
     if (*failed == 0) *failed = number;
     count = count < 0 ? 0 : n;

@@ -92,6 +92,7 @@ class Measurer:
         outputs = [a.dtype for a in operands if a.scope == "output"]
         self.tolerance = max((TOLERANCE.get(d, _TOLERANCE) for d in outputs), default=_TOLERANCE)
         self.fastest = math.inf
+        self.results: list[tuple[Scheduled, Measured]] = []
         self._count = 0
         self._worker: _Worker | None = None
 
@@ -108,8 +109,10 @@ class Measurer:
         self._folder.close()
 
     def __call__(self, programs: Sequence[Scheduled]) -> list[float]:
-        """Least seconds of each program; infinity for one that cannot be timed."""
-        return [m.least for m in self.measure(programs)]
+        """Least seconds of each program; infinity for one that cannot be timed. All that is known of them is kept in ``results``."""
+        found = self.measure(programs)
+        self.results += zip(programs, found)
+        return [m.least for m in found]
 
     def measure(self, programs: Sequence[Scheduled]) -> list[Measured]:
         """Compile all of them, then time each."""

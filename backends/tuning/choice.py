@@ -32,8 +32,8 @@ def choose(task: Task, target: Any, seconds: float | None, scheduler: str = "") 
         return chosen(task, scheduler)
     from .tune import tune
 
-    found, entry = tune(job, Budget(seconds), memory)
-    return Draft(task, found.scheduled, list(found.schedule.steps), origin=told(entry))
+    made = tune(job, Budget(seconds), memory)
+    return Draft(task, made.found.scheduled, list(made.found.schedule.steps), origin=told(made.entry))
 
 
 def remembered(task: Task, known: Tuned) -> Draft | None:

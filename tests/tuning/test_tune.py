@@ -11,6 +11,7 @@ import pytest
 import unspool as us
 from unspool.backends.tuning import choice
 from unspool.compiler import options
+from unspool.compiler.search.dataset.records import read
 from unspool.compiler.search.explore.budget import Budget
 from unspool.dsl.cli import main
 
@@ -43,10 +44,15 @@ def ran(arguments: list[str]) -> int:
 def test_a_tuned_kernel_is_remembered_and_told(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     memory = tmp_path / "tuned.jsonl"
     with options.scope(tuned=memory, seed=5):
-        assert ran(["tune", f"{file}:smooth", "-s", "n=40", "--candidates", "12"]) == 0
+        data = tmp_path / "mine.jsonl.gz"
+        assert ran(["tune", f"{file}:smooth", "-s", "n=40", "--candidates", "12", "--data", str(data)]) == 0
         told = capsys.readouterr().out
         entries = [json.loads(line) for line in memory.read_text().splitlines()]
         count = len(entries)
+        recorded = read(data)
+        assert len(recorded.points) == sum(e["measured"] for e in entries)
+        assert {p.program for p in recorded.points} == recorded.programs.keys()
+        assert min(p.seconds[0] for p in recorded.points if p.seconds) == min(e["seconds"] for e in entries)
         assert f"{count} of {count} kernels tuned" in told
         assert {"smooth", "smooth_backward"} <= {e["name"] for e in entries}
         assert sum(e["measured"] for e in entries) >= 12
