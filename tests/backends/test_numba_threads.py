@@ -70,15 +70,20 @@ def test_teams(kernel: NumbaKernel, batch: int, teams: int, team_size: int) -> N
     check(kernel, batch, teams, team_size)
 
 
+POOLS = """
+import sys, torch
+from pathlib import Path
+from unspool.backends import openmp
+assert openmp.runtime() is not None
+if sys.platform == "linux":
+    loaded = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "omp" in line.rpartition("/")[2]}
+    assert len([path for path in loaded if "torch" in path or "gomp" in path or "iomp" in path]) == 1, loaded
+"""
+
+
 def test_the_pool_is_that_of_torch() -> None:
-    """The runtime is found, and is not a second copy."""
-    found = openmp.runtime()
-    assert found is not None
-    if sys.platform == "linux":
-        loaded = {
-            line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "omp" in line.rpartition("/")[2]
-        }
-        assert len([path for path in loaded if "torch" in path or "gomp" in path or "iomp" in path]) == 1, loaded
+    """The runtime is found, and is not a second copy; in a process of its own, where no other library has brought one."""
+    subprocess.run([sys.executable, "-c", POOLS], cwd=ROOT, check=True, timeout=120)
 
 
 def test_callers_in_several_threads(kernel: NumbaKernel) -> None:
