@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,15 +43,16 @@ def run(call: Call, seconds: float | None, candidates: int | None, *, method: st
     if not jobs:
         raise DataError(f"{call.handle.algorithm.name} has no kernels that can be tuned: a part of it runs on the host, or no compiler is there")
     found: list[Tuned] = []
-    for job, share in zip(jobs, shares(jobs)):
-        budget = Budget(None if seconds is None else share * seconds, None if candidates is None else max(1, round(share * candidates)))
-        made = tune(job, budget, memory, method=method)
-        found.append(made.entry)
-        if data is not None and not job.task.tile:  # the model knows no tiles
-            with Writer(data, resume=True) as writer:
-                writer.append(records(job, made))
-        if made.found.interrupted:
-            break
+    facts = None if data is None else machine_facts()
+    with nullcontext() if data is None else Writer(data, resume=True) as writer:
+        for job, share in zip(jobs, shares(jobs)):
+            budget = Budget(None if seconds is None else share * seconds, None if candidates is None else max(1, round(share * candidates)))
+            made = tune(job, budget, memory, method=method)
+            found.append(made.entry)
+            if writer is not None and facts is not None and not job.task.tile:  # the model knows no tiles
+                writer.append([facts, *records(job, made, facts.id)])
+            if made.found.interrupted:
+                break
     console = Console(width=None)
     console.print(table(found, len(jobs)))
     return f"{len(found)} of {len(jobs)} kernels tuned; later compiles on this machine use what was found ({memory.path})"
@@ -73,9 +75,9 @@ def shares(jobs: Sequence[Job]) -> list[float]:
     return [part / sum(parts) for part in parts]
 
 
-def records(job: Job, made: Tuning) -> list[Record]:
-    """What was measured of a kernel, as records of a dataset."""
-    nest, facts = print_nest(job.task.nest), machine_facts()
+def records(job: Job, made: Tuning, machine: str) -> list[Record]:
+    """What was measured of a kernel on a machine, as records of a dataset."""
+    nest = print_nest(job.task.nest)
     sizes = {name: nominal(Size.of(name)) for name in job.task.nest.params}
     dtype = next((a.dtype for a in job.task.nest.arrays if a.scope == "output"), "f32")
     program = Program(program_key(nest, sizes), -1, "tuned", nest, sizes, dtype)
@@ -85,9 +87,9 @@ def records(job: Job, made: Tuning) -> list[Record]:
         draft = drafts[id(scheduled)]
         seconds = (measured.least, measured.median) if measured.status == "ok" else ()
         points.append(
-            Point(program.key, facts.id, str(draft.schedule), print_nest(scheduled.nest), seconds, (), measured.status, draft.origin)
+            Point(program.key, machine, str(draft.schedule), print_nest(scheduled.nest), seconds, (), measured.status, draft.origin)
         )
-    return [facts, program, *points]
+    return [program, *points]
 
 
 def table(found: Sequence[Tuned], kernels: int) -> Table:

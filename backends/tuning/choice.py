@@ -10,8 +10,7 @@ from ...compiler.loops.schedule import apply, parse_schedule
 from ...compiler.search.choose import chosen
 from ...compiler.search.draft import Draft, Task
 from ...compiler.search.explore.budget import Budget
-from .database import Tuned, database, key_of
-from .identity import machine_id
+from .database import Tuned, database
 from .jobs import Job, collect
 
 logger = logging.getLogger("unspool")
@@ -21,10 +20,10 @@ def choose(task: Task, target: Any, seconds: float | None, scheduler: str = "") 
     """The schedule of a task for a target: remembered from tuning on this machine; else, with ``seconds``, searched and measured for so
     long, and remembered; else chosen by a cost model, ``scheduler``. Raises IllegalSchedule if there is none."""
     memory = database()
-    job = Job(task, target, key_of(task, target.name, machine_id()))
+    job = Job(task, target)
     if collect(job):
         return chosen(task, scheduler)
-    known = None if memory is None else memory.find(job.key)
+    known = memory.find(job.key) if memory is not None and memory.entries() else None
     draft = None if known is None else remembered(task, known)
     if draft is not None:
         return draft
@@ -39,11 +38,12 @@ def choose(task: Task, target: Any, seconds: float | None, scheduler: str = "") 
 def remembered(task: Task, known: Tuned) -> Draft | None:
     """The draft of what the database has; None, and a line in the log, if it does not apply to the program of today."""
     try:
-        scheduled = apply(task.nest, parse_schedule(known.schedule), strict=task.strict)
+        schedule = parse_schedule(known.schedule)
+        scheduled = apply(task.nest, schedule, strict=task.strict)
     except IllegalSchedule as error:
         logger.warning("%s: what tuning found is of another version, and passed over: %s", task.nest.name, error)
         return None
-    return Draft(task, scheduled, list(parse_schedule(known.schedule).steps), origin=told(known))
+    return Draft(task, scheduled, list(schedule.steps), origin=told(known))
 
 
 def told(known: Tuned) -> str:

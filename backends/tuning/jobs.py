@@ -6,18 +6,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ...compiler.search.draft import Task
+from .database import key_of
+from .identity import machine_id
 
 
 @dataclass(frozen=True)
 class Job:
-    """A kernel that can be tuned: the task, the target it is for, and its key in the database."""
+    """A kernel that can be tuned: the task, and the target it is for."""
 
     task: Task
     target: Any
-    key: str
+
+    @cached_property
+    def key(self) -> str:
+        """Its key in the database: the hash of all its loops as text, which most compiles have no use for."""
+        return key_of(self.task, self.target.name, machine_id())
 
 
 _collected: ContextVar[list[Job] | None] = ContextVar("collected", default=None)
