@@ -29,7 +29,6 @@ from ..compiler.graph.types import HALF, Type, is_complex, is_floating
 from ..compiler.target import Target
 from . import constraints, devices, memory, registry
 from .autograd import Call
-from .call import arguments_of
 from .convert import DTYPE_NAMES, Argument, argument, device_of, precision, tensor, widened
 from .execute import KernelPlan, fall_back
 from .executor import Executor, Once, Rewritten, Settings, shared_by
@@ -76,7 +75,7 @@ class ValueAndGrad:
             raise DataError(
                 f"{loss.__name__}({', '.join(loss.parameters)}) takes the {results} results of {algorithm.name} first"
             )
-        self.inputs = tuple(n for n, _ in arguments_of(algorithm, algorithm.graph) if n not in layer._given)
+        self.inputs = layer.inputs
         self.extra = loss.parameters[results:]
         self._known: dict[Any, _Step] = {}
 

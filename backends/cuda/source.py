@@ -27,6 +27,21 @@ NONE = Int("const")
 HEAD = ("batch", "teams", "blocks", "scratch", "failed")
 
 
+def call_type(operands: int, integers: int) -> list[str]:
+    """The lines that declare the argument of a kernel, ``us_call`` (see above)."""
+    count, more = max(1, operands), max(1, integers)
+    return [
+        "struct us_call {",
+        "  int64_t batch, teams, blocks;  // problems; teams of blocks; blocks in a team",
+        "  char *scratch;",
+        "  int *failed;",
+        f"  void *pointers[{count}];",
+        f"  int64_t batch_strides[{count}], team_strides[{count}], integers[{more}];",
+        "};",
+        "",
+    ]
+
+
 @dataclass(frozen=True)
 class CudaSource(Source):
     """``name`` of the kernel function; ``threads`` of a block; ``shared``: bytes of dynamic shared memory of a block; ``meets``: blocks of a

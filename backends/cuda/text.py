@@ -18,6 +18,7 @@ from ..kernel_text import conditions, least
 from ..rooms import elements
 from ..rooms import rooms as rooms_of
 from .expressions import CudaPrinter
+from .source import call_type
 from .staging import staged_arrays
 
 #: Elements of an array that indices of 32 bits can tell apart.
@@ -157,7 +158,8 @@ class _Frame:
         spread = [_Placed(b, self.gpu, self.threads, alone=False) if self.blocks > 1 else alone[n] for n, b in enumerate(self.bodies)]
         self.placed = [*alone, *spread]
         function = self.main.function
-        lines = [*self._call_type(), *(line for b in self.bodies for line in self._function(b)), *self._kernel()]
+        declared = call_type(len(self.main.passed), len(self.main.function.integers))
+        lines = [*declared, *(line for b in self.bodies for line in self._function(b)), *self._kernel()]
         problem, thread = _most([rooms(p.problem) for p in self.placed]), _most([p.thread_bytes for p in self.placed])
         return Framed(
             "\n".join(lines) + "\n",
@@ -169,19 +171,6 @@ class _Frame:
             (self.most[0], self.most[-1]),
             _most([const(0), *(elements(a) for a in function.arrays if constant(elements(a)) is None)]),
         )
-
-    def _call_type(self) -> list[str]:
-        count, integers = max(1, len(self.main.passed)), max(1, len(self.main.function.integers))
-        return [
-            "struct us_call {",
-            "  int64_t batch, teams, blocks;  // problems; teams of blocks; blocks in a team",
-            "  char *scratch;",
-            "  int *failed;",
-            f"  void *pointers[{count}];",
-            f"  int64_t batch_strides[{count}], team_strides[{count}], integers[{integers}];",
-            "};",
-            "",
-        ]
 
     def _called(self, body: CudaBody) -> str:
         return f"{self.name}_{'problem' if body is self.main else 'tile'}"

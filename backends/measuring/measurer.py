@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from ...compiler.diagnostics import DataError
+from ...compiler.graph.ops.common import LONG_NAMES
 from ...compiler.graph.types import Size
 from ...compiler.loops.nest import Nest
 from ...compiler.loops.scheduled import Scheduled
@@ -37,11 +38,6 @@ PATIENCE, SLOW = 10.0, 20.0
 #: By how much results may differ, relative to the greatest: sums in another order.
 TOLERANCE: Mapping[str, float] = {"f64": 1e-6, "c128": 1e-6}
 _TOLERANCE = 2e-2
-#: Names of dtypes in numpy.
-_NUMPY = {
-    "f16": "float16", "bf16": "bfloat16", "f32": "float32", "f64": "float64", "c64": "complex64", "c128": "complex128",
-    "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64", "bool": "bool", "key": "int64",
-}  # fmt: skip
 _WORKER = Path(__file__).with_name("worker.py")
 
 
@@ -87,7 +83,7 @@ class Measurer:
         for a in operands:
             shape = [max(1, extent.evaluate({**{n: nominal(Size.of(n)) for n in extent.names()}, **env})) for extent in a.shape]
             shape = [problems, *shape] if problems > 1 else shape
-            arrays.append({"dtype": _NUMPY[a.dtype], "shape": shape, "output": a.scope == "output"})
+            arrays.append({"dtype": LONG_NAMES[a.dtype], "shape": shape, "output": a.scope == "output"})
         self._setup = {"arrays": arrays, "integers": integers, "team": machine.cores, "seed": seed}
         outputs = [a.dtype for a in operands if a.scope == "output"]
         self.tolerance = max((TOLERANCE.get(d, _TOLERANCE) for d in outputs), default=_TOLERANCE)

@@ -21,7 +21,7 @@ from ..affine import const
 from ..c_runtime import C_TYPES
 from ..cuda.expressions import CudaPrinter
 from ..cuda.runtime import prelude
-from ..cuda.source import CudaSource
+from ..cuda.source import CudaSource, call_type
 from ..rooms import rooms
 from .gpu import THREADS, GpuScript
 
@@ -46,7 +46,7 @@ def kernel(script: GpuScript, made: str) -> CudaSource:
     text = _LOOP.sub(r"\1#pragma unroll 1\n\1for (", text)
     problem, thread = (rooms([a for a, _ in part]) for part in (script.problem, script.thread))
     lines = [meaning for word, meaning in _WORDS.items() if re.search(rf"\b{word}\b", text)]
-    lines += [text.strip(), "", *_struct(script), *_entry(script, name, _names(parameters), problem, thread)]
+    lines += [text.strip(), "", *call_type(len(script.passed), len(script.integers)), *_entry(script, name, _names(parameters), problem, thread)]
     whole = "\n".join(lines) + "\n"
     integers = tuple([n for n, _ in script.integers])
     return CudaSource(
@@ -57,21 +57,6 @@ def kernel(script: GpuScript, made: str) -> CudaSource:
 def _names(parameters: str) -> list[str]:
     """The names of parameters."""
     return [p.split()[-1].lstrip("*") for p in parameters.split(",") if p.strip()]
-
-
-def _struct(script: GpuScript) -> list[str]:
-    """The argument of the kernel; see :mod:`..cuda.source`."""
-    count, integers = max(1, len(script.passed)), max(1, len(script.integers))
-    return [
-        "struct us_call {",
-        "  int64_t batch, teams, blocks;",
-        "  char *scratch;",
-        "  int *failed;",
-        f"  void *pointers[{count}];",
-        f"  int64_t batch_strides[{count}], team_strides[{count}], integers[{integers}];",
-        "};",
-        "",
-    ]
 
 
 def _entry(script: GpuScript, function: str, parameters: list[str], problem: Int, thread: Int) -> list[str]:

@@ -51,6 +51,7 @@ GPU_PROPOSERS: tuple[Callable[[Draft], bool], ...] = (one_iteration, gpu_stencil
 
 #: Estimates that differ by less are equal.
 TIE = 0.001
+_NONE = "no order of the program could be proved"
 
 
 def candidates(task: Task) -> list[Draft]:
@@ -112,7 +113,21 @@ def chosen(task: Task, scheduler: str = "") -> Draft:
             waiting.remove(best)
             continue
         return best[2]
-    raise IllegalSchedule("no order of the program could be proved")
+    raise IllegalSchedule(_NONE)
+
+
+def proved(task: Task) -> list[Draft]:
+    """The candidates that are proved, the plainest first. Raises IllegalSchedule if not even program order can be proved."""
+    found = []
+    for draft in candidates(task):
+        try:
+            prove(draft.scheduled, strict=task.strict)
+        except IllegalSchedule:
+            continue
+        found.append(draft)
+    if not found:
+        raise IllegalSchedule(_NONE)
+    return found
 
 
 def choose(task: Task) -> tuple[Scheduled, Schedule]:

@@ -11,7 +11,8 @@ from .table import Adjoint, Attrs, Batch, OpTypeError
 if TYPE_CHECKING:
     from ..graph import Builder, Node, Value
 
-_TORCH_DTYPES = {
+#: Names that torch and numpy have for dtypes.
+LONG_NAMES = {
     "f16": "float16", "bf16": "bfloat16", "f32": "float32", "f64": "float64", "c64": "complex64", "c128": "complex128",
     "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64", "bool": "bool", "key": "int64",
 }  # fmt: skip
@@ -21,7 +22,7 @@ _COMPLEX_TWIN = {twin: dtype for dtype, twin in _REAL_TWIN.items()}
 
 def torch_dtype(torch: Any, dtype: str) -> Any:
     """The torch dtype of a dtype's name. Raises KeyError for ``real`` and ``complex``: specialize first."""
-    return getattr(torch, _TORCH_DTYPES[dtype])
+    return getattr(torch, LONG_NAMES[dtype])
 
 
 def real_twin(dtype: str) -> str:

@@ -6,10 +6,8 @@ import math
 import time
 from random import Random
 
-from ...loops.dependences import IllegalSchedule
-from ...loops.schedule import prove
 from ...loops.text import print_nest
-from ..choose import candidates
+from ..choose import proved
 from ..cost import estimate
 from ..draft import Draft, Task
 from ..explore.moves import Moves
@@ -35,14 +33,8 @@ def schedules(task: Task, count: int, random: Random, *, seconds: float = math.i
         found[text] = (estimate(draft.scheduled, task.machine).seconds, draft)
         return True
 
-    for draft in candidates(task):
-        try:
-            prove(draft.scheduled, strict=task.strict)
-        except IllegalSchedule:
-            continue
+    for draft in proved(task):
         take(draft)
-    if not found:
-        raise IllegalSchedule("no order of the program could be proved")
     start = next(iter(found.values()))[1]
     moves = Moves(task, random)
     barren = 0

@@ -12,12 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from ...loops.dependences import IllegalSchedule
-from ...loops.schedule import Schedule, prove
+from ...loops.schedule import Schedule
 from ...loops.scheduled import Scheduled
-from ..choose import candidates
+from ..choose import proved
 from ..cost import estimate
-from ..draft import Draft, Task
+from ..draft import Task
 from .beam import Beam
 from .budget import Budget
 from .moves import Moves
@@ -67,9 +66,7 @@ def explore(
     """Search for the fastest schedule of a task. ``guide`` is the analytic estimate by default. Raises IllegalSchedule if not even program
     order can be proved."""
     pool = Pool(guide or analytic(task))
-    pool.add(_proved(candidates(task), task))
-    if not pool.known:
-        raise IllegalSchedule("no order of the program could be proved")
+    pool.add(proved(task))
     starting = pool.ranked()
     random = Random(seed)
     interrupted = False
@@ -96,17 +93,6 @@ def explore(
     best = pool.best
     start = min((c.worth for c in starting), default=math.inf)
     return Found(best.draft.scheduled, best.draft.schedule, best.worth, start, tuple(pool.ranked()), interrupted)
-
-
-def _proved(drafts: list[Draft], task: Task) -> list[Draft]:
-    found = []
-    for draft in drafts:
-        try:
-            prove(draft.scheduled, strict=task.strict)
-        except IllegalSchedule:
-            continue
-        found.append(draft)
-    return found
 
 
 def _chosen(pool: Pool, budget: Budget, random: Random) -> list[Candidate]:
