@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..compiler.diagnostics import DataError
 from ..compiler.graph.algorithm import Algorithm, ModuleInput, Param
-from ..compiler.graph.graph import Graph, free_names
+from ..compiler.graph.graph import Graph
 from ..compiler.graph.ops.common import complex_twin, torch_dtype
 from ..compiler.graph.segments import Policy
 from ..compiler.graph.types import Type
@@ -111,10 +111,9 @@ class Routine:
         graph = param.init
         if param.name not in self._initial:
             self._initial[param.name] = Executor(graph, tuple(self.iterations), Settings("interpreter"))
-        used = set(graph.results).union(*(free_names(node) for node in graph.nodes))
         tensors = [given[v.name] for v in graph.inputs]
         tensors = [
-            t if v.name in used else t.new_zeros(t.shape[t.dim() - v.type.rank :]) for v, t in zip(graph.inputs, tensors, strict=True)
+            t if v.name in graph.used else t.new_zeros(t.shape[t.dim() - v.type.rank :]) for v, t in zip(graph.inputs, tensors, strict=True)
         ]
         if real in ("f16", "bf16"):  # torch has few ops in half precision: computed in f32, then rounded
             real = "f32"

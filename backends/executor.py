@@ -19,7 +19,7 @@ from ..compiler.graph.batch import batch as batch_graph
 from ..compiler.graph.conjugate_gradients import SOLVE
 from ..compiler.graph.gram.rewrite import Rewrite, gram, may_rewrite
 from ..compiler.graph.gram.sharing import Setting, common
-from ..compiler.graph.graph import Graph, Node, free_names, walk
+from ..compiler.graph.graph import Graph, Node, walk
 from ..compiler.graph.interp import interpret
 from ..compiler.graph.once import cut
 from ..compiler.graph.partition import kernel_graph
@@ -47,8 +47,7 @@ def runtime_names(graph: Graph, iterations: Sequence[str]) -> frozenset[str]:
         elif node.op == SOLVE:
             bounds |= node.attr("iterations").names()
         shapes.update(*(s.names() for v in outputs for s in v.type.shape))
-    read = set(graph.results).union(*map(free_names, graph.nodes))
-    idle = frozenset(iterations) - size_names(replace(graph, inputs=tuple(v for v in graph.inputs if v.name in read)))
+    idle = frozenset(iterations) - size_names(replace(graph, inputs=tuple(v for v in graph.inputs if v.name in graph.used)))
     return frozenset(iterations) & (bounds - shapes) | idle
 
 

@@ -92,6 +92,11 @@ class Graph:
         return found
 
     @cached_property
+    def used(self) -> frozenset[str]:
+        """The names of what nodes read, and of the results: inputs that are none of these might as well not be there."""
+        return frozenset(self.results).union(*map(free_names, self.nodes))
+
+    @cached_property
     def result_types(self) -> tuple[Type, ...]:
         """Types of the results, in order."""
         return tuple(self.types[r] for r in self.results)

@@ -157,3 +157,14 @@ def test_message_passing_recovers_what_ista_has_not_yet() -> None:
     y = torch.as_tensor(x @ A.T)
     errors = {name: ((built(SPARSE, name, A=A, K=16)(y).detach().numpy() - x) ** 2).mean() for name in ("amp", "ista")}
     assert errors["amp"] < 1e-3 < errors["ista"]
+
+
+def test_an_objective_is_compiled_once_for_all_counts_of_iterations() -> None:
+    A, _, y = problem()
+    layer = built(SPARSE, "ista", A=A, K=1)
+    for count in (1, 3, 4):
+        layer = layer.with_iterations(count)
+        x = layer(torch.as_tensor(y))
+        expected = 0.5 * ((x @ A.T - y) ** 2).sum(-1) + 0.1 * x.abs().sum(-1)
+        torch.testing.assert_close(layer.objective(x, torch.as_tensor(y)), expected)
+    assert len(layer._routine.objective.plans) == 1
