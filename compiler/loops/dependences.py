@@ -20,11 +20,17 @@ Level = tuple[str, Any]  # ("at", position) or ("loop", value)
 
 
 class IllegalSchedule(UnspoolError):
-    """An order breaks a dependence, or a step does not apply. The text names the step, the array and two instances."""
+    """An order breaks a dependence, or a step does not apply. The text names the step, the array and two instances.
+
+    The instances are looked for when the text is read: that can take isl long, and a search drops thousands of orders unread.
+    """
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
-        super().__init__(reason.full if isinstance(reason, Reason) else reason)
+        super().__init__(reason)
+
+    def __str__(self) -> str:
+        return self.reason.full if isinstance(self.reason, Reason) else self.reason
 
 
 @dataclass(frozen=True)
@@ -66,18 +72,19 @@ class Reason(str):
 
     dependence: Dependence
     pairs: Any
+    behind: str
 
     @staticmethod
-    def of(text: str, dependence: Dependence, pairs: Any) -> Reason:
-        """A reason; ``pairs`` is a non-empty part of the dependence's relation."""
+    def of(text: str, dependence: Dependence, pairs: Any, behind: str = "") -> Reason:
+        """A reason; ``pairs`` is a non-empty part of the dependence's relation, ``behind`` what is to be said after the instances."""
         made = Reason(text)
-        made.dependence, made.pairs = dependence, pairs
+        made.dependence, made.pairs, made.behind = dependence, pairs, behind
         return made
 
     @property
     def full(self) -> str:
         """The text with concrete iterations."""
-        return f"{self}, for instance {isl.example_pair(self.pairs)}"
+        return f"{self}, for instance {isl.example_pair(self.pairs)}{self.behind}"
 
 
 def paths(order: Order) -> dict[str, tuple[tuple[str, Any], ...]]:

@@ -214,13 +214,14 @@ _KEEPING = frozenset({"fission", "distribute", "fuse", "drop", "omit", "shift"})
 def _refused(nest: Nest, step: Step, reason: str) -> IllegalSchedule:
     """What is wrong with a step: the reason, concrete iterations, and where the statements they are of come from."""
     where = f"line {step.line} of the schedule: " if step.line else ""
-    text = f"{where}step `{step}` does not apply: {reason.full if isinstance(reason, Reason) else reason}"
-    if isinstance(reason, Reason):
-        for name in dict.fromkeys((reason.dependence.source, reason.dependence.sink)):
-            span = nest.statement_table[name].span
-            if span is not None:
-                text += f"\n  {name} comes from {span.source.name}:{span.line}: {span.source.line(span.line).strip()}"
-    return IllegalSchedule(text)
+    text, behind = f"{where}step `{step}` does not apply: {reason}", ""
+    if not isinstance(reason, Reason):
+        return IllegalSchedule(text)
+    for name in dict.fromkeys((reason.dependence.source, reason.dependence.sink)):
+        span = nest.statement_table[name].span
+        if span is not None:
+            behind += f"\n  {name} comes from {span.source.name}:{span.line}: {span.source.line(span.line).strip()}"
+    return IllegalSchedule(Reason.of(text, reason.dependence, reason.pairs, behind))
 
 
 def apply(nest: Nest, schedule: Schedule, *, strict: bool = False, tf32: bool = False) -> Scheduled:

@@ -24,7 +24,7 @@ SECONDS = 0.1
 #: One program in so many is measured a second time.
 AGAIN = 5
 #: Seconds after which a program that is being made ready is given up.
-PATIENCE = 180.0
+PATIENCE = 60.0
 
 
 @dataclass

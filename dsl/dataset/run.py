@@ -19,7 +19,7 @@ from .facts import machine_facts
 from .measure import Batch, collect
 
 #: Programs that are made ready together, for each core; seeds of one stream.
-PER_CORE, STREAM = 4, 10**6
+PER_CORE, STREAM = 12, 10**6
 #: Seconds between two lines where no bar is shown; batches on end of which nothing comes before it is given up.
 QUIET, BARREN = 60.0, 3
 
