@@ -112,13 +112,14 @@ class Measurer:
 
     def measure(self, programs: Sequence[Scheduled]) -> list[Measured]:
         """Compile all of them, then time each."""
-        return self.time(self._compiled(programs))
+        return self.time(self.compiled(programs))
 
     def time(self, built: Sequence[Built | Refused]) -> list[Measured]:
         """Time each of what was compiled before."""
         return [self._timed(one) if isinstance(one, Built) else Measured.none("refused", one.why) for one in built]
 
-    def _compiled(self, programs: Sequence[Scheduled]) -> list[Built | Refused]:
+    def compiled(self, programs: Sequence[Scheduled]) -> list[Built | Refused]:
+        """Each of them as a library that :meth:`time` takes, or why there is none."""
         named = []
         for scheduled in programs:
             self._count += 1
@@ -129,7 +130,7 @@ class Measurer:
 
     def _measure_reference(self) -> None:
         assert self.reference is not None
-        (built,) = [self.reference] if isinstance(self.reference, Built) else self._compiled([self.reference])
+        (built,) = [self.reference] if isinstance(self.reference, Built) else self.compiled([self.reference])
         if not isinstance(built, Built):
             raise DataError(f"the program in its own order cannot be measured: {built.why}")
         self._reference = built

@@ -105,7 +105,7 @@ def proved(kernel: Kernel, sizes: Sizes, dtype: str = "f64") -> list[Candidate]:
 def rank(kernel: Kernel, sizes: Sizes, rounds: int) -> Ranking:
     """Every candidate timed, in turn."""
     made = proved(kernel, sizes)
-    inputs = {name: torch.from_numpy(x) for name, x in kernel.inputs(np.random.default_rng(0), sizes).items()}
+    inputs = {name: torch.as_tensor(x) for name, x in kernel.inputs(np.random.default_rng(0), sizes).items()}
     steps = {name: n for name, n in sizes.items() if name == "T"}
     handle = us.load(kernel.file)[kernel.name]
 
