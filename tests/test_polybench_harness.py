@@ -318,10 +318,13 @@ def test_bad_arguments(arguments: list[str], said: str) -> None:
 @needs_gcc
 def test_a_small_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "results" / "polybench.json"
-    plan = suite.Plan(["gcc"], ["gcc"], ["c"], threads=1, rounds=1, small=True)
+    plan = suite.Plan(["gcc"], ["gcc"], ["c"], threads=1, rounds=1, small=True, variants={"analytic": {"UNSPOOL_SCHEDULER": "analytic"}})
     assert suite.run(plan, [KERNELS["trisolv"]], Console(width=200), beyond=False, out=out, publish=False)
-    (found,) = json.loads(out.read_text())["kernels"]
-    assert [c["name"] for c in found["contestants"]] == ["gcc", "gcc on plain C", OURS]
+    content = json.loads(out.read_text())
+    (found,) = content["kernels"]
+    assert [c["name"] for c in found["contestants"]] == ["gcc", "gcc on plain C", OURS, f"{OURS}, analytic"]
+    medians = {c["name"]: c["median_ms"] for c in found["contestants"]}
+    assert content["geometric_means"]["best of five, analytic"] == pytest.approx(medians["gcc"] / medians[f"{OURS}, analytic"])
     assert all(c["failure"] == "" and c["median_ms"] > 0 for c in found["contestants"])
     assert found["compile_s"] > 0
     printed = capsys.readouterr().out

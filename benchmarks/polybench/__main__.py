@@ -9,8 +9,8 @@ from __future__ import annotations
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,6 +48,7 @@ class Plan:
     threads: int
     rounds: int
     small: bool
+    variants: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @app.command(help=__doc__)
@@ -56,6 +57,8 @@ def suite(
     tools: Annotated[str, typer.Option(help=f"Of {', '.join(FIVE)}; by commas.")] = ",".join(FIVE),
     plain: Annotated[str, typer.Option(help="Tools that get our plain C as well; by commas.")] = "gcc",
     numba: Annotated[bool, typer.Option("--numba", help="Also our target numba.")] = False,
+    analytic: Annotated[bool, typer.Option("--analytic", help="Also our schedules as the analytic estimate ranks them.")] = False,
+    tuned: Annotated[Path | None, typer.Option(help="Also our schedules as tuning found them, in this database.", exists=True)] = None,
     small: Annotated[bool, typer.Option("--small", help="Small sizes: does everything work?")] = False,
     beyond: Annotated[bool, typer.Option("--beyond/--no-beyond", help="Also gemm against the peak, jacobi-2d in DRAM.")] = True,
     threads: Annotated[int, typer.Option(min=1, help="Threads for everyone.")] = 2,
@@ -79,7 +82,10 @@ def suite(
     for reason in absent.values():
         console.print(f"left out: {reason}", style="yellow", markup=False)
     ordered, plainly = ([w for w in chosen[o] if w in here] for o in ("--tools", "--plain"))
-    plan = Plan(ordered, plainly, ["c", "numba"] if numba else ["c"], threads, rounds, small)
+    variants: dict[str, dict[str, str]] = {"analytic": {"UNSPOOL_SCHEDULER": "analytic"}} if analytic else {}
+    if tuned is not None:
+        variants["tuned"] = {"UNSPOOL_TUNED": str(tuned.resolve())}
+    plan = Plan(ordered, plainly, ["c", "numba"] if numba else ["c"], threads, rounds, small, variants)
     if not run(plan, [EVERY[name] for name in wanted], console, beyond=beyond and not (names or small), out=out, publish=publish):
         raise typer.Exit(1)
 
@@ -126,7 +132,7 @@ def one(kernel: Kernel, plan: Plan, say: Any) -> Row:
     with tempfile.TemporaryDirectory(prefix="unspool-polybench-") as folder:
         say("compiling")
         entry = Entry.make(kernel, sizes, Path(folder), plan.threads)
-        contestants, absent = enter(entry, plan.tools, plan.plain, plan.targets)
+        contestants, absent = enter(entry, plan.tools, plan.plain, plan.targets, plan.variants)
         expected = kernel.wanted(entry.inputs, sizes) if plan.small else None
         scores = race(contestants, expected=expected, part=entry.part, rounds=plan.rounds, say=say)
     return Row(kernel, sizes, [*scores, *(table.Score(name, failure=reason) for name, reason in absent.items())])

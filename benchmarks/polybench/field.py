@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,9 +65,11 @@ class Entry:
 
     # -- contestants -------------------------------------------------------------------------------------------------
 
-    def ours(self, target: str = "c", dtype: str = "f64") -> Contestant:
-        """Our program, built anew: the cache of its process is empty."""
+    def ours(self, target: str = "c", dtype: str = "f64", variant: str = "", switches: Mapping[str, str] | None = None) -> Contestant:
+        """Our program, built anew: the cache of its process is empty, and nothing was tuned. A ``variant`` has other switches (variables of the
+        environment)."""
         name = OURS if (target, dtype) == ("c", "f64") else f"{OURS}, {target}, {dtype}"
+        name = f"{name}, {variant}" if variant else name
         spec = {
             "program": str(self.kernel.file),
             "algorithm": self.kernel.name,
@@ -77,8 +79,8 @@ class Entry:
             "dtype": dtype,
             "threads": self.threads,
         }
-        cache = self.folder / f"cache-{target}-{dtype}"
-        return Contestant(name, spec, {**native.environment(self.threads), "UNSPOOL_CACHE": str(cache)})
+        own = {"UNSPOOL_CACHE": str(self.folder / f"cache-{target}-{dtype}-{variant}"), "UNSPOOL_TUNED": "off", **(switches or {})}
+        return Contestant(name, spec, {**native.environment(self.threads), **own})
 
     def ordered(self, tool: str) -> Contestant:
         """A tool on ``c/NAME.c``. Raises BuildError."""
@@ -104,7 +106,7 @@ class Entry:
 
 
 def enter(
-    entry: Entry, tools: Iterable[str], plain: Iterable[str], targets: Sequence[str]
+    entry: Entry, tools: Iterable[str], plain: Iterable[str], targets: Sequence[str], variants: Mapping[str, Mapping[str, str]]
 ) -> tuple[list[Contestant], dict[str, str]]:
     """The contestants, and why who cannot take part cannot: a compiler that fails is a finding, and reported as one."""
     found: list[Contestant] = []
@@ -115,7 +117,8 @@ def enter(
                 found.append(make(tool))
             except BuildError as error:
                 absent[name.format(tool)] = str(error)
-    return [*found, *(entry.ours(target) for target in targets)], absent
+    ours = [*(entry.ours(target) for target in targets), *(entry.ours(variant=v, switches=s) for v, s in variants.items())]
+    return [*found, *ours], absent
 
 
 def usable(tools: Iterable[str], threads: int) -> tuple[list[str], dict[str, str]]:

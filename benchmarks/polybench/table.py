@@ -26,6 +26,8 @@ FORMAT = 1
 FIVE = ("gcc", "clang", "polly", "graphite", "pluto")
 HEADINGS = {**{name: tool.heading for name, tool in TOOLS.items()}, **recorded.TOOLS}
 PLAIN = "gcc on plain C"
+#: Ours with other switches: the name of the contestant, and the word in tables.
+VARIANTS = {f"{OURS}, {word}": word for word in ("analytic", "tuned")}
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,9 @@ class Row:
             return recorded.timing(self.kernel.name, name, gcc.timing)
         return None
 
-    def over(self, name: str) -> float | None:
-        """Its median over ours."""
-        ours, other = self.timing(OURS), self.timing(name)
+    def over(self, name: str, variant: str = OURS) -> float | None:
+        """Its median over ours, or over that of a variant of ours."""
+        ours, other = self.timing(variant), self.timing(name)
         return other.median / ours.median if ours and other else None
 
     @property
@@ -79,6 +81,11 @@ class Row:
         return WHY.get(self.kernel.name, "") if (self.over_best or math.inf) < LOST else ""
 
 
+def variants(rows: Sequence[Row]) -> list[str]:
+    """Ours with other switches, by name."""
+    return sorted({s.name for row in rows for s in row.scores if s.name in VARIANTS})
+
+
 def mean(values: Iterable[float | None]) -> float | None:
     """The geometric mean of what is there."""
     found = [v for v in values if v is not None]
@@ -88,7 +95,10 @@ def mean(values: Iterable[float | None]) -> float | None:
 def means(rows: Sequence[Row]) -> dict[str, float | None]:
     """Geometric means of the ratios over each tool, and over the best of the five."""
     names = (*FIVE, PLAIN)
-    return {**{name: mean(row.over(name) for row in rows) for name in names}, "best of five": mean(row.over_best for row in rows)}
+    found = {**{name: mean(row.over(name) for row in rows) for name in names}, "best of five": mean(row.over_best for row in rows)}
+    for variant in variants(rows):
+        found[f"best of five, {VARIANTS[variant]}"] = mean(row.over(row.best, variant) for row in rows if row.best)
+    return found
 
 
 def split(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
@@ -153,8 +163,8 @@ def _finite(x: float) -> float | None:
 # -- the console and Markdown ----------------------------------------------------------------------------------------
 
 
-def _cells(row: Row, mark: Callable[[str], str]) -> list[str]:
-    cells = [row.kernel.title, _milliseconds(row, OURS)]
+def _cells(row: Row, mark: Callable[[str], str], ours: Sequence[str]) -> list[str]:
+    cells = [row.kernel.title, _milliseconds(row, OURS), *(_milliseconds(row, name) for name in ours)]
     for name in (*FIVE, PLAIN):
         text = _milliseconds(row, name)
         cells.append(mark(text) if name == row.best else text)
@@ -175,29 +185,34 @@ def _times(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}x"
 
 
-def _headings() -> list[str]:
-    return ["kernel", "unspool", *(HEADINGS[name] for name in FIVE), PLAIN, "over gcc", "over the best", "compile s"]
+def _headings(ours: Sequence[str]) -> list[str]:
+    return ["kernel", "unspool", *(VARIANTS[name] for name in ours), *(HEADINGS[name] for name in FIVE), PLAIN, "over gcc", "over the best", "compile s"]
 
 
 def console(rows: Sequence[Row], facts: Mapping[str, Any]) -> Table:
     """A line per kernel."""
     found = Table(title="Medians in milliseconds, float64; r: recorded ratio times gcc", caption=str(facts["processor"]))
-    for number, heading in enumerate(_headings()):
+    ours = variants(rows)
+    for number, heading in enumerate(_headings(ours)):
         found.add_column(heading, justify="right" if number else "left", no_wrap=True)
     for row in rows:
-        found.add_row(*_cells(row, lambda text: f"[bold]{text}[/bold]"))
+        found.add_row(*_cells(row, lambda text: f"[bold]{text}[/bold]", ours))
     return found
 
 
 def sentence(rows: Sequence[Row]) -> str:
     """The geometric means of rows in words."""
-    names = {**HEADINGS, PLAIN: PLAIN, "best of five": "the best of the five"}
+    best = "the best of the five"
+    names = {**HEADINGS, PLAIN: PLAIN, "best of five": best}
+    names |= {f"best of five, {word}": f"{best} ({word})" for word in VARIANTS.values()}
     return "Geometric means: " + ", ".join(f"{v:.2f}x over {names[n]}" for n, v in means(rows).items() if v) + "."
 
 
 def _markdown_rows(rows: Sequence[Row]) -> list[str]:
-    head = [f"| {' | '.join(_headings())} | why |", f"|---|{'--:|' * (len(_headings()) - 1)}---|"]
-    return [*head, *(f"| {' | '.join(_cells(row, lambda text: f'**{text}**'))} | {row.why} |" for row in rows)]
+    ours = variants(rows)
+    headings = _headings(ours)
+    head = [f"| {' | '.join(headings)} | why |", f"|---|{'--:|' * (len(headings) - 1)}---|"]
+    return [*head, *(f"| {' | '.join(_cells(row, lambda text: f'**{text}**', ours))} | {row.why} |" for row in rows)]
 
 
 def markdown(rows: Sequence[Row], extras: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
