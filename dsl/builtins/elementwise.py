@@ -8,7 +8,8 @@ from functools import reduce as fold
 
 from ...compiler.graph.graph import Value
 from ...compiler.graph.ops.common import complex_twin, real_twin, zeros
-from ...compiler.graph.types import Size, is_complex, is_floating, size_fn
+from ...compiler.graph.types import Size, is_complex, is_floating, is_integer, size_fn
+from ..context import weak_kind
 from ..operand import Array, Operand, SizeOperand, TupleOperand, Weak, WeakExpression, noun
 from . import compose
 from .call import BOOL, NUMBERS, ORDERED, Call
@@ -164,8 +165,9 @@ def cast(call: Call) -> Result:
     x, dtype = call.array("x", (*NUMBERS, BOOL)), call.dtype()
     if dtype == "key":
         raise call.error("nothing can be cast to a key: keys are inputs, and fold derives one from another", "dtype")
-    if isinstance(call.operand("x"), (Weak, SizeOperand, WeakExpression)) and dtype != "bool":
-        return call.ctx.as_value(call.operand("x"), dtype)
+    weak = call.operand("x")
+    if isinstance(weak, (Weak, SizeOperand, WeakExpression)) and dtype != "bool" and not (is_integer(dtype) and weak_kind(weak) == "real"):
+        return call.ctx.as_value(weak, dtype)
     if is_complex(x.type.dtype) and not is_complex(dtype) and dtype != "bool":
         raise call.error(
             f"a complex array cannot be cast to {dtype}: its imaginary part would be lost", "x", f"cast(re(x), {dtype})"

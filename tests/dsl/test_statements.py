@@ -179,6 +179,7 @@ BODIES = {
                X**2 + abs(X) ** 1.5 + X**3 + 1 / (X**2 + 1) + 2**X + 1),
     "integer division": ("i = 7\nreturn (idx // 2) + idx % 2 + i // 2", "i64[3]", np.array([4, 3, 4])),
     "integers divided are real": ("return idx / 2 + sum(idx) / 3", "real[3]", np.array([1, 0, 1]) + 4 / 3),
+    "weak fractions become integers": ("return idx * cast(sqrt(n), i64) + cast(-1.7, i64) + cast(n / 2, i64)", "i64[3]", np.array([5, 1, 5])),
     "complex": ("z = cast(x, complex) * 1j\nreturn re(z * z) + im(z)", "real[n]", -(X**2) + X),
     "unicode": ("λ = 2\nτ = x * λ\nreturn τ", "real[n]", 2 * X),
 }  # fmt: skip
