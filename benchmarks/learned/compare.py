@@ -9,21 +9,26 @@
 
 from __future__ import annotations
 
-import argparse
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from rich.console import Console
-from rich.table import Table
 
 from unspool.compiler.search.dataset.records import read
 from unspool.compiler.search.learned.examples import Example, Split, examples, flat, split
 from unspool.compiler.search.learned.features import GROUPS
 from unspool.compiler.search.learned.metrics import Figures, figures
+from unspool.compiler.search.learned.model import MEMBERS
 from unspool.compiler.search.learned.training import analytic, repeated, train
+
+from .. import report
+
+PAGE = Path(__file__).parents[2] / "docs" / "learned-scheduler.md"
+MARKER = "compared: python -m benchmarks.learned.compare"
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]})
 
 GROWN = {"max_iter": 400, "learning_rate": 0.05, "min_samples_leaf": 10, "l2_regularization": 1.0, "early_stopping": True}
 
@@ -48,35 +53,39 @@ def _correction(e: Example) -> np.ndarray[Any, Any]:
     return np.asarray(wrong - wrong.mean())
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    """Train and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, nargs="+")
-    parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--ablate", action="store_true")
-    given = parser.parse_args(words)
-    found = [e for path in given.data for e in examples(read(path))]
-    data = split(found, given.seed)
-    print(f"{sum(len(e.trees) for e in found)} schedules of {len(found)} programs; {len(data.heldout)} held out")
-    table = Table("ranked by", box=None, pad_edge=False)
-    for heading in ("Spearman", "nDCG@5", "MAPE", "regret", "seconds"):
-        table.add_column(heading, justify="right")
+@app.command(help=__doc__)
+def main(
+    data: Annotated[list[Path], typer.Argument(help="Datasets.", exists=True)],
+    epochs: Annotated[int, typer.Option(min=1, help="Rounds of training, at most.")] = 60,
+    seed: Annotated[int, typer.Option(help="Which programs are held out, and what networks start from.")] = 0,
+    members: Annotated[int, typer.Option(min=1, help="Networks of an ensemble.")] = MEMBERS,
+    ablate: Annotated[bool, typer.Option("--ablate", help="Also without each group of features.")] = False,
+    publish: Annotated[bool, typer.Option("--publish", help="Put the table into docs/learned-scheduler.md.")] = False,
+) -> None:
+    found = [e for path in data for e in examples(read(path))]
+    parts = split(found, seed)
+    rows = [("the analytic estimate", analytic(parts.heldout)), ("boosted trees", boosted(parts, seed))]
+    for group in (None, *(GROUPS if ablate else ())):
+        name = "the network" if group is None else f"the network without `{group}`"
+        rows.append((name, train(parts, epochs=epochs, seed=seed, members=members, without=() if group is None else (group,)).figures))
+    text = markdown(rows, repeated(found), found, parts)
+    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+    if publish:
+        report.between(PAGE, MARKER, text)
 
-    def add(name: str, start: float, f: Figures) -> None:
-        row = (f"{f.spearman:.3f}", f"{f.ndcg5:.3f}", f"{f.mape:.3f}", f"{f.regret:.3f}")
-        table.add_row(name, *row, f"{time.monotonic() - start:.0f}")
 
-    add("the analytic estimate", time.monotonic(), analytic(data.heldout))
-    start = time.monotonic()
-    add("boosted trees", start, boosted(data, given.seed))
-    for group in (None, *(GROUPS if given.ablate else ())):
-        start = time.monotonic()
-        trained = train(data, epochs=given.epochs, seed=given.seed, without=() if group is None else (group,))
-        add("the network" if group is None else f"  without {group}", start, trained.figures)
-    table.add_row("a second measurement", f"{repeated(found):.3f}", "", "", "", "")
-    Console().print(table)
+def markdown(rows: Sequence[tuple[str, Figures]], ceiling: float, found: Sequence[Example], parts: Split) -> str:
+    """The table."""
+    judged = rows[0][1].programs
+    lines = [
+        f"{sum(len(e.trees) for e in found)} schedules of {len(found)} programs; means over {judged} of {len(parts.heldout)} held-out programs.",
+        "",
+        "| ranked by | Spearman | nDCG@5 | MAPE | regret |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    lines += [f"| {name} | {f.spearman:.3f} | {f.ndcg5:.3f} | {f.mape:.3f} | {f.regret:.3f} |" for name, f in rows]
+    return "\n".join([*lines, f"| a second measurement | {ceiling:.3f} | | | |"])
 
 
 if __name__ == "__main__":
-    main()
+    app(prog_name="python -m benchmarks.learned.compare")
