@@ -171,13 +171,14 @@ problems of a batch usually share (nothing depends on it but speed). ``origin`` 
         return found, first
 
     def first(self, real: str, sizes: Mapping[str, int], trace: tuple[str, ...], chosen: Rewritten) -> Plan | None:
-        """The plan of what a rewritten graph has made once for all problems."""
+        """The plan of what a rewritten graph has made once for all problems. A schedule is that of the kernel for each; this one is of our choice."""
         if chosen.once is None:
             return None
         key, known = self._key(real, sizes, trace, chosen)
         found = self.plans.get((*key, "once"))
         if found is None:
-            found = make_plan(specialize(chosen.once, real, known), self.settings, (False,) * len(chosen.once.inputs))
+            settings = replace(self.settings, schedule=None)
+            found = make_plan(specialize(chosen.once, real, known), settings, (False,) * len(chosen.once.inputs))
             self.plans[(*key, "once")] = found
         return found
 

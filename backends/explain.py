@@ -84,17 +84,18 @@ def kernel_report(
         made["tape"] = tape
     if compiled.tile is not None and compiled.tree.tile is not None:
         tile = compiled.tree.tile
-        inside = {**env, tile.lanes: size, **_strides(compiled, tile, env)}
+        inside = tile_sizes(compiled, tile, size, env)
         machine = compiled.target.capabilities.machine
         body = _body(compiled.tile_lowered, compiled.tile, together, compiled.tile_origin, tile.function, inside, machine, limits)
         made["batch_tile"] = {"problems": size, **body}
     return made
 
 
-def _strides(compiled: Compiled, tile: Tile, env: Mapping[str, int]) -> dict[str, int]:
-    """Elements of one problem, for each operand whose distance between problems the tile is told."""
+def tile_sizes(compiled: Compiled, tile: Tile, size: int, env: Mapping[str, int]) -> dict[str, int]:
+    """The sizes of a full batch tile: those of a problem, how many there are, and the elements of one problem for each operand whose
+    distance between problems the tile is told."""
     operands = [a for scope in ("input", "output") for a in compiled.nest.arrays if a.scope == scope]
-    found = {}
+    found = {**env, tile.lanes: size}
     for array, stride in zip(operands, tile.strides, strict=True):
         if stride:
             found[stride] = array_bytes(array, env) // BYTES[array.dtype]
@@ -266,7 +267,7 @@ def _work(work: Work, start: Nest, nest: Nest, env: Mapping[str, int], machine: 
         "data_bytes": live,
         "data_fits": level(live, machine),
     }
-    made["estimate"] = _estimate(nest, env, machine)
+    made["estimate"] = estimated(nest, env, machine)
     iteration = _iteration(start, env)
     if iteration is not None:
         made["iteration"] = {**iteration, "data_fits": level(iteration["bytes"], machine)}
@@ -309,7 +310,7 @@ def _per_iteration(array: str, loop: str, statements: Sequence[Statement]) -> bo
     return bool(places) and all(any((i - Size.of(loop)).constant is not None for i in index) for index in places)
 
 
-def _estimate(nest: Nest, env: Mapping[str, int], machine: Machine) -> Report:
+def estimated(nest: Nest, env: Mapping[str, int], machine: Machine) -> Report:
     """What the model that chose the schedule expects of it, for these counts (:mod:`~..compiler.search.cost`)."""
     scheduled = Scheduled(fix(nest, env), ())
     if isinstance(machine, Gpu):

@@ -32,7 +32,7 @@ def lines(found: Report) -> Iterator[str]:
         yield from _kernel_lines(kernel)
     if "measured" in found:
         yield ""
-        yield from _measured_lines(found["measured"])
+        yield from measured_lines(found["measured"])
 
 
 def _rewrite_lines(rewrites: Sequence[Report]) -> Iterator[str]:
@@ -43,14 +43,14 @@ def _rewrite_lines(rewrites: Sequence[Report]) -> Iterator[str]:
         flops = f"{scaled(r['flops_after'], 'flop')} in place of {scaled(r['flops_before'], 'flop')}"
         place = f"line {r['line']}" if "line" in r else ""
         rows.append((f"{r['state']}{shared}", f"loop over {r['loop']}", place, flops, "; ".join(r["products"])))
-    yield from _table(rows)
+    yield from table(rows)
 
 
 def _host_lines(host: Report, kernels: int) -> Iterator[str]:
     operations = _several(host["nodes"], "operation")
     yield f"on the host, by the interpreter: {operations}, of them {_several(kernels, 'kernel')}; what is none, and why"
     rows = [(o["operation"], f"line {o['line']}" if "line" in o else "", o["reason"], o.get("source", "")) for o in host["operations"]]
-    yield from _table(list(dict.fromkeys(rows))) if rows else ["  nothing: no part was left over for a kernel"]
+    yield from table(list(dict.fromkeys(rows))) if rows else ["  nothing: no part was left over for a kernel"]
 
 
 def _kernel_lines(kernel: Report) -> Iterator[str]:
@@ -98,7 +98,7 @@ def _tape_lines(tape: Report) -> Iterator[str]:
         more = "more" if tape["keep_bytes"] is None else scaled(tape["keep_bytes"], "B")
         held = "" if tape["policy"] == "keep" else f"; keeping all would take {more}"
         rows.append(("budget", "", limit, whose + held))
-    yield from _table(rows)
+    yield from table(rows)
 
 
 def _body_lines(body: Report) -> Iterator[str]:
@@ -107,14 +107,14 @@ def _body_lines(body: Report) -> Iterator[str]:
     for s in body["statements"]:
         where = f"line {s['line']}" if "line" in s else ""
         rows.append((s["statement"], s["text"], s["domain"], f"{s['instances']} times", where))
-    yield from _table(rows) if rows else ["  none: nothing is computed"]
+    yield from table(rows) if rows else ["  none: nothing is computed"]
     yield from _dependence_lines(body["dependences"])
     told = f", {body['chosen_by']}" if body["chosen_by"].startswith(("tuned", "learned")) else ""
     yield f"schedule{told}" if body["schedule"] else f"schedule: none, program order{told}"
     steps = []
     for _, group in groupby(body["schedule"], lambda s: s["name"]):
         steps += [(s["step"], "" if n else s["words"]) for n, s in enumerate(group)]
-    yield from _table(steps)
+    yield from table(steps)
     yield "loops"
     yield from (f"  {line}" for line in body["loops"])
     yield "storage"
@@ -122,7 +122,7 @@ def _body_lines(body: Report) -> Iterator[str]:
         (b["array"], f"{b['dtype']}[{', '.join(b['shape'])}]", scaled(b["bytes"], "B"), b["place"], "" if b["place"] == "register" else b["fits"])
         for b in body["buffers"]
     ]
-    yield from _table(rows)
+    yield from table(rows)
     yield "work"
     yield from _work_lines(body["work"])
 
@@ -143,7 +143,7 @@ def _dependence_lines(found: Sequence[Report]) -> Iterator[str]:
         kind = "reduction" if d["reduction"] else d["kind"]
         over = f"({', '.join(d['loops'])}) = {distance}" if d["loops"] else ""
         rows.append((kind, d["array"], f"{d['from']} -> {d['to']}", over, carried))
-    yield from _table(rows)
+    yield from table(rows)
 
 
 def _work_lines(work: Report) -> Iterator[str]:
@@ -164,10 +164,11 @@ def _work_lines(work: Report) -> Iterator[str]:
         p = work["prediction"]
         each = ", ".join(f"{place} {scaled(t, 's')}" for place, t in p["seconds"].items())
         rows.append(("at best", scaled(p["least_seconds"], "s"), f"bound by {_BOUNDS[p['bound']]} ({each})"))
-    yield from _table(rows)
+    yield from table(rows)
 
 
-def _measured_lines(found: Report) -> Iterator[str]:
+def measured_lines(found: Report) -> Iterator[str]:
+    """The time of a call, and what that is of the limits."""
     median, least = (scaled(found[key], "s") for key in ("median_seconds", "minimum_seconds"))
     problems = f" of {found['problems']} problems" if found["problems"] > 1 else ""
     yield f"measured: a call{problems} takes {median} (median; at best {least})"
@@ -198,7 +199,7 @@ def scaled(value: float, unit: str) -> str:
     return f"{value:.3g} P{unit}"
 
 
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Rows in columns; a cell longer than 60 characters does not widen its column."""
     widths = [max((len(r[c]) for r in rows if len(r[c]) <= 60), default=0) for c in range(len(rows[0]))] if rows else []
     for row in rows:

@@ -97,6 +97,11 @@ class Kernel:
         )
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """Every size by name, iteration counts included."""
+        return dict(self._binding.sizes)
+
+    @property
     def compiled(self) -> list[tuple[str, Compiled]]:
         """The compiled parts, by name."""
         plan = self._plan

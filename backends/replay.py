@@ -30,12 +30,24 @@ def _replay(nest: Nest, text: str) -> Iterator[str]:
         before, now = now, apply_step(now, step)
         yield ""
         yield str(step)
-        yield from _shown([p for p in _parts(now.nest.order) if p not in _parts(before.nest.order)])
-        known = {s.name: s.dims for s in before.nest.statements}
-        made = [s for s in now.nest.statements if known.get(s.name) != s.dims]
-        yield from (f"  {s.name}: {infix(s)} for {domain_text(s)}" for s in made)
-        changed = [a for a in now.nest.arrays if a not in before.nest.arrays]
-        yield from (f"  array {a.name}: {a.dtype}[{', '.join(map(str, a.shape))}] {a.scope}" for a in changed)
+        yield from changes(before.nest, now.nest)
+
+
+def changes(before: Nest, now: Nest) -> Iterator[str]:
+    """What became of a nest: the parts of its order that changed, then statements with other dims, then arrays."""
+    yield from _shown([p for p in _parts(now.order) if p not in _parts(before.order)])
+    known = {s.name: s.dims for s in before.statements}
+    made = [s for s in now.statements if known.get(s.name) != s.dims]
+    yield from (f"  {s.name}: {infix(s)} for {domain_text(s)}" for s in made)
+    changed = [a for a in now.arrays if a not in before.arrays]
+    yield from (f"  array {a.name}: {a.dtype}[{', '.join(map(str, a.shape))}] {a.scope}" for a in changed)
+
+
+def nest_lines(nest: Nest) -> Iterator[str]:
+    """A nest for a reader: its arrays, its statements as formulas, its loops."""
+    yield from (f"array {a.name}: {a.dtype}[{', '.join(map(str, a.shape))}] {a.scope}" for a in nest.arrays)
+    yield from (f"{s.name}: {infix(s)} for {domain_text(s)}" for s in nest.statements)
+    yield from (line for part in _parts(nest.order) for line in print_order(part).splitlines())
 
 
 def _parts(order: Order) -> list[Order]:

@@ -102,6 +102,9 @@ class Options:
     tuned: Path | None = _switch(  # noqa: RUF009
         _user_data("tuned.jsonl"), "UNSPOOL_TUNED", "the file that remembers what tuning found, or `off`", _place
     )
+    history: Path | None = _switch(  # noqa: RUF009
+        _user_data("repl-history"), "UNSPOOL_HISTORY", "the file that remembers lines typed into `dsl repl`, or `off`", _place
+    )
     scheduler: str = _switch(
         "default", "UNSPOOL_SCHEDULER", "who ranks schedules: analytic, learned, or default: learned where there are weights", _scheduler
     )

@@ -15,12 +15,12 @@ from typing import Any
 DOCS = Path(__file__).resolve().parent
 #: The order in which a user meets them; pages that do not exist are passed over.
 ORDER = (
-    "index get-started embedding language formatting reference how-compiling-works iteration walkthrough schedules tuning targets gpu numba"
+    "index get-started embedding language formatting reference how-compiling-works iteration walkthrough schedules repl tuning targets gpu numba"
     " torch training examples stdlib/index experiments/index kernel-files"
     " errors robustness debugging benchmarks decisions/index architecture style references"
 ).split()
-#: Languages of code blocks that the highlighter does not know.
-LANGUAGES = {"us": "python"}
+#: Languages of code blocks that the highlighter has under another name than the tests; `us` is a lexer of the library.
+LANGUAGES: dict[str, str] = {}
 
 
 def pages(made: Iterable[str] = ()) -> list[Any]:

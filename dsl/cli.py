@@ -138,24 +138,14 @@ def compile_(
     flags: dict[str, Any],
 ) -> None:
     """Compile an algorithm: show the stages (the graph, the loops, the schedule, the source), or write a kernel file."""
-    stages = {
-        "graph": ".graph",
-        "loops": ".loops",
-        "dependences": ".dependences",
-        "schedule": ".schedule",
-        "steps": ".steps",
-        "tree": ".tree",
-        "source": "",
-        "c": ".c",
-        "asm": ".s",
-        "explain": ".txt",
-    }
+    from .stages import SUFFIXES, stage_file, stage_text, write
+
     saved = out if out is not None and out.suffix == ".usk" else None
     folder = None if saved else out
     wanted = [w.strip() for w in (emit or ("" if saved else "source")).split(",") if w.strip()]
-    unknown = [w for w in wanted if w not in stages]
+    unknown = [w for w in wanted if w not in SUFFIXES]
     if unknown:
-        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(stages)}", param_hint="--emit")
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(SUFFIXES)}", param_hint="--emit")
     if folder is not None and folder.exists() and not folder.is_dir():
         raise typer.BadParameter(f"{folder} is no folder, and no kernel file (x.usk)", param_hint="--out")
     if gradients and not saved:
@@ -172,17 +162,13 @@ def compile_(
             raise typer.BadParameter(
                 f"the target prints no C but .{kernel.suffix}: use --emit source, or --target c", param_hint="--emit"
             )
-        stages["source"] = f".{kernel.suffix}"
         for stage in wanted:
-            printed = stage in ("source", "c")
-            plain = printed and kernel.suffix == "c" and flags["schedule"] == PROGRAM_ORDER
-            name = "plain" if plain else "source" if printed else stage
-            text = kernel.explain() if stage == "explain" else getattr(kernel, name)
+            text = stage_text(kernel, stage, plain=flags["schedule"] == PROGRAM_ORDER)
             if folder is None:
                 print(text)
                 continue
-            path = folder / (handle.algorithm.name + stages[stage])
-            _write(path, text.rstrip("\n") + "\n")
+            path = folder / stage_file(kernel, stage, handle.algorithm.name)
+            write(path, text.rstrip("\n") + "\n")
             print(f"wrote {path}")
         if saved:
             kernel.save(saved, backward=gradients)
@@ -283,7 +269,9 @@ def bench(
             print(call.said, file=sys.stderr)
         content = benchmark.run(call, compiled=compiled, threads=threads, seconds=seconds)
         if json_ is not None:
-            _write(json_, content)
+            from .stages import write
+
+            write(json_, content)
             print(f"wrote {json_}")
 
 
@@ -375,6 +363,15 @@ def train_model(
 
 
 @app.command()
+def repl(program: Annotated[str | None, typer.Argument(metavar="FILE:ALG", help="A program, and the algorithm to look at.")] = None) -> None:
+    """Look at what a program becomes, and schedule it step by step; reads lines from a pipe, too (`help` lists the commands)."""
+    from .repl.loop import run as talk
+
+    if not talk(program):
+        raise typer.Exit(1)
+
+
+@app.command()
 def targets() -> None:
     """List the targets, and whether they can be used here."""
     from rich.console import Console
@@ -448,14 +445,6 @@ def _positive(text: str, option: str, least: int) -> int:
     if not text.strip().isdecimal() or int(text) < least:
         raise typer.BadParameter(f"{text.strip()!r} is not an integer of at least {least}", param_hint=option)
     return int(text)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UnspoolError(f"cannot write {path}: {error.strerror}") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> Any:

@@ -27,16 +27,27 @@ class CheckedProgram:
 
 def load_text(text: str, name: str = "<string>") -> CheckedProgram:
     """Check and lower a program given as text. Raises ProgramError with every error found, in source order."""
-    return _load(Source(name, text), None)
+    return _whole(*_examined(Source(name, text), None))
 
 
 def load_file(path: str | Path) -> CheckedProgram:
     """Check and lower the program in a file. Raises ProgramError with every error found, in source order."""
+    return _whole(*examine_file(path))
+
+
+def examine_file(path: str | Path) -> tuple[CheckedProgram, list[Diagnostic]]:
+    """What a file has that is without errors, and every error found, in source order. Raises ProgramError for a file that cannot be read or parsed."""
     path = Path(path)
-    return _load(read_source(path), path.resolve().parent)
+    return _examined(read_source(path), path.resolve().parent)
 
 
-def _load(source: Source, folder: Path | None) -> CheckedProgram:
+def _whole(found: CheckedProgram, errors: list[Diagnostic]) -> CheckedProgram:
+    if errors:
+        raise ProgramError(errors)
+    return found
+
+
+def _examined(source: Source, folder: Path | None) -> tuple[CheckedProgram, list[Diagnostic]]:
     scope = load_files(source, folder)
     found: list[Diagnostic] = []
     for file in scope.project:
@@ -49,10 +60,8 @@ def _load(source: Source, folder: Path | None) -> CheckedProgram:
             found += diagnostics
             if algorithm is not None:
                 algorithms[item.name.text] = algorithm
-    if found:
-        raise ProgramError(in_order(source, found))
     functions = {item.name.text: item for item in scope.own if isinstance(item, s.Fn)}
-    return CheckedProgram(source.name, algorithms, functions, scope)
+    return CheckedProgram(source.name, algorithms, functions, scope), in_order(source, found)
 
 
 def _reached(scope: FileScope, start: s.Fn | s.AlgorithmDecl) -> list[s.Fn | s.AlgorithmDecl]:

@@ -58,6 +58,7 @@ def _module(name: str) -> bool:
 OPTIONAL: dict[str, tuple[Callable[[], bool], str]] = {
     "c++": (lambda: any(map(shutil.which, filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++")))), "a C++ compiler: g++ or clang++"),
     "nvcc": (lambda: _module("cuda.bindings.nvrtc") or shutil.which("nvcc") is not None, "pip install 'unspool[cuda]', or nvcc on the PATH"),
+    "prompt_toolkit": (lambda: _module("prompt_toolkit"), "pip install --editable . once more: it became a dependency"),
     "nvrtc": (lambda: _module("cuda.bindings.nvrtc"), "pip install 'unspool[cuda]'"),
     "triton": (lambda: _module("triton"), "pip install 'unspool[triton]'"),
     "tvm": (lambda: _module("tvm"), "pip install 'unspool[tvm]'"),

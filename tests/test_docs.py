@@ -5,7 +5,7 @@ A page runs from top to bottom in an empty folder, its Python blocks in one name
 - ``us``: must check without an error. ``us file=lasso.us`` also writes it, for the blocks below.
 - ``python``: is executed. Lines after ``# prints:`` at its end are its expected output (``...`` matches anything).
 - ``console``: lines after ``$`` are run, ``dsl`` being this checkout's; what follows is the expected output. A line
-  ``$ NAME=value dsl ... # exit 1`` sets a variable, and expects that exit status.
+  ``$ NAME=value dsl ... < FILE # exit 1`` sets a variable, reads a file as standard input, and expects that exit status.
 - ``text`` and ``sh`` are not run; ``text file=wrong.us`` is only written. Another word, or none, is a fault.
 """
 
@@ -84,6 +84,8 @@ def run_console(block: Block, folder: Path) -> None:
     for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
         command, _, expected = part.partition("\n")
         command, _, status = command.partition(" # exit ")
+        command, redirected, file = command.partition(" < ")
+        lines = (folder / file.strip()).read_text(encoding="utf-8") if redirected else ""
         words = shlex.split(command)
         switches = {}
         while "=" in words[0]:  # NAME=value dsl ...
@@ -93,9 +95,9 @@ def run_console(block: Block, folder: Path) -> None:
             words[:1] = [sys.executable, "-m", "unspool"] if words[0] == "dsl" else [sys.executable]
         done: subprocess.CompletedProcess[str] | Done
         if words[1:3] == ["-m", "unspool"]:
-            done = dsl(words[3:], folder, {**environment, **switches})
+            done = dsl(words[3:], folder, {**environment, **switches}, lines)
         else:
-            done = subprocess.run(words, cwd=folder, env={**environment, **switches}, capture_output=True, text=True, check=False)
+            done = subprocess.run(words, cwd=folder, env={**environment, **switches}, input=lines, capture_output=True, text=True, check=False)
         assert done.returncode == int(status or 0), f"{block.where}: {command}\n{done.stdout}{done.stderr}"
         if expected.strip():
             compare(block, expected, done.stdout + done.stderr)

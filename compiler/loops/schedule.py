@@ -198,7 +198,7 @@ def apply_step(scheduled: Scheduled, step: Step) -> Scheduled:
     """The program after one step. Raises IllegalSchedule with the reason."""
     reason = why_not(scheduled, step)
     if reason:
-        raise _refused(scheduled.nest, step, reason)
+        raise refused(scheduled.nest, step, reason)
     made = STEPS[step.name][0](scheduled, *step.args)
     return made.proved_as(None) if scheduled.known_proved and _keeps(step) else made
 
@@ -211,7 +211,7 @@ def _keeps(step: Step) -> bool:
 _KEEPING = frozenset({"fission", "distribute", "fuse", "drop", "omit", "shift"}) | _INSIDE
 
 
-def _refused(nest: Nest, step: Step, reason: str) -> IllegalSchedule:
+def refused(nest: Nest, step: Step, reason: str) -> IllegalSchedule:
     """What is wrong with a step: the reason, concrete iterations, and where the statements they are of come from."""
     where = f"line {step.line} of the schedule: " if step.line else ""
     text, behind = f"{where}step `{step}` does not apply: {reason}", ""
@@ -230,13 +230,13 @@ def apply(nest: Nest, schedule: Schedule, *, strict: bool = False, tf32: bool = 
     for step in schedule.steps:
         reason = why_not(stages[-1], step)
         if reason:
-            raise _refused(stages[-1].nest, step, _gone(stages, schedule, step) or reason)
+            raise refused(stages[-1].nest, step, _gone(stages, schedule, step) or reason)
         stages.append(STEPS[step.name][0](stages[-1], *step.args))
     found = _illegal(stages[-1], strict)
     if found is None:
         return stages[-1]
     legal = next(n for n in range(len(stages) - 1, -1, -1) if _illegal(stages[n], strict) is None)
-    raise _refused(stages[-1].nest, schedule.steps[legal], _illegal(stages[legal + 1], strict) or found)
+    raise refused(stages[-1].nest, schedule.steps[legal], _illegal(stages[legal + 1], strict) or found)
 
 
 def _gone(stages: list[Scheduled], schedule: Schedule, step: Step) -> str:

@@ -1,0 +1,1 @@
+"""The verbs of the REPL, one a file: each has its ``COMMAND``."""
