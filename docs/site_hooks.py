@@ -19,8 +19,6 @@ ORDER = (
     " torch training examples stdlib/index experiments/index kernel-files"
     " errors robustness debugging benchmarks decisions/index architecture style references"
 ).split()
-#: Languages of code blocks that the highlighter has under another name than the tests; `us` is a lexer of the library.
-LANGUAGES: dict[str, str] = {}
 
 
 def pages(made: Iterable[str] = ()) -> list[Any]:
@@ -74,7 +72,7 @@ def code(block: str) -> str:
     """A code block whose first line has the language only, not what the tests read there."""
     first, newline, rest = block.partition("\n")
     language = (first[3:].split() or [""])[0]
-    return f"```{LANGUAGES.get(language, language)}{newline}{rest}"
+    return f"```{language}{newline}{rest}"
 
 
 def links(text: str, folder: Path) -> str:

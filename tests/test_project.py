@@ -44,7 +44,7 @@ def test_a_new_page_comes_last_and_a_missing_one_is_passed_over(site: Any, tmp_p
 
 
 def test_code_blocks_and_links_on_the_site(site: Any) -> None:
-    assert site.code("```us file=x.us\nfn f(a) = a\n```") == "```python\nfn f(a) = a\n```"
+    assert site.code("```us file=x.us\nfn f(a) = a\n```") == "```us\nfn f(a) = a\n```"
     assert site.code("```text file=x\n```") == "```text\n```"
     assert site.code("```\nx\n```") == "```\nx\n```"
     assert site.links("[a](../README.md#x) [b](style.md) [c](#d) [e](nowhere.md) [f](https://a.b)", DOCS) == (
