@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from .nest import Nest, loops_of
 
 #: Parameters of steps that name something else than a loop; a choice between words names nothing.
-_ROLES = {"array": "array", "statement": "statement", "dim": "dim", "dims": "dim", "fusion": ""}
+_ROLES = {"array": "array", "statement": "statement", "before": "statement", "dim": "dim", "dims": "dim", "fusion": ""}
 #: So many names are listed where none is near.
 _LISTED = 12
 

@@ -61,6 +61,7 @@ from .steps.reorder import (
     wavefront,
 )
 from .steps.reschedule import can_isl, isl
+from .steps.retime import can_retime, retime
 from .steps.sink import can_enclose, can_fission, can_sink, enclose, fission, sink
 from .steps.split import can_split, split
 from .steps.stage import PLACES, can_stage, stage
@@ -76,6 +77,7 @@ STEPS: dict[str, tuple[Callable[..., Scheduled], Callable[..., str | None]]] = {
     "interchange": (interchange, can_interchange),
     "permute": (permute, can_permute),
     "shift": (shift, can_shift),
+    "retime": (retime, can_retime),
     "reverse": (reverse, can_reverse),
     "skew": (skew, can_skew),
     "wavefront": (wavefront, can_wavefront),

@@ -85,6 +85,16 @@ def _leaves(order: Order) -> list[str]:
     return [s for c in children for s in _leaves(c)]
 
 
+def retime(scheduled: Scheduled, dice: Random) -> Args | None:
+    """A statement of one part of a loop's body, the loop, and a statement of another part."""
+    pairs: list[Args] = []
+    for o in scheduled.loops.values():
+        if isinstance(o.body, SequenceOrder):
+            first = [_leaves(c)[0] for c in o.body.children]
+            pairs += [(a, o.name, b) for a in first for b in first if a != b]
+    return one_of(dice, pairs)
+
+
 def bands(scheduled: Scheduled) -> list[list[LoopOrder]]:
     """Every run of loops, one directly inside the other."""
     found = []
@@ -376,6 +386,7 @@ ARGUMENTS: dict[str, Draw] = {
     "distribute": distribute,
     "interchange": nested,
     "shift": shift,
+    "retime": retime,
     "reverse": loop,
     "skew": or_solved(shifted(inside)),
     "wavefront": nested,

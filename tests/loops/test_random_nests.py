@@ -120,7 +120,8 @@ class Walk:
             refused, careful = "", False
         except IllegalSchedule as error:
             refused, careful = str(error), contracted(tried, error.reason)
-        if "is contracted at" in refused:  # whether an element still lives where it is used is not among the pairs looked at
+        # whether an element still lives where it is used, and whether a tile is of the shape that tensor cores take, are not among the pairs looked at
+        if "is contracted at" in refused or "is marked tensor, but" in refused:
             self.program = program
             return
         wrong = self.wrong(self.program, tried) or (refused and self.longer(lambda program: self.wrong(program, tried), refused))

@@ -142,6 +142,7 @@ DRAWN = {
     "distribute": (pair(), "distribute i0 S1"),
     "interchange": (pair(), "interchange t0 i0"),
     "shift": (chain(1), "shift i1 1; fuse i0 i1"),
+    "retime": (chain(0), "retime S1 t0 S0"),
     "reverse": (pair(), "reverse i0"),
     "skew": (sweep(), "skew i0 t0"),
     "wavefront": (sweep(), "wavefront t0 i0; parallel t0"),
@@ -226,6 +227,20 @@ def test_distributing_a_backward_dependence_is_refused() -> None:
         apply(chain(0), parse_schedule("fuse i0 i1; contract T i0; distribute i0 S1"))
     with pytest.raises(IllegalSchedule, match="goes from S1 back to S0"):
         apply(chain(0), parse_schedule("distribute t0 S1"))
+
+
+def test_what_waits_for_the_next_iteration_is_proved() -> None:
+    apply(chain(0), parse_schedule("retime S1 t0 S0; retime S0 t0 S1"))
+    with pytest.raises(IllegalSchedule, match=r"step `retime S0 t0 S1` does not apply: the flow dependence on T is reversed, for instance S0\["):
+        apply(chain(0), parse_schedule("retime S0 t0 S1"))
+    with pytest.raises(IllegalSchedule, match="the body of t0 has one part"):
+        apply(chain(0), parse_schedule("fuse i0 i1; retime S1 t0 S0"))
+    with pytest.raises(IllegalSchedule, match="S1 and S1 are in one part of t0"):
+        apply(chain(0), parse_schedule("retime S1 t0 S1"))
+    with pytest.raises(IllegalSchedule, match="there is no statement `S7`"):
+        apply(chain(0), parse_schedule("retime S7 t0 S0"))
+    with pytest.raises(IllegalSchedule, match="T lives in one iteration of t0 and is used in both"):
+        apply(chain(0), parse_schedule("contract T t0; retime S1 t0 S0"))
 
 
 def test_fusing_at_unequal_positions_is_refused_with_the_array() -> None:

@@ -3,6 +3,7 @@ promises."""
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
@@ -205,6 +206,26 @@ def test_the_deferred_order_is_the_same_to_the_bit() -> None:
         )
         for one, other in zip(plain, deferred):
             np.testing.assert_array_equal(one, other)
+
+
+def test_the_deferred_order_is_proved() -> None:
+    """The updates of mezo, made to wait until the next step needs them: legal as its dependences are, and to the bit what they were."""
+    x, y, W, V = (v.astype(np.float32) for v in problem(5))
+    loops = str(ES.mezo.compile(SIZES, K=K, **PLAIN).loops)
+    statements = dict(re.findall(r"^(S\d+) {[^}]*} (.*)$", loops, re.MULTILINE))
+    update = {a: next(s for s, text in statements.items() if text.startswith(f"{a}[") and "sub:" in text) for a in "WV"}
+    draws = [s for s, text in statements.items() if "fold:key(" in text]
+    time = re.search(r"for (t\d+) serial \(" + draws[0], loops)
+    assert time
+    wait = [f"retime {update['V']} {time[1]} {draws[1]}", f"retime {update['W']} {time[1]} {draws[0]}"]
+    plain, *deferred = (
+        ES.mezo.compile(SIZES, K=K, target="c", schedule=s)(x, y, W, V, KEY) for s in ("", wait[0], "\n".join(wait))
+    )
+    for got in deferred:
+        for one, other in zip(got, plain):
+            np.testing.assert_array_equal(one, other)
+    with pytest.raises(us.UnspoolError, match=r"the flow dependence on W is reversed, for instance"):  # the first layer has read its weights by then
+        ES.mezo.compile(SIZES, K=K, target="c", schedule=f"retime {update['W']} {time[1]} {draws[1]}")
 
 
 @settings(max_examples=8)
