@@ -14,7 +14,9 @@ from ..compiler.graph.algorithm import Algorithm, ModuleInput, Param
 from ..compiler.graph.graph import Graph
 from ..compiler.graph.ops.common import complex_twin, torch_dtype
 from ..compiler.graph.segments import Policy
-from ..compiler.graph.types import Type
+from ..compiler.graph.specialize import size_names
+from ..compiler.graph.types import Type, weights_of, weights_size
+from ..compiler.graph.weights import joined, leaves, numel
 from . import constraints, devices, registry
 from .binding import Binding, bind, check_where, leading
 from .convert import Argument, argument, device_of, is_numpy_call, precision, tensor, to_numpy, widened
@@ -64,6 +66,8 @@ class Routine:
         self.iterations = dict(algorithm.iterations)
         self.shared = frozenset([i.name for i in algorithm.inputs if i.given] + [p.name for p in algorithm.params])
         self.main = Executor(algorithm.graph, tuple(self.iterations), settings, self.shared)
+        graphs = [g for g in (algorithm.graph, algorithm.objective) if g is not None]
+        self.weighed = frozenset().union(*map(size_names, graphs)) & {weights_size(m.name) for m in algorithm.modules}
         self._objective: Executor | None = None
         self.fused: dict[Any, dict[Policy, KernelPlan | None]] = {}  # by loss and sizes (value_and_grad.py)
         self._initial: dict[str, Executor] = {}
@@ -96,11 +100,22 @@ class Routine:
             binding.set(name, iterations.get(name, count), "the iteration count")
         return binding
 
-    def collect(self, binding: Binding, values: Mapping[str, Any], types: Sequence[tuple[str, Type]]) -> list[Argument]:
-        """The arguments, with the sizes they bind."""
-        found = [argument(name, type, values[name]) for name, type in types]
-        bind(binding, [(a.name, a.type, a.shape) for a in found])
+    def collect(
+        self, binding: Binding, values: Mapping[str, Any], types: Sequence[tuple[str, Type]], modules: Mapping[str, Any]
+    ) -> list[Argument]:
+        """The arguments, with the sizes they bind. Those of a type ``weights(f)`` come as parameters by name, or as a module like f."""
+        found = [argument(name, type, self._joined(name, type, values[name], modules)) for name, type in types]
+        bind(binding, [(a.name, a.type, a.shape) for a in found if not weights_of(a.type)])
         return found
+
+    def _joined(self, name: str, type: Type, value: Any, modules: Mapping[str, Any]) -> Any:
+        if (module := weights_of(type)) is None:
+            return value
+        if isinstance(value, torch.nn.Module):
+            value = dict(value.named_parameters())
+        if not isinstance(value, Mapping):
+            raise DataError(f"{name} needs weights({module}): the parameters of a module by name; got a {value.__class__.__name__}")
+        return joined(name, weighed(next(m for m in self.algorithm.modules if m.name == module), modules), value)
 
     def initial(self, param: Param, given: Mapping[str, Tensor], real: str, binding: Binding, device: torch.device) -> Tensor:
         """The value of a parameter before training, with the leading dimensions of the given tensors it depends on."""
@@ -139,8 +154,17 @@ class Routine:
         return found
 
     def check_modules(self, modules: Mapping[str, Any], binding: Binding) -> dict[str, Any]:
-        """The modules by name. Raises DataError for one that is missing, not callable, or too short a list."""
-        return {m.name: check_module(m, modules, binding) for m in self.algorithm.modules}
+        """The modules by name; binds the numbers of their weights. Raises DataError for one that is missing, not callable, has no weights
+        where they are values, or too short a list."""
+        found = {m.name: check_module(m, modules, binding) for m in self.algorithm.modules}
+        self.bind_weights(binding, modules)
+        return found
+
+    def bind_weights(self, binding: Binding, modules: Mapping[str, Any]) -> None:
+        """Bind how many weights the modules have whose weights are values. Raises DataError."""
+        for m in self.algorithm.modules:
+            if weights_size(m.name) in self.weighed:
+                binding.set(weights_size(m.name), numel(weighed(m, modules)), f"the parameters of {m.name}")
 
     def call(
         self,
@@ -166,7 +190,7 @@ class Routine:
             return self._traced(values, params, iterations, sizes, modules, tuple(trace), dtype, objective)
         binding = self.base(iterations, sizes)
         types = arguments_of(algorithm, (self.objective if objective else self.main).graph)
-        arguments = self.collect(binding, values, types)
+        arguments = self.collect(binding, values, types, modules)
         check_where(algorithm.name, algorithm.where, binding)
         overrides = [argument(p.name, p.type, params[p.name]) for p in algorithm.params if p.name in params]
         real = precision([*arguments, *overrides], dtype, "dtype=")
@@ -257,14 +281,22 @@ class Routine:
 
 def run(prepared: Prepared, tensors: Sequence[Tensor], modules: Modules, trace: tuple[str, ...], *, numpy: bool) -> Any:
     """Results as the caller sees them: one value or a tuple, with a :class:`Path` if traced, as NumPy if asked."""
-    if numpy:
-        with torch.no_grad():
-            found: Sequence[Any] = [to_numpy(y) for y in prepared(tensors, modules)]
-    else:
-        found = prepared(tensors, modules)
-    count = len(prepared.executor.graph.results)
-    result = found[0] if count == 1 else tuple(found[:count])
-    return (result, Path(**dict(zip(trace, found[count:], strict=True)))) if trace else result
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not numpy):
+        tensors = prepared(tensors, modules)
+    types = prepared.executor.variant(trace)[0].result_types
+    found = [_result(t, y, modules, numpy=numpy) for t, y in zip(types, tensors, strict=True)]
+    own = len(prepared.executor.graph.results)
+    result = found[0] if own == 1 else tuple(found[:own])
+    return (result, Path(**dict(zip(trace, found[own:], strict=True)))) if trace else result
+
+
+def _result(type: Type, value: Tensor, modules: Modules, *, numpy: bool) -> Any:
+    """A result or trace as the caller sees it; weights, the last axis, are parameters by name."""
+    if (name := weights_of(Type(type.dtype, type.shape[-1:]))) is None:
+        return to_numpy(value) if numpy else value
+    found: Any = modules[name]
+    parts = leaves(found if isinstance(found, torch.nn.Module) and not isinstance(found, torch.nn.ModuleList) else found[0], value)
+    return {leaf: to_numpy(part) for leaf, part in parts.items()} if numpy else parts
 
 
 def match(name: str, inputs: Sequence[str], positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
@@ -345,3 +377,21 @@ def check_module(module: ModuleInput, modules: Mapping[str, Any], binding: Bindi
         got = f"{len(found)} entries" if isinstance(found, (list, tuple, torch.nn.ModuleList)) else f"a {type(found).__name__}"
         raise DataError(f"module {module.name} needs a list of {count} modules, one per iteration; got {got}")
     return found
+
+
+def weighed(module: ModuleInput, modules: Mapping[str, Any]) -> torch.nn.Module:
+    """The module, or the first instance of it, whose weights a program has as values. Raises DataError for one that has none."""
+    found: Any = modules.get(module.name)
+    if module.count is None:
+        instances = [found]
+    else:
+        instances = list(found) if isinstance(found, (list, tuple, torch.nn.ModuleList)) else []
+    for one in instances:
+        if not isinstance(one, torch.nn.Module) or not numel(one):
+            what = "a torch.nn.Module without parameters" if isinstance(one, torch.nn.Module) else f"a {type(one).__name__}"
+            raise DataError(f"weights({module.name}) are the parameters of a torch.nn.Module: pass one as {module.name}=...; got {what}")
+    shapes = [{n: tuple(p.shape) for n, p in one.named_parameters()} for one in instances]
+    if not shapes or any(s != shapes[0] for s in shapes):
+        raise DataError(f"weights({module.name}) are those of any instance of {module.name}: all need parameters of the same names and shapes")
+    first: torch.nn.Module = instances[0]
+    return first

@@ -186,7 +186,11 @@ problems of a batch usually share (nothing depends on it but speed). ``origin`` 
         self, real: str, sizes: Mapping[str, int], trace: tuple[str, ...], chosen: Rewritten
     ) -> tuple[tuple[Any, ...], dict[str, int]]:
         """What tells a plan from others, and the sizes that it is made for."""
-        known = {n: sizes[n] for n in self.variant(trace)[1]}
+        names = self.variant(trace)[1]
+        if not sizes.keys() >= set(names):
+            missing = next(n for n in names if n not in sizes)
+            raise DataError(f"{self.graph.name}: the size {missing} is not known from the inputs: pass {missing}=...")
+        known = {n: sizes[n] for n in names}
         return (real, trace, tuple(known.values()), chosen.number), known
 
     def rewritten(

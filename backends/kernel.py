@@ -52,6 +52,7 @@ class Kernel:
         self._sizes, self._iterations, self._modules, self._params = dict(sizes), dict(iterations), dict(modules), dict(params)
         self.lead = lead
         self._binding = complete(routine, iterations, sizes)
+        routine.bind_weights(self._binding, modules)
         check_where(routine.algorithm.name, routine.algorithm.where, self._binding)
         main, known = routine.main, self._binding.sizes
         self._chosen = main.rewritten(known, (), prod(lead), routine.shared)

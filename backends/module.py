@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..compiler.diagnostics import DataError
 from ..compiler.graph.algorithm import Constraint, Param
 from ..compiler.graph.ops.common import torch_dtype
-from ..compiler.graph.types import Type
+from ..compiler.graph.types import Type, weights_of
 from . import constraints
 from .autograd import Links, is_plain
 from .binding import check_where, leading
@@ -84,7 +84,7 @@ class Layer(Values):
         binding = routine.base(iterations, sizes)
         super().__init__({n: binding.sizes[n] for n in routine.iterations})
         algorithm = routine.algorithm
-        arguments = routine.collect(binding, given, [(i.name, i.type) for i in algorithm.inputs if i.given])
+        arguments = routine.collect(binding, given, [(i.name, i.type) for i in algorithm.inputs if i.given], modules)
         check_where(algorithm.name, algorithm.where, binding, known_only=True)
         chosen = [argument(p.name, p.type, params[p.name]) for p in algorithm.params if p.name in params]
         device = device_of(arguments if any(not a.weak for a in arguments) else chosen)
@@ -164,7 +164,8 @@ class Layer(Values):
             if known is not None:  # the same shapes again: they have been checked
                 return self._run(known, inputs)
         checked, tensors = self._check(objective, inputs, named)
-        single = len(checked.executor.graph.results) == 1 and not trace and not checked.numpy
+        types = checked.executor.graph.result_types
+        single = len(types) == 1 and not trace and not checked.numpy and not weights_of(types[0])
         prepared = checked.prepare(trace)
         links = [(i, s[2]) for i, (s, _) in enumerate(checked.sources) if isinstance(s, tuple) and s[2].kind != "free"]
         if prepared.call is None or prepared.call.plan.forward is None:
@@ -192,7 +193,7 @@ class Layer(Values):
         types = [(n, t) for n, t in arguments_of(algorithm, graph) if n not in self._given]
         values = match(algorithm.name, [n for n, _ in types], inputs, named)
         binding = self._binding.copy()
-        arguments = routine.collect(binding, values, types)
+        arguments = routine.collect(binding, values, types, self._learned())
         check_where(algorithm.name, algorithm.where, binding)
         real = DTYPE_NAMES[self._like.dtype]
         precision(arguments, real, "the layer")

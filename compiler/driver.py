@@ -307,6 +307,8 @@ def why_host(node: Node) -> str | None:
         return None  # it becomes a loop
     if node.op == "module":
         return "a learned operator is a torch module"
+    if node.op == "weights":
+        return "weights are those of a torch module"
     if rule_for(node.op) is None:
         return "a library routine of torch" if lookup(node.op).library else "it has no expansion into loops"
     if any(isinstance(i, Pick) for i in node.attr("items", ())):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..compiler import options
 from ..compiler.diagnostics import DataError
 from ..compiler.graph.algorithm import Algorithm
-from ..compiler.graph.types import Type
+from ..compiler.graph.types import Type, weights_of
 from . import syntax as s
 from .compile_options import NAMES, CompileOptions
 from .functions import FunctionHandle, described_as
@@ -254,7 +254,7 @@ def _declared(checked: CheckedProgram, name: str) -> s.AlgorithmDecl:
 
 def _written(*types: Type) -> str:
     """Types as a program has them: a scalar has no brackets."""
-    return ", ".join(str(t).removesuffix("[]") for t in types)
+    return ", ".join(f"weights({f})" if (f := weights_of(t)) else str(t).removesuffix("[]") for t in types)
 
 
 def _signature(algorithm: Algorithm) -> str:

@@ -15,7 +15,7 @@ from ..compiler.diagnostics import Diagnostic, Span
 from ..compiler.graph.graph import Builder, Graph, Value
 from ..compiler.graph.ops.common import constant
 from ..compiler.graph.ops.table import OpTypeError
-from ..compiler.graph.types import Size, Type
+from ..compiler.graph.types import Size, Type, weights_of
 from . import syntax as s
 from .dtypes import DTypeError, common, kind_of
 from .facts import Facts
@@ -318,8 +318,8 @@ def weak_kind(operand: Operand) -> str:
 
 
 def describe(type: Type) -> str:
-    """A type as a user writes it: ``real[m, n]``, and ``real`` for a scalar."""
-    return str(type) if type.rank else type.dtype
+    """A type as a user writes it: ``real[m, n]``, ``weights(f)``, and ``real`` for a scalar."""
+    return str(type.shape[0]) if weights_of(type) else str(type) if type.rank else type.dtype
 
 
 def renamed(names: Mapping[str, Any], wanted: str) -> str:

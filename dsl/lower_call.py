@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..compiler.diagnostics import Span
 from ..compiler.graph.graph import Builder, Graph, Value
@@ -11,7 +12,7 @@ from . import syntax as s
 from .builtins.all import builtin_named
 from .context import HOOKS, MAX_CALLS, Binding, Context, describe, lowers, noun
 from .dtypes import can_store
-from .lower_expr import unknown_name
+from .lower_expr import one_instance, unknown_name
 from .lower_sum import index_sum
 from .operand import (
     Array,
@@ -43,9 +44,11 @@ def _call(ctx: Context, node: s.Call) -> Operand:
     if isinstance(target, FunctionOperand):
         return inline(ctx, target.fn, _bound(ctx, node, target, args, kwargs), node.span)
     if isinstance(target, ModuleOperand):
-        if kwargs:
-            raise ctx.fault("US0413", f"the module {target.name} takes no named arguments", node.span)
-        return _module(ctx, target, args, [a.span for a in node.arguments])
+        odd = next((key for key in kwargs if key != "weights"), None)
+        if odd is not None:
+            raise ctx.fault("US0413", f"the module {target.name} takes no argument {odd}", _place(node, odd), "by name it takes weights=")
+        weights = (kwargs["weights"], _place(node, "weights")) if kwargs else None
+        return _module(ctx, target, args, [a.span for a in node.arguments], weights)
     if isinstance(target, CallableOperand):
         return _applied(ctx, node, lambda: target.call(ctx, tuple(args), kwargs))
     raise ctx.fault("US0417", f"{noun(target)} cannot be called", node.function.span, "multiply with `*`, index with `[ ]`")
@@ -215,11 +218,10 @@ def _fn_graph(ctx: Context, fn: FunctionOperand, args: Sequence[Operand]) -> Gra
 # -- modules -------------------------------------------------------------------------------------------------------
 
 
-def _module(ctx: Context, module: ModuleOperand, args: Sequence[Operand], spans: Sequence[Span]) -> Operand:
-    if module.count is not None and module.index is None:
-        raise ctx.fault(
-            "US0413", f"the module {module.name} has {module.count} instances", None, f"apply one: {module.name}[k](x)"
-        )
+def _module(
+    ctx: Context, module: ModuleOperand, args: Sequence[Operand], spans: Sequence[Span], weights: tuple[Operand, Span] | None = None
+) -> Operand:
+    one_instance(ctx, module, f"{module.name}[k](x)")
     if len(args) != len(module.arguments):
         raise ctx.fault("US0413", f"the module {module.name} takes {_count(len(module.arguments))}, not {len(args)}")
     values: list[Value] = []
@@ -233,7 +235,17 @@ def _module(ctx: Context, module: ModuleOperand, args: Sequence[Operand], spans:
                 spans[n] if spans else None,
             )
         values.append(ctx.as_value(Array(value), wanted.dtype))
-    out = ctx.builder.op("module", *values, name=module.name, index=module.index, types=module.results)
+    changes: dict[str, Any] = {}
+    if weights is not None:
+        operand, span = weights
+        if not isinstance(operand, Array) or operand.type != module.weights:
+            raise ctx.fault(
+                "US0413", f"weights= of the module {module.name} takes weights({module.name}), not {noun(operand)}", span,
+                f"begin with {module.name}.weights",
+            )  # fmt: skip
+        values.append(operand.value)
+        changes["own"] = 0
+    out = ctx.builder.op("module", *values, name=module.name, index=module.index, types=module.results, **changes)
     return TupleOperand(tuple(map(Array, out))) if isinstance(out, tuple) else Array(out)
 
 

@@ -129,9 +129,18 @@ def _attribute(ctx: Context, node: s.Attribute) -> Operand:
         return field
     if name in ("T", "H") and not isinstance(value, ModuleOperand):
         return Array(transpose(ctx, ctx.as_value(value), conjugate=name == "H"))
-    if isinstance(value, ModuleOperand) and name == "weights":
-        raise ctx.fault("US0210", "weights as values are not supported yet", node.span)
+    if isinstance(value, ModuleOperand):
+        if name != "weights":
+            raise ctx.fault("US0210", f"{noun(value)} has no .{name}", node.name.span, "a module has .weights")
+        one_instance(ctx, value, f"{value.name}[k].weights")
+        return Array(ctx.builder.op("weights", name=value.name, index=value.index, types=(value.weights,)))
     raise ctx.fault("US0210", f"{noun(value)} has no .{name}", node.name.span, "arrays have .T and .H")
+
+
+def one_instance(ctx: Context, module: ModuleOperand, hint: str) -> None:
+    """Raises US0413 for a module of several instances, of which none was chosen."""
+    if module.count is not None and module.index is None:
+        raise ctx.fault("US0413", f"the module {module.name} has {module.count} instances", None, f"take one: {hint}")
 
 
 def transpose(ctx: Context, x: Value, conjugate: bool) -> Value:

@@ -62,6 +62,7 @@ class _Call:
         """Match the arguments, declare what the algorithm declares, and inline its body."""
         self._bind()
         self._sizes()
+        self._declare_all(s.ModuleDecl)  # the types of inputs may name them
         for node in self.decl.inputs:
             self._input(node)
         with self.inner.at(self.node.span):
@@ -71,10 +72,7 @@ class _Call:
                         raise self.ctx.fault(
                             "US0414", f"{self.name} needs {c}, which is not known here", self.node.span, f"add `where {c}`"
                         )
-        for declaration in self.decl.body:
-            if isinstance(declaration, (s.ParamDecl, s.ModuleDecl)):
-                with self.inner.at(declaration.span):
-                    self._declare(declaration)
+        self._declare_all(s.ParamDecl)
         body = [n for n in self.decl.body if not isinstance(n, DECLARATIONS)]
         if not body:
             raise self.ctx.fault("US0506", f"the body of {self.name} does not end in `return`", self.decl.name.span)
@@ -121,9 +119,9 @@ class _Call:
         for declared in self.decl.inputs:
             operand = self.values[declared.name.text]
             shape = operand.type.shape if isinstance(operand, Array) else ()
-            if len(shape) != len(declared.type.sizes):
+            if declared.type.of is None and len(shape) != len(declared.type.sizes):
                 raise self._misfit(declared, operand)
-            for size, actual in zip(declared.type.sizes, shape, strict=True):
+            for size, actual in zip(declared.type.sizes, shape, strict=False):
                 if isinstance(size, s.Name) and size.text not in self.inner.names:
                     self.inner.names[size.text] = Binding(SizeOperand(actual), size.span, "size")
         for name in self._needed():
@@ -176,6 +174,12 @@ class _Call:
         )
 
     # -- declarations
+
+    def _declare_all(self, kind: type[s.ParamDecl | s.ModuleDecl]) -> None:
+        for declaration in self.decl.body:
+            if isinstance(declaration, kind):
+                with self.inner.at(declaration.span):
+                    self._declare(declaration)
 
     def _declare(self, node: s.ParamDecl | s.ModuleDecl) -> None:
         own = f"{self.name}.{node.name.text}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from ..compiler.diagnostics import Span
 from ..compiler.graph.graph import Builder, Graph, Value
-from ..compiler.graph.types import Size, Type
+from ..compiler.graph.types import Size, Type, weights_of, weights_size
 
 if TYPE_CHECKING:
     from .syntax import Fn
@@ -100,6 +100,11 @@ class ModuleOperand:
     count: Size | None = None
     index: Size | None = None
 
+    @property
+    def weights(self) -> Type:
+        """The type of its weights."""
+        return Type.of("real", weights_size(self.name))
+
 
 @dataclass(frozen=True)
 class StructOperand:
@@ -171,6 +176,8 @@ def noun(operand: Operand) -> str:
     """What an operand is, for messages: ``real[m, n]``, ``an i32``, ``the size n``."""
     match operand:
         case Array(type=type):
+            if module := weights_of(type):
+                return f"weights({module})"
             return str(type) if type.rank else f"{'an' if type.dtype[0] in 'if' else 'a'} {type.dtype}"
         case Weak(number=number):
             return f"the number {number}"

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-from ..compiler.graph.types import DTYPES, Size, Type
+from ..compiler.graph.types import DTYPES, Size, Type, weights_size
 from . import syntax as s
 from .context import Context
+from .operand import ModuleOperand
 
 
 def resolve_type(ctx: Context, node: s.TypeExpr) -> Type:
     """The type that is written, its sizes by the names in scope."""
     name = node.name.text
-    if node.of is not None or name == "weights":
-        raise ctx.fault("US0509", "weights as values are not supported yet", node.span)
+    if name == "weights":
+        return Type.of("real", weights_size(_module(ctx, node)))
+    if node.of is not None:
+        raise ctx.fault("US0509", f"{name}({node.of.text}) is no type", node.span, f"weights({node.of.text}), or {name}[n]")
     if name not in DTYPES:
         close = get_close_matches(name, DTYPES, 1)
         raise ctx.fault(
@@ -22,6 +25,21 @@ def resolve_type(ctx: Context, node: s.TypeExpr) -> Type:
     if name == "key" and node.sizes:
         raise ctx.fault("US0509", "a key has no sizes", node.span, "fold(rng, i) derives one key per i")
     return Type(name, tuple(resolve_size(ctx, size) for size in node.sizes))
+
+
+def _module(ctx: Context, node: s.TypeExpr) -> str:
+    """The module of ``weights(f)`` as the graph calls it. Inputs are declared before modules are."""
+    if node.of is None:
+        raise ctx.fault("US0509", "weights are those of a module", node.span, "weights(f)")
+    name = node.of.text
+    bound = ctx.names.get(name)
+    if bound is not None and isinstance(bound.operand, ModuleOperand):
+        return bound.operand.name
+    declared = [n.name.text for n in ctx.unit.interface.decl.body if isinstance(n, s.ModuleDecl)]
+    if ctx.function or name not in declared:
+        close = get_close_matches(name, declared, 1)
+        raise ctx.fault("US0509", f"{name} is no module", node.of.span, close[0] if close else f"declare it: module {name}: (...) -> ...")
+    return name
 
 
 def resolve_size(ctx: Context, node: s.Expr) -> Size:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ..diagnostics import Span
 from .graph import Graph
-from .types import Size, Type
+from .types import Size, Type, weights_of
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Algorithm:
     @property
     def size_names(self) -> tuple[str, ...]:
         """Names in the declared sizes of inputs, params and learned operators, iteration counts aside, in order of use."""
-        types = [i.type for i in self.inputs] + [p.type for p in self.params]
+        types = [i.type for i in self.inputs if not weights_of(i.type)] + [p.type for p in self.params]
         types += [t for m in self.modules for t in (*m.arguments, *m.results)]
         counts = {n for n, _ in self.iterations}
         return tuple(dict.fromkeys(n for t in types for s in t.shape for n in sorted(s.names()) if n not in counts))

@@ -31,7 +31,7 @@ def compare(before: Graph, after: Graph) -> None:
 
     Compared are graphs that the interpreter can run alone: without learned operators and kernels.
     """
-    if any(n.op in ("module", "kernel") for g in (before, after) for n in walk(g.nodes)):
+    if any(n.op in ("module", "weights", "kernel") for g in (before, after) for n in walk(g.nodes)):
         return
     import torch
 

@@ -72,7 +72,7 @@ class _Modules:
         return tuple(made for node in nodes for made in self._node(node))
 
     def _node(self, node: Node) -> list[Node]:
-        if node.op == "module" or (node.op == "vjp" and node.attr("op") == "module"):
+        if node.op in ("module", "weights") or (node.op == "vjp" and node.attr("op") == "module"):
             return self._called(node)
         regions = tuple(Region(r.args, self._nodes(r.nodes), r.results) for r in node.regions)
         return [replace(node, regions=regions)]

@@ -4,6 +4,7 @@ and compiled kernels. One function per kind of node makes its step."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..diagnostics import DataError
@@ -12,6 +13,7 @@ from .ops.common import attr_names, evaluator, torch_dtype
 from .ops.library import apply_vjp
 from .ops.table import Attrs, lookup
 from .types import Type
+from .weights import applied, each, flattened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -179,21 +181,32 @@ def _if_step(plan: Planner, node: Node) -> Step:
 
 def _module_function(frame: Frame, attrs: Attrs) -> Callable[..., tuple[Any, ...]]:
     """The module of a node as a function of tensors with the leading axes of the graph."""
-    found: Any = frame.modules[attrs["name"]]
-    if attrs.get("index") is not None:
-        found = found[attrs["index"]]
-    batched = bool(attrs.get("batched"))
-    shapes = [shape if batched else (1, *shape) for _, shape in attrs["types"]]
+    found = _instance(frame, attrs)
+    lead, own, shapes = attrs.get("batched", 0), attrs.get("own"), [shape for _, shape in attrs["types"]]
+    first = shapes[0][:lead]
+    flat = [(prod(first), *shape[lead:]) for shape in shapes]
 
     def function(*tensors: Any) -> tuple[Any, ...]:
-        out = found(*(tensors if batched else [t.unsqueeze(0) for t in tensors]))
+        xs = list(tensors if own is None else tensors[:-1])
+        if own:  # each problem has weights of its own
+            groups = (prod(first[:own]), prod(first[own:]))
+            vectors = tensors[-1].reshape(groups[0], tensors[-1].shape[-1])
+            out = each(attrs["name"], found, vectors, [x.reshape(*groups, *x.shape[lead:]) for x in xs], flat)
+        else:
+            xs = [x.reshape(flat[0][0], *x.shape[lead:]) for x in xs]
+            out = found(*xs) if own is None else applied(found, tensors[-1], xs)
         out = tuple(out) if isinstance(out, (tuple, list)) else (out,)
-        if [tuple(y.shape) for y in out] != shapes:
-            got, needed = (", ".join(map(str, s)) for s in ([tuple(y.shape) for y in out], shapes))
+        if [tuple(y.shape) for y in out] != flat:
+            got, needed = (", ".join(map(str, s)) for s in ([tuple(y.shape) for y in out], flat))
             raise DataError(f"module {attrs['name']} returned shape {got}, but {needed} is needed")
-        return out if batched else tuple(y.squeeze(0) for y in out)
+        return tuple(y.reshape(shape) for y, shape in zip(out, shapes, strict=True))
 
     return function
+
+
+def _instance(frame: Frame, attrs: Attrs) -> Any:
+    found: Any = frame.modules[attrs["name"]]
+    return found if attrs.get("index") is None else found[attrs["index"]]
 
 
 def _module_step(plan: Planner, node: Node) -> Step:
@@ -206,6 +219,20 @@ def _module_step(plan: Planner, node: Node) -> Step:
         store(slots, outs, _module_function(frame, attrs.get(frame.sizes))(*[slots[i] for i in ins]))
 
     return call
+
+
+def _weights_step(plan: Planner, node: Node) -> Step:
+    import torch
+
+    (out,) = [plan.slot(v.name) for v in node.outputs]
+    attrs = NodeAttrs(node)
+
+    def read(frame: Frame) -> None:
+        known = attrs.get(frame.sizes)
+        ((dtype, _),) = known["types"]
+        frame.slots[out] = flattened(_instance(frame, known)).to(torch_dtype(torch, dtype))
+
+    return read
 
 
 def _vjp_step(plan: Planner, node: Node) -> Step:
@@ -265,6 +292,7 @@ STEPS: dict[str, Callable[[Planner, Node], Step]] = {
     "for": _loop_step,
     "if": _if_step,
     "module": _module_step,
+    "weights": _weights_step,
     "vjp": _vjp_step,
     "assert": _assert_step,
     "kernel": _kernel_step,

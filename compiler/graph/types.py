@@ -284,7 +284,21 @@ def _from_ast(node: ast.expr) -> Size:
                 return a % b
         case ast.Call(func=ast.Name(id=("min" | "max") as op_name), args=args, keywords=[]):
             return size_fn(op_name, *(_from_ast(a) for a in args))
+        case ast.Call(func=ast.Name(id="weights"), args=[ast.Name() | ast.Attribute() as module], keywords=[]):
+            return Size.of(weights_size(ast.unparse(module)))
     raise ValueError(f"not a size: {ast.unparse(node)!r}")
+
+
+def weights_size(module: str) -> str:
+    """The size name that counts the weights of a module: ``weights(f)``. No user's size can be called so."""
+    return f"weights({module})"
+
+
+def weights_of(type: Type) -> str | None:
+    """The module whose weights have this type, or None for every other type."""
+    size = type.shape[0] if type.rank == 1 and type.dtype == "real" else None
+    text = str(size) if size is not None and size.is_name else ""
+    return text.removeprefix("weights(").removesuffix(")") if text.endswith(")") else None
 
 
 def range_length(lower: Size, upper: Size, step: int) -> Size:

@@ -465,7 +465,7 @@ def _fftshift(draw: Draw) -> Case:
 CASES |= {"fft2": _fft2("fft2"), "ifft2": _fft2("ifft2"), "fftshift": _fftshift}
 
 #: Ops that a graph of one node cannot use; test_interp covers them.
-CONTROL = {"for", "if", "solve_cg", "module", "assert", "kernel", "vjp"}
+CONTROL = {"for", "if", "solve_cg", "module", "weights", "assert", "kernel", "vjp"}
 
 
 def floating(type: Type) -> bool:

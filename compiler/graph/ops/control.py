@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..types import Type
-from .common import batch_same, need, need_count, prefixed, real_twin
+from .common import add_batch, batch_same, emit, need, need_count, real_twin
 from .library import library_adjoint
 from .table import Attrs, Op, OpTypeError, register
 
@@ -46,7 +46,16 @@ def _infer_solve(types: tuple[Type, ...], attrs: Attrs) -> tuple[Type, ...]:
 
 
 def _batch_module(b: Any, node: Any, operands: Any, batched: Any, size: Any) -> Any:
-    return prefixed("types")(b, node.with_attrs(batched=True), operands, batched, size)
+    """One more leading axis, the outermost; weights that all problems share stay as they are."""
+    changes: dict[str, Any] = {"batched": node.attr("batched", 0) + 1, "types": tuple(t.with_shape(size, *t.shape) for t in node.attr("types"))}
+    flags = list(zip(operands, batched, strict=True))
+    values = [add_batch(b, v, f, size) for v, f in flags]
+    own = node.attr("own", None)
+    if own is not None:
+        shared, has = flags[-1]
+        changes["own"] = own + 1 if own or has else 0
+        values[-1] = values[-1] if own or has else shared
+    return emit(b, node, values, **changes)
 
 
 def _batch_kernel(b: Any, node: Any, operands: Any, batched: Any, size: Any) -> Any:
@@ -62,6 +71,9 @@ register(Op("solve_cg", "control", _infer_solve, None,
             doc="The x with A x = b by conjugate gradients, A being the region, from b, a tolerance and perhaps a start; the last core axes"
             " are one unknown, those before them systems side by side. It becomes a loop."))  # fmt: skip
 register(Op("module", "control", _infer_types, None, library_adjoint, _batch_module, library=True,
-            doc="A learned operator, called with all leading axes flattened into one."))  # fmt: skip
+            doc="A learned operator, called with all leading axes flattened into one. With attribute own the last operand has its weights,"
+            " as a vector behind so many of the outermost leading axes."))  # fmt: skip
+register(Op("weights", "control", _infer_types, None, None, None, library=True,
+            doc="The weights of a learned operator as a vector, leaf behind leaf."))  # fmt: skip
 register(Op("assert", "effect", _infer_assert, None, None, batch_same, doc="Stops with a message unless all elements are true."))
 register(Op("kernel", "control", _infer_types, None, None, _batch_kernel, doc="A compiled region: its arguments are the inputs."))

@@ -87,7 +87,9 @@ def _batched_attrs(attrs: tuple[tuple[str, Any], ...], size: Size) -> tuple[tupl
     if "op_attrs" in found:
         found["op_attrs"] = _batched_attrs(found["op_attrs"], size)
     if "types" in found:
-        found |= {"types": tuple(t.with_shape(size, *t.shape) for t in found["types"]), "batched": True}
+        found |= {"types": tuple(t.with_shape(size, *t.shape) for t in found["types"]), "batched": found.get("batched", 0) + 1}
+        if "own" in found:
+            found["own"] += 1
     return tuple(sorted(found.items()))
 
 
