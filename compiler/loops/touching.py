@@ -94,7 +94,8 @@ class Touching:
             threads = []
         if threads and all(x is not None and y is not None and _forced(x, y, indices) for x, y in threads):
             return True
-        equal = indices + [pair for loop in same if (pair := _pair(a.place.value(loop), b.place.value(loop)))]
+        around = [_pair(a.place.value(loop), b.place.value(loop)) for loop in same]
+        equal = indices + [pair for pair in around if pair and _dense(pair[0]) and _dense(pair[1])]
         parts = [_compare(x, "=", y.substitute(rename)) for x, y in equal]
         if differ is not None and (pair := _pair(a.place.value(differ), b.place.value(differ))):
             parts.append(_compare(pair[0], "!=", pair[1].substitute(rename)))
@@ -111,7 +112,8 @@ def _pair(x: Size | None, y: Size | None) -> tuple[Size, Size] | None:
 
 
 def _dense(value: Size) -> bool:
-    """Whether the variable of a loop is its value; isl leaves out what a loop has only multiples of."""
+    """Whether the variable of a loop is its value. Where a loop has only multiples of a number, isl leaves that number out, and what lies
+    between two multiples (8 k and 8 k + 4) is one iteration."""
     return any(abs(c) == 1 for names, c in value.terms if names)
 
 

@@ -222,6 +222,27 @@ def test_they_meet_where_an_element_goes_to_another_thread(pair: str) -> None:
                 run((*inside[:n], *inside[n + 1 :]))
 
 
+PHASES = """nest phases [K]
+array A: f64[12, 8] output
+array B: f64[12, 8] output
+S0 { t0: 0..K, i0: 0..8 } A[0, i0]:f64 = neg:f64(B[0, i0]:f64)
+S1 { t0: 0..K, i1: 0..8 } B[0, i1]:f64 = neg:f64(A[0, 7 - i1]:f64)
+order
+  for p serial (S0: 8 * t0, S1: 8 * t0 + 4)
+    for c parallel (S0: i0, S1: i1 + 2)
+      S0
+      S1
+"""
+
+
+def test_they_meet_between_phases_that_are_one_iteration_of_the_code() -> None:
+    """isl has a loop over t0 and both phases in it, one after the other: that they are never at the same phase keeps them not apart."""
+    made = scan(Scheduled.start(parse_nest(PHASES)), "k")
+    (around,) = (child for child in made.body.children if isinstance(child, Loop))
+    assert [type(child) for child in around.body.children] == [Loop, Barrier, Loop, Barrier]
+    run_team(made, [np.random.default_rng(n).normal(size=(12, 8)) for n in range(2)], {"K": 4})
+
+
 PLANE = """nest plane []
 array A: f64[8, 9] output
 array B: f64[8, 9] output
