@@ -1,4 +1,4 @@
-"""The command ``dsl``. Exit codes: 0 success, 1 errors in a program or in data, 2 wrong use of the command.
+"""The command ``dsl``. Exit codes: 0 success, 1 errors in a program or in data, 2 wrong use of the command (docs/command-line.md).
 
 What a command needs is imported when it runs: ``dsl check`` loads no torch.
 """
@@ -11,27 +11,27 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ..compiler.diagnostics import ProgramError, UnspoolError
+from . import complete
+from .arguments import file_and_name, iteration_counts, leading_shape, named_algorithm, size_pairs
 from .flags import PROGRAM_ORDER, changed, read, takes_options
-
-if TYPE_CHECKING:
-    from .api import AlgorithmHandle
 
 app = typer.Typer(
     name="dsl",
-    help="Check, run and compile Unspool programs.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 Program = Annotated[
-    str, typer.Argument(metavar="FILE:ALG", help="A program file, and the algorithm in it (needed if there are several).")
+    str,
+    typer.Argument(
+        metavar="FILE:ALG", help="A program file, and the algorithm in it (needed if there are several).", autocompletion=complete.programs
+    ),
 ]
 Inputs = Annotated[
     list[str] | None,
@@ -97,8 +97,8 @@ def run(
     from .session import prepare, summary
 
     with _reported():
-        handle = _algorithm(program)
-        call = prepare(handle, inputs or [], _pairs(size, "--size"), _shape(batch), _counts(handle, counts), read(flags))
+        handle = named_algorithm(program)
+        call = prepare(handle, inputs or [], size_pairs(size, "--size"), leading_shape(batch), iteration_counts(handle, counts), read(flags))
         if call.said:
             print(call.said, file=sys.stderr)
         results = call.run()
@@ -124,6 +124,7 @@ def compile_(
             "--emit",
             help="What to show: graph, loops, dependences, schedule, steps, tree, source, asm, explain; several by commas.",
             show_default="source",
+            autocompletion=complete.stages,
         ),
     ] = None,
     out: Annotated[
@@ -138,14 +139,11 @@ def compile_(
     flags: dict[str, Any],
 ) -> None:
     """Compile an algorithm: show the stages (the graph, the loops, the schedule, the source), or write a kernel file."""
-    from .stages import SUFFIXES, stage_file, stage_text, write
+    from .stages import stage_file, stage_text, wanted_stages, write
 
     saved = out if out is not None and out.suffix == ".usk" else None
     folder = None if saved else out
-    wanted = [w.strip() for w in (emit or ("" if saved else "source")).split(",") if w.strip()]
-    unknown = [w for w in wanted if w not in SUFFIXES]
-    if unknown:
-        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(SUFFIXES)}", param_hint="--emit")
+    wanted = wanted_stages(emit or ("" if saved else "source"))
     if folder is not None and folder.exists() and not folder.is_dir():
         raise typer.BadParameter(f"{folder} is no folder, and no kernel file (x.usk)", param_hint="--out")
     if gradients and not saved:
@@ -153,9 +151,9 @@ def compile_(
     from .session import compile_kernel
 
     with _reported():
-        handle = _algorithm(program)
-        sizes, chosen = _pairs(size, "--size"), read(flags)
-        kernel, said = compile_kernel(handle, inputs or [], sizes, _shape(batch), _counts(handle, counts), chosen)
+        handle = named_algorithm(program)
+        sizes, chosen = size_pairs(size, "--size"), read(flags)
+        kernel, said = compile_kernel(handle, inputs or [], sizes, leading_shape(batch), iteration_counts(handle, counts), chosen)
         if said:
             print(said, file=sys.stderr)
         if "c" in wanted and kernel.suffix != "c":
@@ -207,9 +205,9 @@ def explain(
     from .session import compile_kernel, prepare
 
     with _reported():
-        handle = _algorithm(program)
-        sizes, lead, chosen = _pairs(size, "--size"), _shape(batch), read(flags)
-        given = _counts(handle, counts)
+        handle = named_algorithm(program)
+        sizes, lead, chosen = size_pairs(size, "--size"), leading_shape(batch), read(flags)
+        given = iteration_counts(handle, counts)
         call = prepare(handle, inputs or [], sizes, lead, given, chosen) if timed else None
         kernel, said = compile_kernel(handle, inputs or [], sizes, lead, given, chosen)
         if said and call is None:
@@ -237,7 +235,8 @@ def fmt(
 @takes_options
 def bench(
     program: Annotated[
-        list[str] | None, typer.Argument(metavar="FILE:ALG", help="As for run; after --suite NAME --, what the suite takes.")
+        list[str] | None,
+        typer.Argument(metavar="FILE:ALG", help="As for run; after --suite NAME --, what the suite takes.", autocompletion=complete.programs),
     ] = None,
     inputs: Inputs = None,
     size: Sizes = None,
@@ -263,8 +262,8 @@ def bench(
             raise typer.BadParameter("name one algorithm", param_hint="FILE:ALG")
         from .session import prepare
 
-        handle = _algorithm((program or [])[0])
-        call = prepare(handle, inputs or [], _pairs(size, "--size"), _shape(batch), _counts(handle, counts), read(flags))
+        handle = named_algorithm((program or [])[0])
+        call = prepare(handle, inputs or [], size_pairs(size, "--size"), leading_shape(batch), iteration_counts(handle, counts), read(flags))
         if call.said:
             print(call.said, file=sys.stderr)
         content = benchmark.run(call, compiled=compiled, threads=threads, seconds=seconds)
@@ -278,7 +277,7 @@ def bench(
 @app.command()
 @takes_options
 def tune(
-    program: Annotated[str | None, typer.Argument(metavar="FILE:ALG", help="As for run.")] = None,
+    program: Annotated[str | None, typer.Argument(metavar="FILE:ALG", help="As for run.", autocompletion=complete.programs)] = None,
     inputs: Inputs = None,
     size: Sizes = None,
     batch: Batch = "",
@@ -315,8 +314,8 @@ def tune(
         from .session import prepare
 
         seconds = duration(budget, "--budget") if budget is not None else None if candidates is not None else tuning.SECONDS
-        handle, chosen = _algorithm(program), read(flags)
-        call = prepare(handle, inputs or [], _pairs(size, "--size"), _shape(batch), _counts(handle, counts), chosen)
+        handle, chosen = named_algorithm(program), read(flags)
+        call = prepare(handle, inputs or [], size_pairs(size, "--size"), leading_shape(batch), iteration_counts(handle, counts), chosen)
         if call.said:
             print(call.said, file=sys.stderr)
         print(tuning.run(call, seconds, candidates, method=method, gradients=not forward, data=data))
@@ -363,7 +362,11 @@ def train_model(
 
 
 @app.command()
-def repl(program: Annotated[str | None, typer.Argument(metavar="FILE:ALG", help="A program, and the algorithm to look at.")] = None) -> None:
+def repl(
+    program: Annotated[
+        str | None, typer.Argument(metavar="FILE:ALG", help="A program, and the algorithm to look at.", autocompletion=complete.programs)
+    ] = None,
+) -> None:
     """Look at what a program becomes, and schedule it step by step; reads lines from a pipe, too (`help` lists the commands)."""
     from .repl.loop import run as talk
 
@@ -372,79 +375,93 @@ def repl(program: Annotated[str | None, typer.Argument(metavar="FILE:ALG", help=
 
 
 @app.command()
+@takes_options
+def watch(
+    program: Program,
+    emit: Annotated[
+        str | None, typer.Option("--emit", help="What to show, and what is different of it: see dsl compile.", autocompletion=complete.stages)
+    ] = None,
+    size: Sizes = None,
+    batch: Batch = "",
+    counts: Counts = None,
+    *,
+    flags: dict[str, Any],
+) -> None:
+    """Compile an algorithm, and again whenever its file, or one that it uses, is saved; Ctrl-C ends it."""
+    from .session import compile_kernel
+    from .stages import stage_text, wanted_stages
+    from .watch import watch as watching
+
+    wanted, sizes, chosen = wanted_stages(emit), size_pairs(size, "--size"), read(flags)
+
+    def make() -> str:
+        handle = named_algorithm(program)
+        kernel, _ = compile_kernel(handle, [], sizes, leading_shape(batch), iteration_counts(handle, counts), chosen)
+        return "\n".join(stage_text(kernel, stage, plain=flags["schedule"] == PROGRAM_ORDER).rstrip("\n") for stage in wanted)
+
+    with _reported():
+        try:
+            watching(Path(file_and_name(program)[0]), make, lambda text: print(text, flush=True))
+        except KeyboardInterrupt:
+            return
+
+
+@app.command()
+def opt(
+    dump: Annotated[Path, typer.Argument(help="What UNSPOOL_DUMP wrote: x.graph, x.nest or x.tree.", exists=True, dir_okay=False)],
+    first: Annotated[str | None, typer.Option("--from", metavar="PASS", help="The pass to begin with: simplify, lower, schedule, scan, emit.")] = None,
+    last: Annotated[str, typer.Option("--to", metavar="PASS", help="The last pass; what it makes is shown.")] = "emit",
+    target: Annotated[str | None, typer.Option("--target", "-t", help="See `dsl targets`.", autocompletion=complete.targets)] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Reductions and products keep their order.")] = False,
+    schedule: Annotated[
+        Path | None, typer.Option("--schedule", exists=True, dir_okay=False, help="A file of steps for pass schedule, in place of our choice.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", dir_okay=False, help="A file to write it to.")] = None,
+) -> None:
+    """Take a dumped stage through the passes from one on."""
+    from .opt import run as optimize
+    from .stages import write
+
+    with _reported():
+        text = optimize(dump, first, last, target=target, strict=strict, schedule=schedule)
+        if out is None:
+            print(text)
+        else:
+            write(out, text.rstrip("\n") + "\n")
+            print(f"wrote {out}")
+
+
+@app.command()
 def targets() -> None:
     """List the targets, and whether they can be used here."""
-    from rich.console import Console
-    from rich.table import Table
+    from ..backends.explain_text import table
+    from .installed import targets as known
 
-    from ..backends.registry import NAMES, availability, canonical
-
-    table = Table("target", "usable", "by", box=None, pad_edge=False)
     with _reported():
-        best = canonical(None)
-        for found in map(availability, NAMES):
-            table.add_row(
-                found.name + (" (default)" if found.name == best else ""), "yes" if found.usable else "no", found.reason
-            )
-    Console().print(table)
+        for line in table([("target", "usable", "by"), *known()]):
+            print(line.strip())
 
 
-def _algorithm(program: str) -> AlgorithmHandle:
-    """The algorithm that ``FILE:ALG`` names."""
-    from .api import load
+@app.callback(invoke_without_command=True)
+def about(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="With --version: what is installed, and which targets work.")] = False,
+) -> None:
+    """Check, run and compile Unspool programs."""
+    if not version:
+        if verbose:
+            raise typer.BadParameter("it goes with --version", param_hint="--verbose")
+        return
+    if verbose:
+        from .installed import lines
 
-    file, _, name = program.rpartition(":") if ":" in program else (program, "", "")
-    if not Path(file).is_file():
-        raise typer.BadParameter(f"there is no file {file!r}", param_hint="FILE:ALG")
-    handles = {h.algorithm.name: h for h in load(Path(file))}
-    if not name and len(handles) == 1:
-        return next(iter(handles.values()))
-    if name not in handles:
-        known = ", ".join(handles) or "none"
-        said = (
-            f"{file} has no algorithm {name!r}; it has {known}"
-            if name
-            else f"name one of the algorithms, as {file}:NAME: {known}"
-        )
-        raise typer.BadParameter(said, param_hint="FILE:ALG")
-    return handles[name]
+        for line in lines():
+            print(line)
+    else:
+        from ..compiler.version import VERSION
 
-
-def _counts(handle: AlgorithmHandle, text: str | None) -> dict[str, int]:
-    """Iteration counts from ``50`` (the only count, or the one called K) or ``K=50,J=3``."""
-    if not text:
-        return {}
-    known = [n for n, _ in handle.algorithm.iterations]
-    if "=" not in text:
-        name = known[0] if len(known) == 1 else "K"
-        text = f"{name}={text}"
-    pairs = _pairs(text, "-K")
-    for name in pairs:
-        if name not in known:
-            has = f"it has {', '.join(known)}" if known else "it has none"
-            raise typer.BadParameter(f"{handle.algorithm.name} has no iteration count {name!r}; {has}", param_hint="-K")
-    return pairs
-
-
-def _pairs(text: str | None, option: str) -> dict[str, int]:
-    """``m=250,n=500`` as a dict."""
-    found: dict[str, int] = {}
-    for part in (text or "").split(","):
-        if not part.strip():
-            continue
-        name, _, value = part.partition("=")
-        found[name.strip()] = _positive(value, option, 1)
-    return found
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    return tuple(_positive(part, "--batch", 0) for part in text.split(",") if part.strip())
-
-
-def _positive(text: str, option: str, least: int) -> int:
-    if not text.strip().isdecimal() or int(text) < least:
-        raise typer.BadParameter(f"{text.strip()!r} is not an integer of at least {least}", param_hint=option)
-    return int(text)
+        print(f"unspool {VERSION}")
+    raise typer.Exit
 
 
 def main(arguments: Sequence[str] | None = None) -> Any:

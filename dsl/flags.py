@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from ..compiler.diagnostics import DataError
+from . import complete
 from .compile_options import NAMES, CompileOptions
 
 #: The schedule that stands for program order.
@@ -39,7 +40,8 @@ def _flag(option: Field[Any]) -> inspect.Parameter:
     meta = option.metadata
     kind: Any = bool if option.default is False else str
     short = [meta["short"]] if "short" in meta else []
-    info = typer.Option(f"--{option.name}", *short, help=meta["help"])
+    completed = {"target": complete.targets, "schedule": complete.paths}.get(option.name)
+    info = typer.Option(f"--{option.name}", *short, help=meta["help"], autocompletion=completed)
     annotation: Any = Annotated[kind | None if option.default is None else kind, info]
     return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=annotation)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from ..compiler.diagnostics import UnspoolError
 
 if TYPE_CHECKING:
@@ -23,6 +25,15 @@ SUFFIXES = {
     "asm": ".s",
     "explain": ".txt",
 }
+
+
+def wanted_stages(emit: str | None) -> list[str]:
+    """The stages that ``--emit`` names, with commas between. Raises BadParameter for one that is none."""
+    wanted = [word.strip() for word in (emit or "").split(",") if word.strip()]
+    unknown = [word for word in wanted if word not in SUFFIXES]
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(SUFFIXES)}", param_hint="--emit")
+    return wanted
 
 
 def stage_text(kernel: Kernel, stage: str, *, plain: bool = False) -> str:

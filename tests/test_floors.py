@@ -31,6 +31,7 @@ FLOORS = {
     "compiler/loops/": 3,
     "compiler/search/": 4,
     "compiler/driver.py": 5,
+    "compiler/resume.py": 5,
     "backends/": 6,
     "dsl/": 7,
     "stdlib/": 8,

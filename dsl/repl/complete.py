@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
-from ...compiler.diagnostics import UnspoolError
 from ..api import stdlib_names
+from ..complete import paths, programs
 from .commands import ALIASES, COMMANDS
 from .session import Session
 
@@ -54,7 +52,7 @@ class LineCompleter(Completer):
         if kind == "file":
             return self._programs(typed)
         if kind == "path":
-            return _paths(typed)
+            return paths(typed)
         if kind == "target":
             return TARGETS
         if kind == "command":
@@ -77,18 +75,11 @@ class LineCompleter(Completer):
         return [f"{name}=" for name in [*algorithm.size_names, *(n for n, _ in algorithm.iterations), "batch"]]
 
     def _programs(self, typed: str) -> list[str]:
-        """Files that end in ``.us``, folders, programs of the standard library; behind a colon the algorithms of the file."""
-        file, colon, _ = typed.rpartition(":")
-        if colon:
-            from .state import open_program
-
-            opened = self.session.state.opened
-            try:
-                opened = opened if opened is not None and file in ("", str(opened.path)) else open_program(Path(file))
-            except UnspoolError:
-                return []
-            return [f"{file}:{name}" for name in opened.handles]
-        return [*(path for path in _paths(typed) if path.endswith((".us", "/"))), *stdlib_names()]
+        """As the shell completes programs, and those of the standard library; a colon alone is followed by the algorithms of the present one."""
+        opened = self.session.state.opened
+        if typed.startswith(":") and opened is not None:
+            return [f":{name}" for name in opened.handles]
+        return [*programs(typed), *stdlib_names()]
 
     def _part(self) -> Part | None:
         return self.session.bench.known(self.session.state)
@@ -118,13 +109,3 @@ def _steps() -> list[str]:
     module = sys.modules.get(f"{__package__.removesuffix('.dsl.repl')}.compiler.loops.schedule")
     return list(getattr(module, "STEPS", ()))
 
-
-def _paths(typed: str) -> list[str]:
-    """Files and folders that begin as what was typed; folders end in a slash."""
-    folder = Path(typed).expanduser() if typed.endswith("/") else Path(typed).expanduser().parent
-    shown = typed[: typed.rfind("/") + 1]
-    try:
-        with os.scandir(folder) as entries:
-            return [f"{shown}{entry.name}{'/' if entry.is_dir() else ''}" for entry in entries if not entry.name.startswith(".")]
-    except OSError:
-        return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ...compiler.diagnostics import UnspoolError
@@ -28,7 +29,7 @@ class Part:
     compiled: Compiled
     sizes: dict[str, int]
 
-    @property
+    @cached_property
     def predicted(self) -> float:
         """Seconds, by the model that chooses schedules."""
         from ...backends.explain import estimated
@@ -72,6 +73,9 @@ class Workbench:
 
     def part(self, state: State) -> Part:
         """The nest that steps go to. Raises UnspoolError if there is none, IllegalSchedule for steps that do not apply."""
+        known = self.known(state)
+        if known is not None:
+            return known
         plan = self.plan(state) or ()
         if not plan:
             raise UnspoolError(f"{state.algorithm} has no kernel: the interpreter runs it (`explain` says why)")
