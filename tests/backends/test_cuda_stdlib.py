@@ -38,6 +38,8 @@ PROGRAMS: dict[str, tuple[dict[str, object], tuple[Tensor, ...]]] = {
     "primal_dual.alf_lb_online": ({"K": 5}, (_positive(BATCH, 5, 12, 4), torch.tensor(2, dtype=torch.int32))),
     "primal_dual.sinkhorn": ({"K": 5}, (_positive(BATCH, 6, 5), torch.full((6,), 1 / 6).double(), torch.full((5,), 0.2).double())),
     "primal_dual.tv": ({"K": 4}, (_positive(BATCH, 9, 11), torch.tensor(0.1).double())),
+    "optim.mfac_static": ({}, (_normal(BATCH, 5, 7), torch.tensor(0.5).double())),
+    "optim.gns_smooth_max": ({"K": 3}, (_normal(BATCH, 9, 4), _normal(BATCH, 9), *torch.tensor([0.7, 1.0]).double(), _normal(BATCH, 4))),
     "primal_dual.capped_simplex": ({}, (_normal(BATCH, 7), torch.tensor(2.0).double(), torch.tensor(1.0).double())),
 }
 DEFAULT = {"sparse.amp", "primal_dual.sinkhorn"}
