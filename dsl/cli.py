@@ -350,7 +350,7 @@ def train_model(
     start: Annotated[
         Path | None, typer.Option("--from", metavar="WEIGHTS", exists=True, dir_okay=False, help="Go on from these weights.")
     ] = None,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Rounds over the data, at most.")] = 60,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Rounds over the data, at most.")] = 30,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Which programs are held out, and what the networks start from.")] = 0,
     without: Annotated[list[str] | None, typer.Option("--without", metavar="GROUP", help="Leave out a group of features.")] = None,
 ) -> None:

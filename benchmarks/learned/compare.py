@@ -4,7 +4,7 @@
 - gradient-boosted trees (scikit-learn) on the same numbers, flattened;
 - the network, and with ``--ablate`` also without each group of its features.
 
-    python -m benchmarks.learned.compare data.jsonl.gz --epochs 60 --ablate
+    python -m benchmarks.learned.compare data.jsonl.gz --ablate
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from unspool.compiler.search.learned.examples import Example, Split, examples, f
 from unspool.compiler.search.learned.features import GROUPS
 from unspool.compiler.search.learned.metrics import Figures, figures
 from unspool.compiler.search.learned.model import MEMBERS
-from unspool.compiler.search.learned.training import analytic, repeated, train
+from unspool.compiler.search.learned.training import EPOCHS, analytic, repeated, train
 
 from .. import report
 
@@ -56,7 +56,7 @@ def _correction(e: Example) -> np.ndarray[Any, Any]:
 @app.command(help=__doc__)
 def main(
     data: Annotated[list[Path], typer.Argument(help="Datasets.", exists=True)],
-    epochs: Annotated[int, typer.Option(min=1, help="Rounds of training, at most.")] = 60,
+    epochs: Annotated[int, typer.Option(min=1, help="Rounds of training, at most.")] = EPOCHS,
     seed: Annotated[int, typer.Option(help="Which programs are held out, and what networks start from.")] = 0,
     members: Annotated[int, typer.Option(min=1, help="Networks of an ensemble.")] = MEMBERS,
     ablate: Annotated[bool, typer.Option("--ablate", help="Also without each group of features.")] = False,

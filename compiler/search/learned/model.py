@@ -1,7 +1,8 @@
 """The network: from accesses to statements, from statements to loops, from inner loops to outer ones, to a time for the whole.
 
-What is in a loop is read in order by a gated recurrent unit. The result is a correction of the analytic estimate: the logarithm of seconds
-is that of the estimate plus what the network says. Several networks from other seeds make an ensemble, whose spread tells how far it is to
+What is in a loop is read in order by a gated recurrent unit. A program takes the sum of what its innermost loops take, and a rest; each of these is
+what the analytic estimate gives it times a correction, which the network says. So a loop that takes no time cannot matter, and one that the
+estimate is wrong about is mended where it is. Several networks from other seeds make an ensemble, whose spread tells how far it is to
 be believed. Recursive embedding of loop trees: Baghdadi et al. 2021 (MLSys), there with LSTMs and without an analytic model.
 """
 
@@ -17,8 +18,10 @@ from torch import Tensor, nn
 from .features import TABLES, Tree
 from .forest import Forest, plant
 
-#: Numbers of an embedding; networks of an ensemble.
-WIDTH, MEMBERS = 64, 3
+#: Numbers of an embedding; networks of an ensemble; what part of them is left out at random in training.
+WIDTH, MEMBERS, DROPPED = 64, 3, 0.1
+#: The part of a program's time that belongs to no innermost loop, before anything is learned; limits of a correction, as a logarithm.
+REST, LEAST, MOST = 0.1, -6.0, 8.0
 
 
 class Network(nn.Module):
@@ -34,9 +37,10 @@ class Network(nn.Module):
         self.loop = _layers(sizes["loop"] + width, width, width)
         self.inside = nn.GRUCell(width, width)
         self.row = nn.GRUCell(width, width)
-        self.head = _layers(sizes["program"] + 2 * width, width, 1)
-        for parameter in self.head[-1].parameters():  # before it has learned anything it says what the estimate says
-            nn.init.zeros_(parameter)
+        self.part = _layers(sizes["program"] + 2 * width, width, 1)
+        self.rest = _layers(sizes["program"] + width, width, 1)
+        for parameter in (*self.part[-1].parameters(), *self.rest[-1].parameters()):
+            nn.init.zeros_(parameter)  # before it has learned anything it says what the estimate says
 
     def forward(self, forest: Forest) -> Tensor:
         """Natural logarithms of seconds, float32, one for each tree."""
@@ -51,10 +55,13 @@ class Network(nn.Module):
             made = self.loop(torch.cat([numbers["loop"][torch.as_tensor(level.loops)], below], 1))
             known = torch.cat([known, made])
         whole = _read(self.row, known, torch.as_tensor(forest.roots))
-        inner = known[torch.as_tensor(forest.loops)] * torch.as_tensor(forest.shares)[:, None]
-        weighed = whole.new_zeros(whole.shape).index_add(0, torch.as_tensor(forest.tree), inner)
-        correction: Tensor = self.head(torch.cat([numbers["program"], whole, weighed], 1))[:, 0]
-        return torch.as_tensor(np.log(forest.seconds), dtype=torch.float32) + correction
+        tree, shares = torch.as_tensor(forest.tree), (1 - REST) * torch.as_tensor(forest.shares)
+        inner, program = known[torch.as_tensor(forest.loops)], numbers["program"]
+        part = self.part(torch.cat([inner, whole[tree], program[tree]], 1))[:, 0].clamp(LEAST, MOST)
+        rest = self.rest(torch.cat([whole, program], 1))[:, 0].clamp(LEAST, MOST)
+        left = 1 - rest.new_zeros(rest.shape).index_add(0, tree, shares)
+        times: Tensor = (left * rest.exp()).index_add(0, tree, shares * part.exp())
+        return torch.as_tensor(np.log(forest.seconds), dtype=torch.float32) + times.log()
 
     def _scaled(self, name: str, rows: Tensor) -> Tensor:
         mean, deviation = getattr(self, f"scale_{name}")
@@ -63,7 +70,7 @@ class Network(nn.Module):
 
 
 def _layers(inputs: int, width: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Linear(width, outputs))
+    return nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Dropout(DROPPED), nn.Linear(width, outputs))
 
 
 def _read(cell: nn.GRUCell, known: Tensor, places: Tensor) -> Tensor:

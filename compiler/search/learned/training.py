@@ -1,8 +1,8 @@
 """Training: networks learn to put the schedules of each program into their order, and what their times are relative to each other.
 
 Nothing is compared between programs: how long a program takes as a whole is of no use to a choice among its schedules. The loss of a
-program has a term for each pair (logistic, RankNet, Burges et al. 2005; pairs far apart and pairs of fast schedules count more) and one for each
-logarithm of seconds, both around their means.
+program has a term for each pair (logistic, RankNet, Burges et al. 2005; pairs that are apart by less than a tenth count less) and one for each
+logarithm of seconds, both around their means. What is kept is a running mean of the weights, which overfits later than the weights do.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from ...diagnostics import DataError
 from .examples import Example, Split
@@ -26,7 +27,11 @@ from .metrics import Figures, ceiling, figures
 from .model import MEMBERS, WIDTH, Ensemble, Network, scales
 
 #: Programs in a batch, schedules of one program in it at most; the rate of learning and the decay of weights.
-BATCH, SCHEDULES, RATE, DECAY = 8, 48, 1e-3, 5e-2
+BATCH, SCHEDULES, RATE, DECAY = 8, 48, 2e-3, 5e-2
+#: Rounds over the data, at most.
+EPOCHS = 30
+#: How much of the present weights goes into the running mean with each step, at least.
+AVERAGED = 2e-3
 #: Rounds without a better figure on the validation programs after which training stops, and rounds of warming up.
 PATIENCE, WARMING = 12, 2
 
@@ -68,7 +73,7 @@ class Trained:
 def train(
     data: Split,
     *,
-    epochs: int = 60,
+    epochs: int = EPOCHS,
     seed: int = 0,
     start: Ensemble | None = None,
     members: int = MEMBERS,
@@ -140,6 +145,7 @@ def repeated(programs: Sequence[Example]) -> float:
 def _fit(network: Network, data: Split, epochs: int, random: Random, member: int, watch: Watch, *, rate: float) -> Network:
     """Rounds over the batches until the loss on the validation programs gets no better; the best of them, which may be the start."""
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=DECAY)
+    averaged = AveragedModel(network, avg_fn=_average)
     batches = _batches(data.training, random)
     judges = _batches(data.validation, Random(0))
     best, state, since = _loss(network, judges), copy.deepcopy(network.state_dict()), 0
@@ -160,17 +166,24 @@ def _fit(network: Network, data: Split, epochs: int, random: Random, member: int
             found.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
+            averaged.update_parameters(network)
             losses.append(float(found.detach()))
-        now = _loss(network, judges)
+        mean: Any = averaged.module
+        now = _loss(mean, judges)
         better = now < best
         since = 0 if better else since + 1
         if better:
-            best, state = now, copy.deepcopy(network.state_dict())
-        watch(Round(member, epoch, float(np.mean(losses)), now, _validation(network, data.validation)))
+            best, state = now, copy.deepcopy(mean.state_dict())
+        watch(Round(member, epoch, float(np.mean(losses)), now, _validation(mean, data.validation)))
         if since > PATIENCE:
             break
     network.load_state_dict(state)
     return network.eval()
+
+
+def _average(mean: Tensor, now: Tensor, steps: Tensor | int) -> Tensor:
+    """The running mean after another step; over fewer steps at the beginning."""
+    return mean + (now - mean) * max(AVERAGED, 9 / (10 + float(steps)))
 
 
 def _loss(network: Network, batches: Sequence[Batch]) -> float:
@@ -214,9 +227,8 @@ def loss(said: Tensor, batch: Batch) -> Tensor:
         s, y = said[here], batch.logs[here]
         centred = torch.nn.functional.smooth_l1_loss(s - s.mean(), y - y.mean(), beta=0.5)
         apart = y[:, None] - y[None, :]
-        fast = torch.exp(y.min() - y)
-        weight = apart.abs().clamp(max=1.0) * (0.25 + torch.maximum(fast[:, None], fast[None, :]))
-        wrong = torch.nn.functional.softplus(-2.0 * apart.sign() * (s[:, None] - s[None, :]))
+        weight = (apart.abs() / 0.1).clamp(max=1.0)
+        wrong = torch.nn.functional.softplus(-4.0 * apart.sign() * (s[:, None] - s[None, :]))
         pairs = (weight * wrong).sum() / weight.sum().clamp(min=1e-6)
         total = total + pairs + 0.5 * centred
     return total / batch.programs
