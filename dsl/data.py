@@ -82,6 +82,15 @@ def save(path: Path, values: Sequence[Any]) -> None:
         raise DataError(f"cannot write {path}: {error.strerror}") from None
 
 
+def _half(values: Any, dtype: str) -> Any:
+    """Numbers in half precision where that is the dtype; NumPy has no bfloat16, which is a tensor."""
+    if dtype == "bf16":
+        import torch
+
+        return torch.as_tensor(values).bfloat16()
+    return values.astype("f2") if dtype == "f16" else values
+
+
 def draw(name: str, type: Type, sizes: Mapping[str, int], lead: Sequence[int], seed: int, real: str) -> Any:
     """Random data for an input: numbers in 0..1, integers 1, a key made from the seed; the name takes part in the seed."""
     from ..backends.keys import key
@@ -90,9 +99,10 @@ def draw(name: str, type: Type, sizes: Mapping[str, int], lead: Sequence[int], s
     if type.dtype == "key":
         return key(seed, shape)
     random = np.random.default_rng([seed, *name.encode()])
-    precision = np.dtype({"f64": "f8", "c128": "f8"}.get(real if type.dtype in ("real", "complex") else type.dtype, "f4"))
+    dtype = real if type.dtype in ("real", "complex") else type.dtype
+    precision = np.dtype({"f64": "f8", "c128": "f8"}.get(dtype, "f4"))
     if is_floating(type.dtype):
-        return random.random(shape, dtype=precision)
+        return _half(random.random(shape, dtype=precision), dtype)
     if is_complex(type.dtype):
         return random.random(shape, dtype=precision) + 1j * random.random(shape, dtype=precision)
     if is_integer(type.dtype):

@@ -66,7 +66,8 @@ class LoopsLexer(RegexLexer):
             (r"\s+", Text),
             (r"\b(nest|array|order|function|for|in|declare|barrier|until|unless|call|if|else|tile|legal|predicted)\b", Keyword),
             (r"\b(serial|parallel|vector|unroll|block|thread|flow|anti|output|input|problem|local|shared)\b", Keyword.Pseudo),
-            (_TYPES, Keyword.Type),
+            (words(sorted(TYPE_NAMES), prefix=r"(?<=[:.])", suffix=r"\b"), Keyword.Type),
+            (words(sorted(TYPE_NAMES), prefix=r"\b", suffix=r"(?=\[)"), Keyword.Type),  # i8 may be a loop
             (r"\bS\d+\w*", Name.Label),
             (r"[^\W\d]\w*(?=\()", Name.Function),
             (r"[^\W\d]\w*", Name),

@@ -49,9 +49,18 @@ class Call:
         if device_type(target) == "cuda":
             check_usable(target)
             values = {name: torch.as_tensor(value, device=current("cuda")) for name, value in values.items()}
+        elif any(isinstance(value, torch.Tensor) for value in values.values()):
+            values = {name: torch.as_tensor(value) for name, value in values.items()}
         found = routine.call(values, params={}, iterations=self.counts, sizes=self.sizes, modules={}, dtype=self.real)
         results = found if isinstance(found, tuple) else (found,)
-        return [np.asarray(v.cpu() if isinstance(v, torch.Tensor) else v) for v in results]
+        return list(map(_array, results))
+
+
+def _array(result: Any) -> Any:
+    """A result as NumPy has it, bfloat16 as float32."""
+    if not isinstance(result, torch.Tensor):
+        return np.asarray(result)
+    return (result.float() if result.dtype == torch.bfloat16 else result).detach().cpu().numpy()
 
 
 def prepare(

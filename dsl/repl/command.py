@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ...compiler.diagnostics import UnspoolError
 from .session import Session
@@ -41,6 +42,20 @@ class Command:
         if len(words) > self.most:
             raise UnspoolError(f"{self.name} is written `{self.usage}`, as in `{self.example}`")
         return self.run(session, words)
+
+
+def path_of(word: str, example: str) -> Path:
+    """The path that a word is. Raises UnspoolError for none, with an ``example``, and for what cannot be one."""
+    if not word:
+        raise UnspoolError(f"name a file, as in `{example}`")
+    try:
+        path = Path(word).expanduser()
+        path.exists()
+        if "\0" in word:
+            raise ValueError("it holds a null character")
+    except (RuntimeError, ValueError, OSError) as error:
+        raise UnspoolError(f"{word!r} is no path: {error}") from None
+    return path
 
 
 def pairs(words: Sequence[str]) -> list[tuple[str, str]]:

@@ -42,5 +42,5 @@ ALIASES = {"?": "help", "exit": "quit", "dependences": "deps"}
 
 def markdown() -> str:
     """The table of docs/repl.md."""
-    rows = [f"| `{c.usage.replace('|', chr(92) + '|')}` | {c.does} | `{c.example}` |" for c in COMMANDS.values()]
+    rows = [f"| <code>{c.usage.replace('|', '&#124;')}</code> | {c.does} | `{c.example}` |" for c in COMMANDS.values()]
     return "\n".join(["| command | what it does | example |", "| --- | --- | --- |", *rows]) + "\n"

@@ -140,6 +140,13 @@ def test_every_program_runs_on_made_up_data(dsl: Dsl, path: Path) -> None:
             assert (done.code, "Traceback" in done.err) == (0, False), done.err
 
 
+@pytest.mark.parametrize(("dtype", "kept"), [("f16", "float16"), ("bf16", "float32")])  # NumPy has no bfloat16
+def test_made_up_data_in_half_precision(dsl: Dsl, dtype: str, kept: str) -> None:
+    done = dsl("run", TV, "--size", "h=5,w=4", "--dtype", dtype, "-K", 2)
+    assert (done.code, done.err) == (0, "tv: batch 1; random image, strength (seed 0)\n")
+    assert done.out.startswith(f"result 0: {kept}[5, 4], min ")
+
+
 def test_several_results(dsl: Dsl, tmp_path: Path) -> None:
     gmm = f"{PROGRAMS / 'em.us'}:gmm"
     sizes = ["--size", "n=5,d=2,c=3", "-K", 2]

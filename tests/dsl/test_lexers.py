@@ -44,6 +44,8 @@ def test_every_stage_is_split() -> None:
     split(GraphLexer(), kernel.graph)
     for text in (kernel.loops, kernel.tree, kernel.dependences):
         split(LoopsLexer(), text)
+    found = split(LoopsLexer(), "array A: i8[4] input\nfor i8 serial (S9: i8)\n    A[i8] = literal.f32(0)")
+    assert [word for kind, word in found if kind is Keyword.Type] == ["i8", "f32"]
     found = split(ScheduleLexer(), kernel.schedule + "\nfuse i0 i3; split S7 t6<64*t4_o  # rest")
     assert {word for kind, word in found if kind is Keyword} >= {"fuse", "split", "parallel"}
 

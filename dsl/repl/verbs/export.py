@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from ....compiler.diagnostics import UnspoolError
 from ...stages import stage_file, stage_text, write
-from ..command import Command, Reply
+from ..command import Command, Reply, path_of
 from ..session import Session
 
 STAGES = ("graph", "loops", "dependences", "schedule", "steps", "tree", "source", "explain")
@@ -15,9 +14,8 @@ STAGES = ("graph", "loops", "dependences", "schedule", "steps", "tree", "source"
 
 def run(session: Session, words: Sequence[str]) -> Reply:
     """Raises UnspoolError if they cannot be written."""
-    if not words:
-        raise UnspoolError("name a folder, or a kernel file, as in `export ista.usk`")
-    path, kernel, name = Path(words[0]).expanduser(), session.bench.kernel(session.state), session.state.algorithm
+    path = path_of(words[0] if words else "", "export ista.usk")
+    kernel, name = session.bench.kernel(session.state), session.state.algorithm
     if path.suffix == ".usk":
         kernel.save(path)
         return Reply(f"wrote {path}")

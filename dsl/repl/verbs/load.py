@@ -9,7 +9,7 @@ from pathlib import Path
 from ....compiler import options
 from ....compiler.diagnostics import DataError, ProgramError
 from ...api import stdlib_names
-from ..command import Command, Reply
+from ..command import Command, Reply, path_of
 from ..session import Session
 from ..state import Opened, State, open_program
 
@@ -46,7 +46,7 @@ def told(state: State, *, new: bool) -> str:
 
 
 def _path(file: str) -> Path:
-    path = Path(file).expanduser()
+    path = path_of(file, "load lasso.us:ista")
     known = options.stdlib_folder() / f"{file}.us"
     if not path.is_file() and file.isidentifier() and known.is_file():
         return known

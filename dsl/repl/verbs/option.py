@@ -16,7 +16,7 @@ SETTABLE = tuple(name for name in NAMES if name not in ("schedule", "tune"))
 
 
 def run(session: Session, words: Sequence[str]) -> Reply:
-    """Raises DataError for a name that is no option, and for a value it does not take."""
+    """All options, or those that were set. Raises DataError for a name that is no option, and for a value it does not take."""
     state = session.state
     changed: dict[str, Any] = {}
     for name, value in pairs(words):
@@ -28,7 +28,7 @@ def run(session: Session, words: Sequence[str]) -> Reply:
         if state.opened is not None and state.algorithm in state.opened.handles:
             session.bench.kernel(state)  # says what is wrong with them, or with the steps for them
     default = CompileOptions()
-    shown = [(f, getattr(state.options, f.name)) for f in fields(CompileOptions) if f.name in SETTABLE]
+    shown = [(f, getattr(state.options, f.name)) for f in fields(CompileOptions) if f.name in (changed or SETTABLE)]
     lines = [f"{f.name:9}  {'default' if value == getattr(default, f.name) else value!s:9}  {f.metadata['help']}" for f, value in shown]
     return Reply("\n".join(lines), state=state)
 

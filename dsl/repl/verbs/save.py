@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from ....compiler.diagnostics import UnspoolError
 from ...stages import write
-from ..command import Command, Reply
+from ..command import Command, Reply, path_of
 from ..session import Session
 from ..state import plan_text
 
 
 def run(session: Session, words: Sequence[str]) -> Reply:
     """The steps, those of the compiler's choice too. Raises UnspoolError if it cannot be written."""
-    if not words:
-        raise UnspoolError("name a file, as in `save ista.schedule`")
-    path, state = Path(words[0]).expanduser(), session.state
+    path, state = path_of(words[0] if words else "", "save ista.schedule"), session.state
     write(path, f"{plan_text(session.bench.plan(state))}\n")
     counts = [name for name, _ in state.handle.algorithm.iterations]
     sizes = ",".join(f"{name}={value}" for name, value in session.bench.kernel(state).sizes.items() if name not in counts)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from ....compiler.diagnostics import DataError
-from ..command import Command, Reply
+from ..command import Command, Reply, path_of
 from ..session import Session
 from ..state import Plan, State, Steps, plan_text
 
@@ -33,8 +32,11 @@ def with_plan(session: Session, name: str) -> State:
         return replace(state, plan=None)
     if name == "none":
         return replace(state, plan=session.bench.empty(state))
+    path = path_of(name, "schedule ista.schedule")
     try:
-        text = Path(name).expanduser().read_text(encoding="utf-8")
+        if path.exists() and not path.is_file():
+            raise IsADirectoryError(0, "it is no file")
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"cannot read the schedule {name}: {reason} (`auto` is the compiler's choice, `none` program order)") from None
