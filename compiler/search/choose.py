@@ -2,8 +2,8 @@
 
 Candidates are the untransformed program and, for every set of proposers that fire, the program they made with the sweeps
 around it finished (:mod:`.sweeps`). A proposer looks at dependences, accesses and sizes, never at names. isl's scheduler, which takes longest,
-is asked where the best of them still leaves something to be wished for. What is best the learned model says (:mod:`.learned`) where it has
-weights, else the analytic estimate.
+is asked where the best of them still leaves something to be wished for. What is best the analytic estimate says; the learned model (:mod:`.learned`)
+overrules it where it is sure of much.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from .. import options
 from ..loops.dependences import IllegalSchedule
 from ..loops.schedule import Schedule, prove
 from ..loops.scheduled import Scheduled
@@ -49,6 +50,8 @@ PROPOSERS: tuple[Callable[[Draft], bool], ...] = (
 #: The same for a GPU.
 GPU_PROPOSERS: tuple[Callable[[Draft], bool], ...] = (one_iteration, gpu_stencils, gpu_products, gpu_products_apart)
 
+#: How many times shorter than the estimate's choice another candidate must be by the learned model: less is not sure enough.
+GAIN = 1.2
 #: Estimates that differ by less are equal.
 TIE = 0.001
 _NONE = "no order of the program could be proved"
@@ -93,15 +96,19 @@ def _seconds(draft: Draft, task: Task) -> float:
 
 
 def chosen(task: Task, scheduler: str = "") -> Draft:
-    """The best candidate among those that are proved, of equals the plainer: that of the least time by the learned model, or of the least
-    estimate, its margin included (see :func:`~.learned.choice.model_for`). Raises IllegalSchedule if not even program order can be proved."""
+    """The best candidate among those that are proved, of equals the plainer: of the least estimate, its margin included, unless another one is
+    shorter by :data:`GAIN` as the learned model has it, which has the whole say if ``scheduler`` (the switch by default) is ``learned``; see
+    :func:`~.learned.choice.model_for`. Raises IllegalSchedule if not even program order can be proved."""
     model, drafts = model_for(task, scheduler), candidates(task)
+    said = [_seconds(draft, task) for draft in drafts]
     if model is not None and len(drafts) > 1:
+        first = next(n for n, seconds in enumerate(said) if seconds <= min(said) * (1 + TIE))
         said = predicted(model, [draft.scheduled for draft in drafts], task, caution=CAUTION)
-        for draft in drafts:
-            draft.origin = f"learned: {draft.origin}, the best of {len(drafts)} by the learned model"
-    else:
-        said = [_seconds(draft, task) for draft in drafts]
+        alone, place = (scheduler or options.current.scheduler) == "learned", drafts[first].origin
+        said[first] /= 1 if alone else GAIN
+        for n, draft in enumerate(drafts):
+            if alone or n != first:
+                draft.origin = f"learned: {draft.origin}, " + (f"the best of {len(drafts)}" if alone else f"in place of {place}")
     made = [(seconds, n, draft) for n, (seconds, draft) in enumerate(zip(said, drafts))]
     waiting = sorted(made, key=lambda one: one[:2])
     while waiting:
