@@ -47,7 +47,7 @@ def read(session: Session, first: Iterable[str], lines: Iterable[str]) -> None:
             if not line.strip():
                 continue
             print(f"{session.prompt}{line.rstrip()}")
-            reply = said(session, line)
+            reply = answered(session, line)
             if reply.text:
                 print(reply.text)
             sys.stdout.flush()
@@ -56,12 +56,17 @@ def read(session: Session, first: Iterable[str], lines: Iterable[str]) -> None:
 
 
 def said(session: Session, line: str) -> Reply:
-    """The answer; Ctrl-C while something is compiled leaves everything as it was, and a fault of ours is a message, not the end."""
+    """The answer at a terminal: Ctrl-C while something is compiled leaves everything as it was."""
+    try:
+        return answered(session, line)
+    except KeyboardInterrupt:
+        return Reply("error: stopped", failed=True)
+
+
+def answered(session: Session, line: str) -> Reply:
+    """The answer; a fault of ours is a message, not the end."""
     try:
         return answer(session, line)
-    except KeyboardInterrupt:
-        session.failed = True
-        return Reply("error: stopped", failed=True)
     except Exception as error:
         session.failed = True
         if options.current.debug:

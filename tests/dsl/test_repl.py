@@ -273,6 +273,20 @@ def test_a_pipe_is_read_to_its_end(folder: Path, capsys: pytest.CaptureFixture[s
     assert session.failed
 
 
+def test_ctrl_c_while_something_is_compiled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressed(*_: object) -> Reply:
+        raise KeyboardInterrupt
+
+    session = Session()
+    told(session, "load smooth.us:twice")
+    before = session.state
+    monkeypatch.setitem(COMMANDS, "tree", replace(COMMANDS["tree"], run=pressed))
+    assert said(session, "tree").text == "error: stopped"
+    assert session.state == before
+    with pytest.raises(KeyboardInterrupt):  # a pipe ends
+        read(session, [], io.StringIO("tree\nlist\n"))
+
+
 def test_a_fault_of_ours_is_a_message(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> Reply:
         raise ZeroDivisionError("on purpose")
@@ -382,6 +396,7 @@ def test_measuring(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session = Session()
     text = told(session, "load smooth.us:smooth", "size n=60,T=3", "schedule none", "time")
     assert "measured: a call takes" in text
+    assert re.search(r"^predicted \S+ \w+ of one problem$", text, re.MULTILINE)
     intensity = 3 * 58 * 58 * 5 / (2 * 60 * 60 * 4)  # 3 sweeps of 58 x 58 points, 5 operations each; 60 x 60 numbers of 4 bytes in and out
     bound = re.search(r"^roofline: (\S+) flop/B, where the bandwidth of memory allows (\S+) Gflop/s: \S+% of it$", text, re.MULTILINE)
     assert bound is not None, text

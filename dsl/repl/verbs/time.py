@@ -10,6 +10,7 @@ from ..command import Command, Reply
 from ..interrupt import Measurement
 from ..session import Session
 from ..state import State
+from ..step import prediction
 
 if TYPE_CHECKING:
     from ...session import Call
@@ -29,7 +30,15 @@ def run(session: Session, words: Sequence[str]) -> Reply:
         figures = measured(call, found, measurement.stoppable(call.run))
         return [call.said, *measured_lines(figures), *roofline_lines(found, figures)]
 
-    return Reply("\n".join(line for line in measurement.result(work) if line))
+    return Reply("\n".join([*(line for line in measurement.result(work) if line), *_predicted(session)]))
+
+
+def _predicted(session: Session) -> list[str]:
+    """What the model says of the part that steps go to, where there is one."""
+    try:
+        return [f"{prediction(session.bench.part(session.state).predicted)} of one problem"]
+    except UnspoolError:
+        return []  # the target orders loops itself, or has none
 
 
 def prepared(state: State) -> Call:
