@@ -16,7 +16,7 @@ DOCS = Path(__file__).resolve().parent
 #: The order in which a user meets them; pages that do not exist are passed over.
 ORDER = (
     "index get-started embedding language formatting reference command-line how-compiling-works iteration walkthrough schedules repl tuning"
-    " targets gpu numba torch training examples stdlib/index experiments/index kernel-files"
+    " targets gpu numba torch training distributed examples stdlib/index experiments/index kernel-files"
     " errors robustness debugging benchmarks decisions/index architecture style references"
 ).split()
 

@@ -21,6 +21,7 @@ _PUBLIC = {
     "algorithm": "dsl.decorator",
     "fn": "dsl.decorator",
     "Layer": "backends.module",
+    "evolve": "backends.learning.evolve",
     "fit": "backends.learning.fit",
     "plot_parameters": "backends.learning.plots",
     "plot_curves": "backends.learning.plots",
@@ -41,6 +42,7 @@ __all__ = [*sorted((*_PUBLIC, *_WORDS)), "__version__"]
 if TYPE_CHECKING:
     from . import stdlib as stdlib
     from .backends.artifact import load_kernel as load_kernel
+    from .backends.learning.evolve import evolve as evolve
     from .backends.learning.fit import fit as fit
     from .backends.learning.plots import plot_curves as plot_curves
     from .backends.learning.plots import plot_parameters as plot_parameters

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from ...compiler.diagnostics import DataError
 from ..module import Layer
 from .history import Checkpoint, History, is_better
+from .shards import Shards
 
 #: Tensors with the same first dimension, a dataset, or batches.
 Data = Tensor | Sequence[Tensor] | Dataset[Any] | Iterable[Any]
@@ -39,6 +40,7 @@ def fit(
     checkpoint: str | PathLike[str] | None = None,
     inputs: int | None = None,
     seed: int = 0,
+    shards: int = 1,
     progress: bool = True,
 ) -> History:
     """Train a layer, or any module that contains layers, and leave it with the best parameters seen.
@@ -53,10 +55,16 @@ def fit(
     after so many epochs without a better one. With ``checkpoint`` the state is written to that file after every epoch, and read from it
     if it is there: an interrupted training goes on. Ctrl-C ends training with the best parameters so far.
 
+    With ``shards`` every batch is cut into as many parts, whose gradients are computed one by one and added in order, each by its share of the
+    problems. Where ``torch.distributed`` is running, the parts are dealt out to its processes, all of which see the same data and take the
+    same steps: parameters are the same to the bit, however many processes there are, if each runs as many threads. The first process
+    writes the checkpoint.
+
     Returns the :class:`History`. Raises DataError for data that does not fit, a loss that is no number, and a checkpoint that cannot be
     read or written.
     """
-    step = _Step(layer, loss, inputs)
+    work = Shards(shards)
+    step = _Step(layer, loss, inputs, work)
     chosen = optimizer or torch.optim.Adam(_trainable(layer), lr=lr)
     random = torch.Generator().manual_seed(seed)
     batches = _batches(data, batch_size, random)
@@ -66,7 +74,7 @@ def fit(
     if file is not None and file.path.exists():
         history, best = file.read(layer, chosen)
     history.stopped = "epochs"
-    with _Bar(epochs, history, show=progress) as bar:
+    with _Bar(epochs, history, show=progress and work.rank == 0) as bar:
         try:
             while history.epochs < epochs:
                 random.manual_seed(seed * 1_000_003 + history.epochs)  # the order of problems, of every epoch another one
@@ -80,7 +88,7 @@ def fit(
                 if is_better(history):
                     best = _copied(layer)
                 bar.show(history)
-                if file is not None:
+                if file is not None and work.rank == 0:
                     file.write(layer, best, chosen, history)
                 if patience is not None and history.epochs - 1 - history.best >= patience:
                     history.stopped = "patience"
@@ -95,8 +103,8 @@ def fit(
 class _Step:
     """The loss of a batch, and a step of an optimizer with it."""
 
-    def __init__(self, layer: nn.Module, loss: Callable[..., Any] | None, inputs: int | None) -> None:
-        self.layer, self.loss = layer, loss
+    def __init__(self, layer: nn.Module, loss: Callable[..., Any] | None, inputs: int | None, work: Shards) -> None:
+        self.layer, self.loss, self.work = layer, loss, work
         self.inputs = inputs if inputs is not None else len(layer.inputs) if isinstance(layer, Layer) else 1
         self.fused = layer.value_and_grad(loss) if isinstance(layer, Layer) and callable(getattr(loss, "lower", None)) else None  # type: ignore[arg-type]
         if loss is None and not (isinstance(layer, Layer) and layer.has_objective):
@@ -104,14 +112,36 @@ class _Step:
 
     def train(self, batch: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> tuple[float, int]:
         """The loss before a step, and the number of problems."""
-        optimizer.zero_grad()
-        if self.fused is not None:
-            value = self.fused.backward(*batch)
-        else:
-            value = self._loss(batch)
-            value.backward()  # type: ignore[no-untyped-call]
+        value = self._backward(batch, optimizer) if self.work.count == 1 else self._backward_in_shards(batch, optimizer)
         optimizer.step()
         return float(value.detach()), len(batch[0])
+
+    def _backward(self, batch: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> Tensor:
+        """The loss; parameters have its gradients."""
+        optimizer.zero_grad()
+        if self.fused is not None:
+            return self.fused.backward(*batch)
+        value = self._loss(batch)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    def _backward_in_shards(self, batch: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> Tensor:
+        """The same, shard by shard: the sum in their order, each by its share of the problems."""
+        pieces = self.work.pieces(len(batch[0]))
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        found = []
+        for n in self.work.own:
+            piece = pieces[n]
+            value = self._backward([x[piece.start : piece.stop] for x in batch], optimizer) if piece else torch.zeros((), dtype=torch.float64)
+            grads = [torch.zeros_like(p) if p.grad is None or not piece else p.grad.clone() for p in parameters]
+            found.append([value.detach().to(parameters[0].device, torch.float64), *grads])
+        total: list[Tensor] = []
+        for piece, tensors in zip(pieces, self.work.gathered(found), strict=True):
+            shares = [t * (len(piece) / len(batch[0])) for t in tensors]
+            total = [a + b for a, b in zip(total, shares, strict=True)] if total else shares
+        for p, grad in zip(parameters, total[1:], strict=True):
+            p.grad = grad
+        return total[0]
 
     def value(self, batch: Sequence[Tensor]) -> tuple[float, int]:
         """The loss, and the number of problems."""
