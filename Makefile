@@ -20,7 +20,7 @@ LINKS := unspool/backends unspool/compiler unspool/dsl unspool/stdlib
 PROGRAMS := tests/programs stdlib examples
 
 .DEFAULT_GOAL := help
-.PHONY: help setup links demo test check docs package bench gpu gpu-bundle experiments golden clean
+.PHONY: help setup links demo test check docs package bench gpu gpu-bundle experiments pictures golden clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -73,6 +73,9 @@ experiments: $(PEERS) ## the long runs: the experiments of docs/experiments/, 50
 	$(BIN)/python -m pytest --quiet --slow -m slow --numprocesses auto --dist worksteal $(PYTEST_ARGS)
 	$(BIN)/python -m experiments --publish
 	$(BIN)/python -m benchmarks.unrolled --full $(BENCH_ARGS)
+
+pictures: $(INSTALLED) ## draw anew how the algorithms of the library converge, for their pages, about 5 minutes
+	$(BIN)/python -m docs.pictures
 
 golden: $(INSTALLED) ## write the golden files anew (then read the diff)
 	$(BIN)/python -m pytest --quiet --update-golden $(PYTEST_ARGS)

@@ -1,7 +1,8 @@
 """Pages of the site that are made of other files: one of every program of the standard library, and the list of references.
 
 A program's page is its own text: the comment at its head and those above its parts become prose (indented lines formulas), the
-parts code. What stands in brackets like ``[beck2009]`` is an entry of ``references.bib``; an unknown one is an error.
+parts code, and below an algorithm stands a picture of how it converges. What stands in brackets like ``[beck2009]`` is an entry of
+``references.bib``; an unknown one is an error.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import bibtexparser
 
@@ -55,15 +57,24 @@ def program_page(path: Path) -> str:
         raise ValueError(f"{path.name} cites {unknown[0]}, which is not in references.bib")
     lines = [f"# {path.stem}", "", f"`us.stdlib.{path.stem}`, or `use {path.stem}` in a program.", ""]
     for comment, code in parts(text):
-        if code and (named := _PART.match(code)):
+        named = _PART.match(code)
+        if named:
             lines += [f"## {named[1]}", ""]
         lines += [*prose(comment), ""]
         if code:
             lines += ["```us", code, "```", ""]
-    picture = DOCS / "images" / "stdlib" / f"{path.stem}.svg"
-    if picture.exists():
-        lines += [f"![Convergence](../images/stdlib/{path.stem}.svg)", ""]
+        if named:
+            lines += picture(path.stem, named[1])
     return "\n".join(lines)
+
+
+def picture(program: str, name: str) -> list[str]:
+    """How an algorithm converges, with the caption that the picture carries; nothing for what has none (see ``pictures/``)."""
+    path = DOCS / "images" / "stdlib" / program / f"{name}.svg"
+    if not path.exists():
+        return []
+    caption = ElementTree.parse(path).findtext(".//{http://purl.org/dc/elements/1.1/}description")
+    return [f"![Convergence of {name}](../images/stdlib/{program}/{name}.svg)", "", f"*{caption}* `python -m docs.pictures {program}.{name}`", ""]
 
 
 def parts(text: str) -> Iterator[tuple[str, str]]:
