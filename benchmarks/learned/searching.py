@@ -124,7 +124,7 @@ def by_isl(task: Task) -> Scheduled:
 
 
 def in_turn(measurer: Measurer, matter: dict[str, Scheduled]) -> dict[str, float]:
-    """Least seconds of each, over rounds in which one follows the other. Those that make the same loops are measured as one."""
+    """Least seconds of each that can be measured, over rounds in which one follows the other. Those that make the same loops are one."""
     texts = {name: print_nest(scheduled.nest) for name, scheduled in matter.items()}
     different = {text: matter[name] for name, text in texts.items()}
     built = dict(zip(different, measurer.compiled(list(different.values()))))
@@ -133,7 +133,7 @@ def in_turn(measurer: Measurer, matter: dict[str, Scheduled]) -> dict[str, float
         for text, one in built.items():
             (measured,) = measurer.time([one])
             least[text] = min(least[text], measured.least)
-    return {name: least[text] for name, text in texts.items()}
+    return {name: least[text] for name, text in texts.items() if math.isfinite(least[text])}
 
 
 @app.command(help=__doc__)
