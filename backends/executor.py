@@ -26,7 +26,7 @@ from ..compiler.graph.partition import kernel_graph
 from ..compiler.graph.specialize import size_names, specialize
 from ..compiler.graph.trace import trace as trace_graph
 from ..compiler.graph.types import HALF
-from ..compiler.loops.schedule_parts import split_kernels
+from ..compiler.loops.schedule_parts import split_kernels, step_lines
 from . import devices, registry
 from .autograd import Call, Links, apply, run_flat, view
 from .execute import KernelPlan, fall_back, interpret_batch
@@ -165,22 +165,33 @@ problems of a batch usually share (nothing depends on it but speed). ``origin`` 
         if found is None:
             special = specialize(chosen.graph, real, known)
             same = self.shared if chosen.once is None else self.shared | set(chosen.once.results)
-            found = make_plan(special, self.settings, tuple([v.name not in same for v in special.inputs]))
+            settings = replace(self.settings, schedule=self._schedules(chosen)[0])
+            found = make_plan(special, settings, tuple([v.name not in same for v in special.inputs]))
             found.rewrites = chosen.rewrites
             self.plans[key] = found
         return found, first
 
     def first(self, real: str, sizes: Mapping[str, int], trace: tuple[str, ...], chosen: Rewritten) -> Plan | None:
-        """The plan of what a rewritten graph has made once for all problems. A schedule is that of the kernel for each; this one is of our choice."""
+        """The plan of what a rewritten graph has made once for all problems."""
         if chosen.once is None:
             return None
         key, known = self._key(real, sizes, trace, chosen)
         found = self.plans.get((*key, "once"))
         if found is None:
-            settings = replace(self.settings, schedule=None)
+            settings = replace(self.settings, schedule=self._schedules(chosen)[1])
             found = make_plan(specialize(chosen.once, real, known), settings, (False,) * len(chosen.once.inputs))
             self.plans[(*key, "once")] = found
         return found
+
+    def _schedules(self, chosen: Rewritten) -> tuple[str | None, str | None]:
+        """The schedule of the kernel for each problem, and that of what is made once for all. A text without ``kernel NAME`` is the first
+        one's alone. Raises IllegalSchedule."""
+        text = self.settings.schedule
+        first = next(step_lines(text or ""), None)
+        if text is None or chosen.once is None or first is None or first[1][0] != "kernel":
+            return text, None
+        found = split_kernels(text, [chosen.once.name, chosen.graph.name])
+        return found.get(chosen.graph.name), found.get(chosen.once.name)
 
     def _key(
         self, real: str, sizes: Mapping[str, int], trace: tuple[str, ...], chosen: Rewritten

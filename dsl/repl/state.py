@@ -66,10 +66,8 @@ def plan_text(plan: Plan) -> str | None:
     """The text of a plan, as ``dsl compile --schedule`` takes it."""
     if plan is None:
         return None
-    if not any(str(steps) for _, steps in plan):
-        return NO_STEPS
-    if len(plan) == 1:
-        return str(plan[0][1])
+    if len(plan) < 2:
+        return "".join(str(steps) for _, steps in plan) or NO_STEPS
     return "\n".join(f"kernel {name}\n{steps}".rstrip() for name, steps in plan)
 
 

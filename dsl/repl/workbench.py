@@ -61,15 +61,15 @@ class Workbench:
         """The plan of a state, the compiler's choice spelt out."""
         if state.plan is not None:
             return state.plan
-        return tuple((name, steps_of(compiled.schedule)) for name, compiled in self._parts(state))
+        return tuple((name, steps_of(compiled.schedule)) for name, compiled in self.kernel(state).compiled)
 
     def empty(self, state: State) -> Plan:
         """Program order."""
-        return tuple((name, Steps()) for name, _ in self._parts(replace(state, plan=())))
+        return tuple((name, Steps()) for name, _ in self.kernel(replace(state, plan=())).compiled)
 
     def names(self, state: State) -> list[str]:
         """The kernels that have a schedule."""
-        return [name for name, _ in self._parts(replace(state, plan=()))]
+        return [name for name, _ in self.kernel(replace(state, plan=())).compiled]
 
     def part(self, state: State) -> Part:
         """The nest that steps go to. Raises UnspoolError if there is none, IllegalSchedule for steps that do not apply."""
@@ -84,7 +84,7 @@ class Workbench:
         base = replace(state, plan=tuple((n, Steps()) for n, _ in plan), kernel="", tile=False)
         if tile:
             base = base.set_part(name, Steps(problems=steps.problems))
-        compiled = dict(self._parts(base))[name]
+        compiled = dict(self.kernel(base).compiled)[name]
         scheduled = self._replayed(base, name, compiled, steps.together if tile else steps.alone, tile=tile)
         made = Part(name, tile, scheduled, compiled, self._sizes(base, compiled, steps.problems if tile else 0))
         self._keep(("part", state), made)
@@ -102,12 +102,6 @@ class Workbench:
         sizes = {safe(n): v for n, v in self.kernel(state).sizes.items()}
         tile = compiled.tree.tile
         return tile_sizes(compiled, tile, problems, sizes) if problems and tile is not None else sizes
-
-    def _parts(self, state: State) -> list[tuple[str, Compiled]]:
-        """Kernels that take a schedule, by name: not what is made once for all problems."""
-        once = f"{state.algorithm}_once"
-        found = self.kernel(state).compiled
-        return found if len(found) == 1 else [(name, c) for name, c in found if name != once]
 
     def _replayed(self, base: State, name: str, compiled: Compiled, steps: tuple[str, ...], *, tile: bool) -> Scheduled:
         """The nest after some steps, from the longest beginning of them that is known."""

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -172,6 +173,31 @@ def test_several_kernels_each_have_a_schedule(folder: Path) -> None:
     saved = told(session, "schedule")
     assert saved == "kernel two_0\nparallel i0\nkernel two_1\ninterchange i0 i1"
     assert [c.schedule for _, c in us.load("two.us").two.compile(n=4, schedule=saved).compiled] == ["parallel i0", "interchange i0 i1"]
+
+
+def test_what_a_batch_shares_is_a_kernel_with_a_schedule_of_its_own(folder: Path) -> None:
+    session = Session()
+    lasso = ROOT / "tests" / "programs" / "lasso.us"
+    kernels = told(session, f"load {lasso}:ista", "size m=64,n=16,K=50,batch=32", "schedule none", "kernel")
+    assert kernels == "* ista_once\n  ista"
+    assert told(session, "schedule") == "kernel ista_once\nkernel ista"
+    told(session, "kernel ista", "parallel i5")
+    loop_of_once = next(iter(session.bench.part(replace(session.state, kernel="ista_once")).scheduled.loops))
+    saved = told(session, "kernel ista_once", f"parallel {loop_of_once}", "schedule")
+    assert saved == f"kernel ista_once\nparallel {loop_of_once}\nkernel ista\nparallel i5"
+    assert "--size m=64,n=16 --batch 32 -K K=50 --schedule s" in told(session, "save s")
+    ista = us.load(lasso).ista
+    kernel = ista.compile(m=64, n=16, K=50, shapes={"batch": 32}, schedule=Path("s").read_text())
+    assert [(name, c.schedule) for name, c in kernel.compiled] == [("ista_once", f"parallel {loop_of_once}"), ("ista", "parallel i5")]
+    ours = ista.compile(m=64, n=16, K=50, shapes={"batch": 32})
+    again = ista.compile(m=64, n=16, K=50, shapes={"batch": 32}, schedule=ours.schedule)
+    assert again.schedule == ours.schedule
+    plain = ista.compile(m=64, n=16, K=50, shapes={"batch": 32}, schedule="parallel i5")  # of the kernel for each problem
+    assert [c.schedule for _, c in plain.compiled] == [dict(ours.compiled)["ista_once"].schedule, "parallel i5"]
+    A, y = np.random.default_rng(0).random((64, 16)), np.random.default_rng(1).random((32, 64))
+    want = ista(A, y, K=50, target="interpreter")
+    for schedule in (saved, ours.schedule, "parallel i5"):
+        np.testing.assert_allclose(ista(A, y, K=50, schedule=schedule), want, rtol=1e-9, atol=1e-12)
 
 
 # -- what else there is --------------------------------------------------------------------------------------------------
