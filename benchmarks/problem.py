@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ class Problem:
         found = [torch.from_numpy(np.ascontiguousarray(g)) for g in arrays(gradient)]
         mapped = [getattr(self._exact, name) for name in self.values]
         stored = list(self._exact.parameters())
-        own = torch.autograd.grad(mapped, stored, [g.reshape(m.shape) for g, m in zip(found, mapped)])
+        own = torch.autograd.grad(mapped, stored, [g.reshape(m.shape) for g, m in zip(found, mapped)]) if stored else ()
         return arrays([*own, *found[len(mapped) :]])
 
     # -- ours --------------------------------------------------------------------------------------------------------
@@ -187,30 +188,28 @@ class Problem:
 
         return Contestant(name, peer, prepare, self.pull_back, moves=True)
 
-    def jax(self, name: str, function: str) -> Contestant:
-        """The function of that name in ``peers/jax_peers.py``, jitted."""
+    def jax(self, name: str, function: str, module: str = "jax_peers") -> Contestant:
+        """The function of that name in this module of ``peers``, jitted."""
 
         def make() -> Callable[[], Any]:
             import jax
 
-            from .peers import jax_peers
-
+            peers = import_module(f".peers.{module}", __package__)
             operands = [_to_jax(x) for x in self.order(self.given, self.inputs, list(self.values.values()))]
             static = [i for i, x in enumerate(operands) if isinstance(x, int)]
-            jitted = jax.jit(getattr(jax_peers, function), static_argnums=static)
+            jitted = jax.jit(getattr(peers, function), static_argnums=static)
             return lambda: jax.block_until_ready(jitted(*operands))
 
         return Contestant(name, "jax", make, moves=True)
 
-    def jax_gradient(self, name: str, function: str) -> Contestant:
+    def jax_gradient(self, name: str, function: str, module: str = "jax_peers") -> Contestant:
         """The gradient of ``jax_loss`` of that function, jitted."""
 
         def make() -> Callable[[], Any]:
             import jax
 
-            from .peers import jax_peers
-
-            called, loss, wanted = getattr(jax_peers, function), self.jax_loss, self.wanted
+            peers = import_module(f".peers.{module}", __package__)
+            called, loss, wanted = getattr(peers, function), self.jax_loss, self.wanted
             assert loss is not None
             given = {n: _to_jax(v) for n, v in self.given.items()}
             inputs = [_to_jax(x) for x in self.inputs]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "unrolled.json"
+RESULTS = {"suite": HERE / "results" / "unrolled.json", "library": HERE / "results" / "library.json"}
 ROUNDS = {"quick": 5, "default": 21, "full": 31}
 SECONDS = {"quick": 3.0, "default": 10.0, "full": 45.0}
 
@@ -33,15 +33,20 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_
 @app.command(help=__doc__)
 def suite(
     only: Annotated[str, typer.Option(help="Workloads by name, separated by commas.")] = "",
+    group: Annotated[str, typer.Option(help="suite, or library: the programs of the standard library as they stand.")] = "suite",
     peers: Annotated[str, typer.Option(help="eager, compile, jax, numba, limit, torch (the first two), all; by commas.")] = "all",
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes, few samples: does everything work?")] = False,
     full: Annotated[bool, typer.Option("--full", help="More sizes, more variants, more samples.")] = False,
     threads: Annotated[int, typer.Option(min=1, help="Threads, and cores, for everyone.")] = 2,
     seconds: Annotated[float, typer.Option(min=0, help="Time for sampling one contest; 0: as the scale has it.")] = 0,
     costs: Annotated[bool, typer.Option("--costs/--no-costs", help="Also measure compiling, calling and importing.")] = True,
-    out: Annotated[Path, typer.Option(help="The JSON file.")] = RESULTS,
+    out: Annotated[Path | None, typer.Option(help="The JSON file; benchmarks/results/unrolled.json or library.json.")] = None,
     publish: Annotated[bool, typer.Option("--publish", help="Put the tables into README.md and benchmarks/README.md.")] = False,
 ) -> None:
+    if group not in RESULTS:
+        raise typer.BadParameter(f"{group!r} is none of {', '.join(RESULTS)}", param_hint="--group")
+    if publish and group != "suite":
+        raise typer.BadParameter("the published tables are those of the suite", param_hint="--publish")
     if quick and full:
         raise typer.BadParameter("--quick and --full exclude each other")
     _settle(threads)
@@ -58,8 +63,9 @@ def suite(
     console = Console(width=None if sys.stdout.isatty() else 160)
     for line in said:
         console.print(line, style="yellow")
-    names = named(only)
-    if not run(plan, names, console, seconds=seconds or SECONDS[plan.scale], costs=costs, out=out, publish=publish):
+    names, out = named(only, group), out or RESULTS[group]
+    seconds, costs = seconds or SECONDS[plan.scale], costs and group == "suite"
+    if not run(plan, names, console, seconds=seconds, costs=costs, out=out, publish=publish, group=group):
         raise typer.Exit(1)
 
 
@@ -76,8 +82,10 @@ def _settle(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def run(plan: Plan, names: Sequence[str], console: Console, *, seconds: float, costs: bool, out: Path, publish: bool) -> bool:
-    """Hold the contests of these workloads and report; False if one of ours failed or computed something else."""
+def run(
+    plan: Plan, names: Sequence[str], console: Console, *, seconds: float, costs: bool, out: Path, publish: bool, group: str = "suite"
+) -> bool:
+    """Hold the contests of these workloads of a group and report; False if one of ours failed or computed something else."""
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from unspool.dsl.timing import caution, machine
@@ -101,7 +109,7 @@ def run(plan: Plan, names: Sequence[str], console: Console, *, seconds: float, c
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("")
         for name in names:
-            for contest in workloads()[name](plan):
+            for contest in workloads(group)[name](plan):
                 title = f"{contest.program}, {contest.size}, {contest.mode}"
                 forget_compiled(plan)
 

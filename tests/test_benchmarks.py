@@ -16,7 +16,7 @@ from benchmarks import ablation, limits, report, unrolled
 from benchmarks.contest import FORWARD, GRADIENT, Contest, Contestant, Outcome, Score, deviation, hold
 from benchmarks.plan import Plan, chosen, missing
 from benchmarks.problem import targets
-from benchmarks.workloads import admm, balance, bilevel, em, es, ista, tv
+from benchmarks.workloads import admm, balance, bilevel, em, es, ista, library, tv
 from unspool.dsl import timing
 from unspool.dsl.timing import Timing
 
@@ -260,7 +260,7 @@ def test_the_suite_writes_json_and_a_table(
 ) -> None:
     from rich.console import Console
 
-    monkeypatch.setattr("benchmarks.workloads.workloads", lambda: {"ista": lambda plan: ista._at(plan, 8, 16, 1)})
+    monkeypatch.setattr("benchmarks.workloads.workloads", lambda group: {"ista": lambda plan: ista._at(plan, 8, 16, 1)})
     monkeypatch.setattr("benchmarks.problem.targets", lambda: targets()[:1])
     out = tmp_path / "results" / "unrolled.json"
     plan = Plan("quick", frozenset({"eager"}))
@@ -269,6 +269,14 @@ def test_the_suite_writes_json_and_a_table(
     assert [c["mode"] for c in content["contests"]] == [FORWARD, GRADIENT]
     assert content["machine"]["scale"] == "quick"
     assert "unspool" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["fista", "unem_gaussian", "alf_lb", "capped_simplex"])
+def test_torch_computes_what_programs_of_the_library_do(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.problem.targets", list)  # ours are tested with the library
+    for contest in library.contests()[name](Plan("quick", frozenset({"eager"}))):
+        (score,) = hold(contest, rounds=1, seconds=0.01, say=lambda text: None).scores
+        assert (score.peer, score.failure) == ("eager", ""), f"{contest.mode}: {score.failure}"
 
 
 def test_parts_of_the_compiler_can_be_left_out() -> None:

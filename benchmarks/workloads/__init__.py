@@ -14,10 +14,15 @@ PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
 TEST_PROGRAMS = Path(__file__).resolve().parents[2] / "tests" / "programs"
 
 
-def workloads() -> Mapping[str, Callable[[Plan], Iterator[Contest]]]:
-    """The workloads by the name that ``--only`` takes."""
-    from . import admm, balance, bilevel, em, es, ista, tv
+GROUPS = ("suite", "library")
 
+
+def workloads(group: str = "suite") -> Mapping[str, Callable[[Plan], Iterator[Contest]]]:
+    """The workloads of a group by the name that ``--only`` takes: the suite, or the programs of the standard library as they stand."""
+    from . import admm, balance, bilevel, em, es, ista, library, tv
+
+    if group == "library":
+        return library.contests()
     return {
         "ista": ista.contests,
         "admm": admm.contests,
@@ -31,9 +36,9 @@ def workloads() -> Mapping[str, Callable[[Plan], Iterator[Contest]]]:
     }
 
 
-def named(only: str) -> list[str]:
+def named(only: str, group: str = "suite") -> list[str]:
     """The names in a list with commas, or all of them. Raises typer.BadParameter for one that there is not."""
-    known = list(workloads())
+    known = list(workloads(group))
     wanted = [word.strip() for word in only.split(",") if word.strip()]
     for name in wanted:
         if name not in known:
