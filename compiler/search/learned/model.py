@@ -8,7 +8,8 @@ be believed. Recursive embedding of loop trees: Baghdadi et al. 2021 (MLSys), th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,17 @@ def _read(cell: nn.GRUCell, known: Tensor, places: Tensor) -> Tensor:
     return state
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """The matrices are small: threads would wait for each other longer than they work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class Ensemble:
     """Networks that were trained apart. ``header`` is what the file of the weights says of them."""
 
@@ -94,7 +106,7 @@ class Ensemble:
         if not trees:
             return np.zeros(0), np.zeros(0)
         forest = plant(trees)
-        with torch.no_grad():
+        with torch.no_grad(), one_thread():
             said = torch.stack([member.eval()(forest) for member in self.members]).double().numpy()
         return said.mean(0), said.std(0)
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -24,7 +23,7 @@ from ...diagnostics import DataError
 from .examples import Example, Split
 from .forest import Forest, plant
 from .metrics import Figures, ceiling, figures
-from .model import MEMBERS, WIDTH, Ensemble, Network, scales
+from .model import MEMBERS, WIDTH, Ensemble, Network, one_thread, scales
 
 #: Programs in a batch, schedules of one program in it at most; the rate of learning and the decay of weights.
 BATCH, SCHEDULES, RATE, DECAY = 8, 48, 2e-3, 5e-2
@@ -88,7 +87,7 @@ def train(
             raise DataError(f"the dataset has too few programs: none is left as a {name} program")
     table = scales([tree for e in data.training for tree in e.trees], without)
     made = []
-    with _one_thread():
+    with one_thread(), torch.random.fork_rng(devices=[]):  # what torch draws elsewhere stays as it was
         for n in range(members if start is None else len(start.members)):
             torch.manual_seed(1000 * seed + n)
             network = Network(table, width) if start is None else copy.deepcopy(start.members[n])
@@ -112,18 +111,6 @@ def train(
     header = {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in header.items()}
     model.header.update(header)
     return Trained(model, found, header)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """The matrices are small: threads would wait for each other longer than they work. What torch draws elsewhere stays as it was."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def judge(model: Ensemble, programs: Sequence[Example]) -> Figures:
