@@ -247,7 +247,7 @@ def complete(routine: Routine, iterations: Mapping[str, int], sizes: Mapping[str
     binding = routine.base(iterations, sizes)
     algorithm = routine.algorithm
     needed = algorithm.size_names
-    missing, unknown = [n for n in needed if n not in binding.sizes], sorted(sizes.keys() - set(needed))
+    missing, unknown = [n for n in needed if n not in binding.sizes], sorted(sizes.keys() - set(needed) - routine.weighed)
     if missing:
         raise DataError(f"{algorithm.name} needs the size {missing[0]}: shapes={{{missing[0]!r}: ...}}")
     if unknown:

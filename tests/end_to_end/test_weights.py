@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -255,3 +256,11 @@ def test_the_embedding_gives_the_same_graph() -> None:
     )
     assert fit.algorithm.graph == written.fit.algorithm.graph
     assert "th: weights(f)) -> weights(f)" in repr(fit)
+
+
+def test_a_layer_in_a_kernel_file(tmp_path: Path) -> None:
+    f, inputs = net(), data()
+    layer = PROGRAM.train.build(f=f, dtype="f64", target="c")
+    layer.save(tmp_path / "train.usk", shapes={"n": N, "d": D, "c": C})
+    again = us.load_kernel(tmp_path / "train.usk", f=f)
+    torch.testing.assert_close(again(*inputs)[1], layer(*inputs)[1], rtol=0, atol=0)
