@@ -2,12 +2,13 @@
 
 Candidates are the untransformed program and, for every set of proposers that fire, the program they made with the sweeps
 around it finished (:mod:`.sweeps`). A proposer looks at dependences, accesses and sizes, never at names. isl's scheduler, which takes longest,
-is asked where the best of them still leaves something to be wished for. What is best the analytic estimate says; the learned model (:mod:`.learned`)
-overrules it where it is sure of much.
+is asked where the best of them still leaves something to be wished for. Which are good the analytic estimate says, and which of these is best the
+learned model (:mod:`.learned`), where it has weights.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -50,8 +51,9 @@ PROPOSERS: tuple[Callable[[Draft], bool], ...] = (
 #: The same for a GPU.
 GPU_PROPOSERS: tuple[Callable[[Draft], bool], ...] = (one_iteration, gpu_stencils, gpu_products, gpu_products_apart)
 
-#: How many times shorter than the estimate's choice another candidate must be by the learned model: less is not sure enough.
-GAIN = 1.2
+#: How many times as long as the shortest a candidate may take, as estimated, for the learned model to take it: what is further off may be of a
+#: kind that it has seen nothing of.
+NEAR = 1.5
 #: Estimates that differ by less are equal.
 TIE = 0.001
 _NONE = "no order of the program could be proved"
@@ -96,16 +98,19 @@ def _seconds(draft: Draft, task: Task) -> float:
 
 
 def chosen(task: Task, scheduler: str = "") -> Draft:
-    """The best candidate among those that are proved, of equals the plainer: of the least estimate, its margin included, unless another one is
-    shorter by :data:`GAIN` as the learned model has it, which has the whole say if ``scheduler`` (the switch by default) is ``learned``; see
-    :func:`~.learned.choice.model_for`. Raises IllegalSchedule if not even program order can be proved."""
+    """The best candidate among those that are proved, of equals the plainer: by the learned model among those of the least estimates (within
+    :data:`NEAR`), margins included, or among all if ``scheduler`` (the switch by default) is ``learned``; without a model that of the least
+    estimate. See :func:`~.learned.choice.model_for`. Raises IllegalSchedule if not even program order can be proved."""
     model, drafts = model_for(task, scheduler), candidates(task)
     said = [_seconds(draft, task) for draft in drafts]
     if model is not None and len(drafts) > 1:
+        alone = (scheduler or options.current.scheduler) == "learned"
         first = next(n for n, seconds in enumerate(said) if seconds <= min(said) * (1 + TIE))
-        said = predicted(model, [draft.scheduled for draft in drafts], task, caution=CAUTION)
-        alone, place = (scheduler or options.current.scheduler) == "learned", drafts[first].origin
-        said[first] /= 1 if alone else GAIN
+        far = math.inf if alone else NEAR * min(said)
+        place, near = drafts[first].origin, [n for n, seconds in enumerate(said) if seconds <= far]
+        known = dict(zip(near, predicted(model, [drafts[n].scheduled for n in near], task, caution=CAUTION)))
+        longest = max(known.values())
+        said = [known.get(n, longest * seconds / far) for n, seconds in enumerate(said)]  # those that are far come behind
         for n, draft in enumerate(drafts):
             if alone or n != first:
                 draft.origin = f"learned: {draft.origin}, " + (f"the best of {len(drafts)}" if alone else f"in place of {place}")

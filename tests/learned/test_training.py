@@ -19,10 +19,11 @@ import unspool as us
 from tests.learned.standin import FACTS, MACHINE, TEXTS, dataset, task_of, times
 from unspool.compiler import options
 from unspool.compiler.diagnostics import DataError
-from unspool.compiler.search.choose import GAIN, candidates, chosen
+from unspool.compiler.loops.text import print_nest
+from unspool.compiler.search.choose import candidates, chosen
 from unspool.compiler.search.cost import estimate
 from unspool.compiler.search.dataset.records import Dataset, MachineFacts, Point, Program, Writer
-from unspool.compiler.search.draft import Draft, Task
+from unspool.compiler.search.draft import Task
 from unspool.compiler.search.explore.budget import Budget
 from unspool.compiler.search.explore.explore import explore
 from unspool.compiler.search.learned.choice import learned_guide, model_for
@@ -208,21 +209,23 @@ def test_the_model_alone_takes_what_it_ranks_first(weights: Path) -> None:
         assert chosen(task, "learned").origin.startswith("learned")
 
 
-def test_by_default_it_overrules_the_estimate_where_it_is_sure_of_much(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_by_default_it_ranks_what_the_estimate_finds_good(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = task_of(TEXTS[0], {"m": 100, "k": 160, "n": 64})
     with options.scope(weights=weights, scheduler="default"):
         plain, drafts = chosen(task, "analytic"), candidates(task)
+        least = estimate(plain.scheduled, task.machine).seconds
         worst = max(drafts, key=lambda d: estimate(d.scheduled, task.machine).seconds)
-
-        def decided(factor: float) -> Draft:
-            """The choice, if the model has the worst candidate that many times shorter than all others."""
-            said = [1.0 / factor if d.scheduled.nest == worst.scheduled.nest else 1.0 for d in drafts]
-            monkeypatch.setattr("unspool.compiler.search.choose.predicted", lambda *_, caution: list(said))
-            return chosen(task)
-
-        assert (decided(GAIN * 0.99).origin, decided(GAIN * 0.99).schedule) == (plain.origin, plain.schedule)
-        assert decided(GAIN * 1.01).origin == f"learned: {worst.origin}, in place of {plain.origin}"
-        assert decided(GAIN * 1.01).schedule == worst.schedule
+        apart = estimate(worst.scheduled, task.machine).seconds / least
+        # a model that has it the other way round
+        said = {print_nest(d.scheduled.nest): 1 / estimate(d.scheduled, task.machine).seconds for d in drafts}
+        monkeypatch.setattr(
+            "unspool.compiler.search.choose.predicted", lambda _, programs, *rest, caution: [said[print_nest(p.nest)] for p in programs]
+        )
+        monkeypatch.setattr("unspool.compiler.search.choose.NEAR", 1.01 * apart)
+        assert chosen(task).origin == f"learned: {worst.origin}, in place of {plain.origin}"
+        assert chosen(task).schedule == worst.schedule
+        monkeypatch.setattr("unspool.compiler.search.choose.NEAR", 1.0)
+        assert (chosen(task).origin, chosen(task).schedule) == (plain.origin, plain.schedule)
 
 
 def test_it_guides_a_search(weights: Path) -> None:
