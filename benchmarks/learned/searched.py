@@ -65,7 +65,8 @@ class Searched:
         return self.seconds[name] / self.fastest
 
     def without(self, step: str) -> float | None:
-        """How many times as long the fastest schedule takes that does without a step, of all that were measured; None if the fastest does."""
+        """How many times as long the fastest schedule takes that does without a step, of all that were measured; infinitely long if none
+        does, None if the fastest does."""
         others = [t.seconds for t in self.tried if step not in t.steps]
         best = min(self.tried, key=lambda t: t.seconds)
         return min(others, default=math.inf) / best.seconds if step in best.steps else None
@@ -86,7 +87,7 @@ def markdown(found: Sequence[Searched], facts: Mapping[str, Any]) -> str:
     suites = {suite: [f for f in found if f.suite == suite] for suite in dict.fromkeys(f.suite for f in found)}
     lines += ["| ranked by | " + " | ".join(f"{s}: speed over program order | regret" for s in suites) + " |"]
     lines += ["|---|" + "--:|--:|" * len(suites)]
-    for name in (PLAIN, ISL, ANALYTIC, LEARNED, CANDIDATE, *searches):
+    for name in (PLAIN, ISL, ANALYTIC, LEARNED, *searches):
         words = name if name not in METHODS else f"learned + measured, {'beam' if name == 'beam' else 'tree'} search"
         cells = []
         for rows in suites.values():
@@ -120,14 +121,14 @@ def _ranked(known: Sequence[Sequence[Tried]], by: Callable[[Tried], float]) -> s
 def _steps(suites: Mapping[str, Sequence[Searched]]) -> list[str]:
     """What each transformation contributes."""
     every = sorted({step for rows in suites.values() for f in rows for t in f.tried for step in t.steps})
-    lines = ["| without the step | " + " | ".join(f"{s}: times as long | kernels that use it" for s in suites) + " |"]
+    lines = ["| without the step | " + " | ".join(f"{s}: times as long, mean over all kernels | kernels that use it" for s in suites) + " |"]
     lines += ["|---|" + "--:|--:|" * len(suites)]
     rows = []
     for step in every:
         losses = [[f.without(step) for f in part] for part in suites.values()]
         used = [[x for x in part if x is not None] for part in losses]
         if any(used):
-            means = [mean(1.0 if x is None else x for x in part) for part in losses]
+            means = [mean(1.0 if x is None else x for x in part if x is None or math.isfinite(x)) for part in losses]
             cells = [f"{m:.2f}x | {len(u)}" for m, u in zip(means, used)]
             rows.append((max(means), f"| `{step}` | " + " | ".join(cells) + " |"))
     return lines + [row for _, row in sorted(rows, reverse=True)]

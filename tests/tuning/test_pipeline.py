@@ -28,6 +28,6 @@ def test_from_data_to_a_choice(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert len(found.points) > 20
     assert ran(["train-model", str(data), "-o", str(weights), "--epochs", "2"]) == 0
     assert f"wrote {weights}: " in capsys.readouterr().out
-    with options.scope(weights=weights, scheduler="default"):  # learned where there are weights
-        assert ", learned: " in us.load(program).smooth.compile(SIZES).explain()
+    with options.scope(weights=weights):
+        assert ", learned: " in us.load(program).smooth.compile(SIZES, scheduler="learned").explain()
         assert ", learned: " not in us.load(program).smooth.compile(SIZES, scheduler="analytic").explain()

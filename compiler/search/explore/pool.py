@@ -61,11 +61,12 @@ class Pool:
         self.known.update(zip(fresh, made))
         return made
 
-    def measure(self, chosen: Sequence[Candidate], measure: Measure) -> None:
-        """Measure some of them."""
-        if chosen:
-            for candidate, seconds in zip(chosen, measure([c.draft.scheduled for c in chosen]), strict=True):
-                candidate.measured = float(seconds)
+    def measure(self, chosen: Iterable[Candidate], measure: Measure) -> None:
+        """Measure some of them; of one that was measured before the lesser time counts. What could not be measured then is not tried again."""
+        tried = [c for c in chosen if c.measured is None or math.isfinite(c.measured)]
+        if tried:
+            for candidate, seconds in zip(tried, measure([c.draft.scheduled for c in tried]), strict=True):
+                candidate.measured = min(float(seconds), math.inf if candidate.measured is None else candidate.measured)
 
     def ranked(self) -> list[Candidate]:
         """All of them, the best first; of equals the one that was seen first."""
