@@ -81,7 +81,7 @@ def read(path: Path) -> list[Searched]:
 def markdown(found: Sequence[Searched], facts: Mapping[str, Any]) -> str:
     """The tables."""
     searches = [m for m in METHODS if any(m in f.seconds for f in found)]
-    where = f"{facts['processor']}, {len(found)} kernels, {facts['date']}"
+    where = f"{facts['processor']}, {len(found)} kernels, {str(facts['date'])[:10]}"
     seconds = f"{facts['seconds']:.0f} s a kernel of PolyBench, {facts['seconds_unrolled']:.0f} s a kernel of the unrolled suite"
     lines = [f"{where}; searches of {seconds}. Geometric means.", ""]
     suites = {suite: [f for f in found if f.suite == suite] for suite in dict.fromkeys(f.suite for f in found)}
@@ -91,7 +91,7 @@ def markdown(found: Sequence[Searched], facts: Mapping[str, Any]) -> str:
         words = name if name not in METHODS else f"learned + measured, {'beam' if name == 'beam' else 'tree'} search"
         cells = []
         for rows in suites.values():
-            timed = [f for f in rows if name in f.seconds]
+            timed = [f for f in rows if {name, ANALYTIC, LEARNED} <= f.seconds.keys()]
             speed = mean(f.over(name, PLAIN) for f in timed if PLAIN in f.seconds)
             loss = mean(f.regret(name) for f in timed)
             cells.append(f"{speed:.2f}x | {loss:.2f}")
