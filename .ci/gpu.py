@@ -29,7 +29,7 @@ ENVIRONMENT = ROOT / "build" / "gpu-venv"
 RESULTS = ROOT / "benchmarks" / "results"
 #: What Unspool and its tests import that such a machine may lack, with what these import.
 PACKAGES = (
-    "islpy lark platformdirs rich safetensors typer hypothesis markdown-it-py mdurl pygments shellingham click"
+    "islpy lark platformdirs prompt_toolkit wcwidth rich safetensors typer hypothesis markdown-it-py mdurl pygments shellingham click"
     " typing-extensions attrs sortedcontainers cuda-pathfinder mpmath"
 ).split()
 #: As old as the CUDA that torch was built for, whose NVRTC they load.

@@ -106,7 +106,7 @@ class Entry:
 
 
 def enter(
-    entry: Entry, tools: Iterable[str], plain: Iterable[str], targets: Sequence[str], variants: Mapping[str, Mapping[str, str]]
+    entry: Entry, tools: Iterable[str], plain: Iterable[str], targets: Sequence[str], variants: Mapping[str, Mapping[str, str]] | None = None
 ) -> tuple[list[Contestant], dict[str, str]]:
     """The contestants, and why who cannot take part cannot: a compiler that fails is a finding, and reported as one."""
     found: list[Contestant] = []
@@ -117,7 +117,7 @@ def enter(
                 found.append(make(tool))
             except BuildError as error:
                 absent[name.format(tool)] = str(error)
-    ours = [*(entry.ours(target) for target in targets), *(entry.ours(variant=v, switches=s) for v, s in variants.items())]
+    ours = [*(entry.ours(target) for target in targets), *(entry.ours(variant=v, switches=s) for v, s in (variants or {}).items())]
     return [*found, *ours], absent
 
 

@@ -120,9 +120,13 @@ def test_what_was_saved_is_compiled_again(tmp_path: Path, monkeypatch: pytest.Mo
     said: list[str] = []
     monkeypatch.setattr("builtins.print", lambda text, **_: said.append(text))
     thread = threading.Thread(target=save)
-    thread.start()
-    code, _, _ = dsl(capfd, "watch", file, "--size", "n=4", "--emit", "graph")
-    thread.join()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # who started the tests may have it ignored
+    try:
+        thread.start()
+        code, _, _ = dsl(capfd, "watch", file, "--size", "n=4", "--emit", "graph")
+        thread.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert code == 0
     assert len(said) == 4, said
     assert "compiled in" in said[0]

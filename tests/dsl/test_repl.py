@@ -400,9 +400,13 @@ def interrupted() -> Iterator[None]:
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=press)
-    thread.start()
-    yield
-    thread.join()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # who started the tests may have it ignored
+    try:
+        thread.start()
+        yield
+        thread.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.needs("prompt_toolkit")
