@@ -23,8 +23,8 @@ RANKED = 8
 
 @dataclass
 class Tried:
-    """A schedule that was measured: its steps, who made it, its seconds by the estimate, by the model (None: it has no say) and as measured, in
-    which search (:data:`START`: a candidate), and after how many seconds of it."""
+    """A schedule that was measured: its steps, who made it, its seconds by the estimate, by the model (None: it has no say) and as measured, and in
+    which search (:data:`START`: a candidate)."""
 
     schedule: str
     origin: str
@@ -32,7 +32,6 @@ class Tried:
     predicted: float | None
     seconds: float
     search: str
-    after: float
 
     @property
     def steps(self) -> frozenset[str]:

@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import math
 import sys
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -28,8 +27,8 @@ import typer
 from rich.console import Console
 
 from unspool.backends.measuring.measurer import Measurer
-from unspool.backends.tuning.database import Database, Tuned
-from unspool.backends.tuning.identity import machine_id
+from unspool.backends.tuning.database import Database
+from unspool.backends.tuning.tune import tune
 from unspool.compiler.loops.dependences import IllegalSchedule
 from unspool.compiler.loops.schedule import prove
 from unspool.compiler.loops.scheduled import Scheduled
@@ -38,8 +37,8 @@ from unspool.compiler.search.choose import chosen
 from unspool.compiler.search.cost import estimate
 from unspool.compiler.search.draft import Draft, Task
 from unspool.compiler.search.explore.budget import Budget
-from unspool.compiler.search.explore.explore import METHODS, Found, explore
-from unspool.compiler.search.learned.choice import CAUTION, learned_guide
+from unspool.compiler.search.explore.explore import METHODS, Found
+from unspool.compiler.search.learned.choice import learned_guide
 from unspool.compiler.search.sweeps import finish
 from unspool.dsl.timing import caution, machine
 
@@ -59,43 +58,21 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_
 
 def search(case: Case, seconds: float, methods: Iterable[str], memory: Database | None = None) -> Searched:
     """Measure the candidates of a kernel, and what each search of so many seconds finds; the first one is remembered in ``memory``."""
-    job, task = case.job, case.job.task
-    found = Searched(case.suite, case.name, task.tile)
+    task, found = case.job.task, Searched(case.suite, case.name, case.job.task.tile)
     matter = {PLAIN: Draft.of(task).scheduled, ISL: by_isl(task)}
     matter |= {ANALYTIC: chosen(task, "analytic").scheduled, LEARNED: chosen(task).scheduled}
-    options = {"counts": dict(task.counts), "problems": task.problems, "strict": task.strict, "reference": matter[PLAIN]}
-    with Measurer(task.nest, task.machine, **options) as measurer:
-        for number, method in enumerate(methods):
-            clocked = Clocked(measurer)
-            made = explore(task, Budget(seconds), guide=learned_guide(task, caution=-CAUTION), measure=clocked, method=method)
-            matter[method] = made.scheduled
-            found.tried += [t for t in tried(task, made, clocked, method) if number == 0 or t.search != START]
-            if number == 0:
-                starting = (c for c in made.candidates if c.parent is None)
-                matter[CANDIDATE] = min(starting, key=lambda c: c.worth).draft.scheduled
-                if memory is not None:
-                    best, count = str(made.schedule), len(clocked.after)
-                    memory.add(
-                        [Tuned(job.key, task.nest.name, job.target.name, machine_id(), best, made.seconds, made.start, count)]
-                    )
-        found.seconds = in_turn(measurer, matter)
+    for number, method in enumerate(methods):
+        made = tune(case.job, Budget(seconds), memory if number == 0 else None, method=method).found
+        matter[method] = made.scheduled
+        found.tried += [t for t in tried(task, made, method) if number == 0 or t.search != START]
+        if number == 0:
+            starting = (c for c in made.candidates if c.parent is None)
+            matter[CANDIDATE] = min(starting, key=lambda c: c.worth).draft.scheduled
+    found.seconds = in_turn(task, matter)
     return found
 
 
-class Clocked:
-    """Measures, and knows after how many seconds."""
-
-    def __init__(self, measurer: Measurer) -> None:
-        self.measurer, self.start = measurer, time.monotonic()
-        self.after: dict[int, float] = {}
-
-    def __call__(self, programs: Sequence[Scheduled]) -> list[float]:
-        times = self.measurer(programs)
-        self.after.update((id(program), time.monotonic() - self.start) for program in programs)
-        return times
-
-
-def tried(task: Task, made: Found, clocked: Clocked, method: str) -> list[Tried]:
+def tried(task: Task, made: Found, method: str) -> list[Tried]:
     """What a search measured that could be."""
     rows = [c for c in made.candidates if c.measured is not None and math.isfinite(c.measured)]
     model = learned_guide(task)
@@ -103,9 +80,9 @@ def tried(task: Task, made: Found, clocked: Clocked, method: str) -> list[Tried]
     found = []
     for candidate, predicted in zip(rows, said):
         draft, search = candidate.draft, START if candidate.parent is None else method
-        cost, after = draft.margin * estimate(draft.scheduled, task.machine).seconds, clocked.after[id(draft.scheduled)]
+        cost = draft.margin * estimate(draft.scheduled, task.machine).seconds
         number = None if predicted is None else float(predicted)
-        found.append(Tried(str(draft.schedule), draft.origin, cost, number, candidate.worth, search, after))
+        found.append(Tried(str(draft.schedule), draft.origin, cost, number, candidate.worth, search))
     return found
 
 
@@ -114,25 +91,27 @@ def by_isl(task: Task) -> Scheduled:
     start = Draft.of(task)
     draft = start.copy()
     try:
-        if draft.attempt("isl", "min"):
+        ordered = draft.attempt("isl", "min")
+        if ordered:
             finish(draft)
             prove(draft.scheduled, strict=task.strict)
-            return draft.scheduled
     except IllegalSchedule:
-        pass  # the order that it found is none of this program's under the rules of the task: then program order is what a user of isl has
-    return start.scheduled
+        ordered = False
+    return (draft if ordered else start).scheduled
 
 
-def in_turn(measurer: Measurer, matter: dict[str, Scheduled]) -> dict[str, float]:
+def in_turn(task: Task, matter: dict[str, Scheduled]) -> dict[str, float]:
     """Least seconds of each that can be measured, over rounds in which one follows the other. Those that make the same loops are one."""
     texts = {name: print_nest(scheduled.nest) for name, scheduled in matter.items()}
     different = {text: matter[name] for name, text in texts.items()}
-    built = dict(zip(different, measurer.compiled(list(different.values()))))
-    least = dict.fromkeys(built, math.inf)
-    for _ in range(ROUNDS):
-        for text, one in built.items():
-            (measured,) = measurer.time([one])
-            least[text] = min(least[text], measured.least)
+    options = {"counts": dict(task.counts), "problems": task.problems, "strict": task.strict, "reference": matter[PLAIN]}
+    with Measurer(task.nest, task.machine, **options) as measurer:
+        built = dict(zip(different, measurer.compiled(list(different.values()))))
+        least = dict.fromkeys(built, math.inf)
+        for _ in range(ROUNDS):
+            for text, one in built.items():
+                (measured,) = measurer.time([one])
+                least[text] = min(least[text], measured.least)
     return {name: least[text] for name, text in texts.items() if math.isfinite(least[text])}
 
 

@@ -17,10 +17,10 @@ FACTS = {"processor": "a processor", "date": "2026-01-01T00:00", "seconds": 60.0
 def kernel() -> Searched:
     """A kernel whose fastest candidate takes 2 s; the search brings it to 1 s, by tiles."""
     tried = [
-        Tried("", "program", 6.0, 6.0, 8.0, START, 1.0),
-        Tried("parallel S0 i", "sweeps", 3.0, 4.0, 2.0, START, 1.0),
-        Tried("vector S0 j", "lanes", 2.0, 5.0, 4.0, START, 1.0),
-        Tried("tile S0 i 8\nparallel S0 i_0", "sweeps", 2.0, 1.0, 1.0, "beam", 2.0),
+        Tried("", "program", 6.0, 6.0, 8.0, START),
+        Tried("parallel S0 i", "sweeps", 3.0, 4.0, 2.0, START),
+        Tried("vector S0 j", "lanes", 2.0, 5.0, 4.0, START),
+        Tried("tile S0 i 8\nparallel S0 i_0", "sweeps", 2.0, 1.0, 1.0, "beam"),
     ]
     seconds = {PLAIN: 8.0, ISL: 8.0, ANALYTIC: 4.0, LEARNED: 2.0, CANDIDATE: 2.0, "beam": 1.0}
     return Searched("polybench", "gemm", False, tried, seconds)
