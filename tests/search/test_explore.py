@@ -135,6 +135,22 @@ def test_what_was_disturbed_once_is_measured_once_more() -> None:
     assert print_nest(found.scheduled.nest) == first
 
 
+def test_the_end_measures_again_and_nothing_for_the_first_time() -> None:
+    """What promises most and was never measured stays so: the budget is used."""
+    task, _ = task_of(PRODUCT)
+    starting = len(candidates(task))
+    calls: list[set[str]] = []
+
+    def measure(programs: Sequence[Scheduled]) -> list[float]:
+        calls.append({print_nest(p.nest) for p in programs})
+        return [1.0] * len(programs)
+
+    found = explore(task, Budget(candidates=starting + 1), guide=lambda programs: [0.5 / (1 + len(calls))] * len(programs), measure=measure)
+    assert any(c.measured is None for c in found.candidates)
+    assert sum(c.measured is not None for c in found.candidates) == starting + 1
+    assert calls[-1] <= set.union(*calls[:-1])
+
+
 def test_what_cannot_be_measured_is_passed_over() -> None:
     task, _ = task_of(PRODUCT)
     found = explore(task, Budget(candidates=30), measure=lambda programs: [math.inf if p.private else 0.5 for p in programs])

@@ -92,7 +92,8 @@ def explore(
                 budget.used += len(chosen)
             watch(budget, pool)
         if measure is not None:
-            pool.measure(dict.fromkeys([*starting, *pool.ranked()[:FINAL]]), measure)
+            fastest = [c for c in pool.ranked() if c.measured is not None][:FINAL]
+            pool.measure(dict.fromkeys([*starting, *fastest]), measure)
     except KeyboardInterrupt:
         interrupted = True
     best = pool.best
