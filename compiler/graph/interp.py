@@ -89,11 +89,26 @@ def _prepared(graph: Graph) -> _Plan:
     return plan
 
 
+def _host_types(graph: Graph) -> dict[str, Type]:
+    """The types of all values but those inside kernels, which a batch leaves as they are, with names of their own."""
+    found = {v.name: v.type for v in graph.inputs}
+
+    def enter(nodes: Sequence[Node]) -> None:
+        for node in nodes:
+            found.update((v.name, v.type) for v in node.outputs)
+            for region in node.regions if node.op != "kernel" else ():
+                found.update((v.name, v.type) for v in region.args)
+                enter(region.nodes)
+
+    enter(graph.nodes)
+    return found
+
+
 class _Plan:
     """A graph as a list of steps over numbered slots."""
 
     def __init__(self, graph: Graph) -> None:
-        self.types: Mapping[str, Type] = graph.types
+        self.types: Mapping[str, Type] = _host_types(graph)
         self._slot: dict[str, int] = {}
         self._constants: list[_Constant] = []
         for value in graph.inputs:
