@@ -14,8 +14,6 @@ from .builtins.all import BUILTINS, builtin_named
 from .uses import FileScope
 from .walk import assigned_names, children, descend
 
-_DECLARATIONS = (s.Iterations, s.ParamDecl, s.ModuleDecl, s.Objective)
-
 
 def check_file(scope: FileScope) -> list[Diagnostic]:
     """Everything that is wrong with the definitions of one file, types aside."""
@@ -79,7 +77,7 @@ class _Checker:
     # -- algorithms
 
     def algorithm(self, decl: s.AlgorithmDecl) -> None:
-        declared = [n.name for n in decl.body if isinstance(n, _DECLARATIONS)]
+        declared = [n.name for n in decl.body if isinstance(n, s.DECLARATIONS)]
         self._distinct([*(i.name for i in decl.inputs), *declared], "the name")
         sizes = {size.text: size for i in decl.inputs for size in i.type.sizes if isinstance(size, s.Name)}
         values = [i.name for i in decl.inputs] + [n.name for n in decl.body if isinstance(n, (s.ParamDecl, s.ModuleDecl))]
@@ -107,16 +105,16 @@ class _Checker:
                         "choose another name",
                     )
             self._body(goal.body, goal.name)
-        first = next((n for n, st in enumerate(decl.body) if not isinstance(st, _DECLARATIONS)), len(decl.body))
+        first = next((n for n, st in enumerate(decl.body) if not isinstance(st, s.DECLARATIONS)), len(decl.body))
         for statement in decl.body[first:]:
-            if isinstance(statement, _DECLARATIONS):
+            if isinstance(statement, s.DECLARATIONS):
                 self.fault(
                     "US0501",
                     "declarations stand at the head of an algorithm's body",
                     statement.span,
                     "move it before the first statement",
                 )
-        self._body([st for st in decl.body if not isinstance(st, _DECLARATIONS)], decl.name)
+        self._body([st for st in decl.body if not isinstance(st, s.DECLARATIONS)], decl.name)
         counts = {n.name.text for n in decl.body if isinstance(n, s.Iterations)}
         for node in descend(decl):
             if isinstance(node, s.Generator):
@@ -142,7 +140,7 @@ class _Checker:
                         inner.span,
                         "bind the result to a name, and return it at the end",
                     )
-                elif isinstance(inner, _DECLARATIONS):
+                elif isinstance(inner, s.DECLARATIONS):
                     self.fault("US0501", "declarations stand at the head of an algorithm's body", inner.span)
 
     # -- recursion

@@ -375,6 +375,23 @@ def repl(
 
 
 @app.command()
+def lsp(
+    stdio: Annotated[bool, typer.Option("--stdio", help="Standard input and output, which it uses anyway; some editors pass it.")] = False,
+) -> None:
+    """Serve editors, which start it: errors while you type, types and shapes, completion and more (the Language Server Protocol)."""
+    try:
+        from .lsp.server import serve
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("pygls", "lsprotocol"):
+            raise
+        print("error: the language server needs pygls: pip install 'unspool[lsp]'", file=sys.stderr)
+        raise typer.Exit(1) from None
+    if sys.stdin.isatty():
+        print("this speaks to an editor, not to a terminal: docs/editors.md tells how to set one up (Ctrl-C ends it)", file=sys.stderr)
+    raise typer.Exit(serve())
+
+
+@app.command()
 @takes_options
 def watch(
     program: Program,

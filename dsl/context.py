@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from ..compiler.diagnostics import Diagnostic, Span
 from ..compiler.graph.graph import Builder, Graph, Value
@@ -69,6 +69,20 @@ class Binding:
     forced: bool = False
 
 
+class Observer(Protocol):
+    """Who wants to know what the parts of a program are while it is lowered: an editor. The same part is seen several times: at each use of
+    its function, and again when a loop starts over."""
+
+    def expression(self, ctx: Context, node: s.Expr, operand: Operand) -> None:
+        """An expression was lowered."""
+
+    def statement(self, ctx: Context, node: s.Statement) -> None:
+        """A statement was lowered; its names are in ``ctx.names``."""
+
+    def names(self, ctx: Context) -> None:
+        """What an algorithm declares, or the parameters of a function, came into scope."""
+
+
 @dataclass
 class Unit:
     """What all contexts of one algorithm share."""
@@ -86,6 +100,7 @@ class Unit:
     ended: dict[str, Span] = field(default_factory=dict)
     #: What declarations and called algorithms add: see ``lower_declarations.py``.
     interface: Any = None
+    observer: Observer | None = None
 
     def report(self, diagnostic: Diagnostic) -> None:
         """Keep a diagnostic once."""
@@ -178,12 +193,16 @@ class Context:
         """The operand an expression evaluates to."""
         with self.at(node.span):
             operand: Operand = _LOWER[type(node)](self, node)
+            if self.unit.observer is not None:
+                self.unit.observer.expression(self, node, operand)
             return operand
 
     def statement(self, node: s.Statement) -> None:
         """Lower one statement."""
         with self.at(node.span):
             _LOWER[type(node)](self, node)
+            if self.unit.observer is not None:
+                self.unit.observer.statement(self, node)
 
     def array(self, node: s.Expr, dtype: str | None = None) -> Value:
         """An expression that must be an array or number, as a value."""

@@ -37,6 +37,12 @@ def format_text(source: Source) -> str:
     return text
 
 
+def with_ends_of(made: str, original: str) -> str:
+    """A formatted text whose lines end as the first one of the original does."""
+    first = original.find("\n")
+    return made.replace("\n", "\r\n") if first > 0 and original[first - 1] == "\r" else made
+
+
 def _formatted(source: Source) -> str:
     text = source.text
     before = parse(source)

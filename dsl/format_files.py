@@ -13,7 +13,7 @@ from difflib import unified_diff
 from pathlib import Path
 
 from ..compiler.diagnostics import ProgramError, UnspoolError
-from .format import format_text
+from .format import format_text, with_ends_of
 from .uses import read_bytes, source_of
 
 
@@ -93,10 +93,8 @@ def _format_input(check: bool, diff: bool) -> bool:
 
 
 def _encoded(text: str, original: str) -> bytes:
-    """UTF-8 without a byte order mark; lines end as the first one of the original does."""
-    if original.find("\n") > 0 and original[original.find("\n") - 1] == "\r":
-        text = text.replace("\n", "\r\n")
-    return text.encode()
+    """UTF-8 without a byte order mark."""
+    return with_ends_of(text, original).encode()
 
 
 def _show(name: str, before: str, made: bytes) -> None:

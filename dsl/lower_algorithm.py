@@ -8,21 +8,23 @@ from ..compiler.graph.graph import Builder, Graph, Value
 from ..compiler.graph.types import Type
 from . import syntax as s
 from .builtins.compose import reshape
-from .context import Binding, Context, LowerError, Poisoned, Unit, describe
+from .context import Binding, Context, LowerError, Observer, Poisoned, Unit, describe
 from .dtypes import can_store, kind_of
 from .facts import Facts
 from .lower_assign import converted
 from .lower_block import block, body_of
-from .lower_declarations import DECLARATIONS, Interface, declare, declare_inputs, input_binding
+from .lower_declarations import Interface, declare, declare_inputs, input_binding
 from .lower_sizes import canonical, conditions, declare_sizes
 from .operand import Array, Operand, TupleOperand
 from .types import resolve_type
 from .uses import FileScope
 
 
-def lower_algorithm(scope: FileScope, decl: s.AlgorithmDecl) -> tuple[Algorithm | None, list[Diagnostic]]:
-    """The algorithm, or None with what is wrong with it."""
-    unit = Unit()
+def lower_algorithm(
+    scope: FileScope, decl: s.AlgorithmDecl, observer: Observer | None = None
+) -> tuple[Algorithm | None, list[Diagnostic]]:
+    """The algorithm, or None with what is wrong with it; ``observer`` is told what its parts are."""
+    unit = Unit(observer=observer)
     builder = Builder(decl.name.text)
     builder.span = decl.span
     ctx = Context(builder, scope, unit, {}, Facts())
@@ -57,11 +59,13 @@ def _lower(ctx: Context, interface: Interface) -> Algorithm:
                 ctx.names[item.name] = input_binding(ctx, item, canonical(ctx, item.type))
         interface.given = {n: b for n, b in ctx.names.items() if b.kind in ("size", "iterations")}
         for node in decl.body:
-            if isinstance(node, DECLARATIONS) and not isinstance(node, s.Objective):
+            if isinstance(node, s.DECLARATIONS) and not isinstance(node, s.Objective):
                 with ctx.reporting(), ctx.at(node.span):
                     declare(ctx, interface, node)
         start = dict(ctx.names)
-        body: list[s.Statement] = [n for n in decl.body if not isinstance(n, DECLARATIONS)]
+        if unit.observer is not None:
+            unit.observer.names(ctx)
+        body: list[s.Statement] = [n for n in decl.body if not isinstance(n, s.DECLARATIONS)]
         results = _results(ctx, decl, body)
         objective = _objective(ctx, interface, start, results)
     graph = ctx.builder.finish(results) if not unit.diagnostics else Graph(decl.name.text, (), (), ())
@@ -139,6 +143,8 @@ def _objective(ctx: Context, interface: Interface, start: dict[str, Binding], re
             inner.names[param.name] = Binding(Array(value), start[param.name].span, "param")
     for name, value in zip(goal.parameters, values, strict=False):
         inner.names[name.text] = Binding(Array(value), name.span)
+    if ctx.unit.observer is not None:
+        ctx.unit.observer.names(inner)
     with inner.at(goal.span):
         operand = body_of(inner, goal.body)
         last = goal.body[-1].span

@@ -174,6 +174,8 @@ def inline(ctx: Context, fn: s.Fn, args: Sequence[Operand], span: Span, builder:
     inner.builder.span = span
     for name, operand in zip(fn.parameters, args, strict=True):
         inner.names[name.text] = Binding(operand, name.span)
+    if ctx.unit.observer is not None:
+        ctx.unit.observer.names(inner)
     result: Operand = HOOKS["body"](inner, fn.body)
     return result
 

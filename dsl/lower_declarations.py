@@ -16,7 +16,6 @@ from .operand import Array, ModuleOperand, Operand, Weak
 from .types import resolve_size, resolve_type
 
 _CONSTRAINTS = {"free": 0, "positive": 0, "nonneg": 0, "unit": 0, "interval": 2, "simplex": 0}
-DECLARATIONS = (s.Iterations, s.ParamDecl, s.ModuleDecl, s.Objective)
 
 
 @dataclass

@@ -12,7 +12,6 @@ from .dtypes import can_store
 from .lower_block import body_of
 from .lower_call import count_call
 from .lower_declarations import (
-    DECLARATIONS,
     Interface,
     add_module,
     add_param,
@@ -73,7 +72,7 @@ class _Call:
                             "US0414", f"{self.name} needs {c}, which is not known here", self.node.span, f"add `where {c}`"
                         )
         self._declare_all(s.ParamDecl)
-        body = [n for n in self.decl.body if not isinstance(n, DECLARATIONS)]
+        body = [n for n in self.decl.body if not isinstance(n, s.DECLARATIONS)]
         if not body:
             raise self.ctx.fault("US0506", f"the body of {self.name} does not end in `return`", self.decl.name.span)
         return body_of(self.inner, body)

@@ -60,14 +60,14 @@ def _table_file() -> str | bool:
 def parse(source: Source) -> s.Program:
     """The syntax tree of a text. Raises ProgramError with every syntax error found."""
     try:
-        return _parse(source, source.text)
-    except _Fault as fault:
+        return parse_part(source, source.text)
+    except SyntaxFault as fault:
         first = fault.diagnostic
     found = []
-    for text in _definitions(source.text):
+    for text in definitions(source.text):
         try:
-            _parse(source, text)
-        except _Fault as fault:
+            parse_part(source, text)
+        except SyntaxFault as fault:
             found.append(fault.diagnostic)
     raise ProgramError(sorted(dict.fromkeys(found or [first]), key=_place))
 
@@ -79,17 +79,12 @@ def token_tree(text: str) -> Tree[Token]:
         return _token_parser().parse("\n" + text + "\n")
 
 
-class _Fault(Exception):
-    def __init__(self, diagnostic: Diagnostic) -> None:
-        self.diagnostic = diagnostic
-
-
 def _place(diagnostic: Diagnostic) -> tuple[int, int]:
     span = diagnostic.span
     return (span.line, span.column) if span else (0, 0)
 
 
-def _definitions(text: str) -> list[str]:
+def definitions(text: str) -> list[str]:
     """The text cut before each line that starts a definition, each part at its own place."""
     starts = [m.start() for m in re.finditer(r"^(?:use|fn|algorithm)\b", text, re.MULTILINE)]
     parts = []
@@ -98,7 +93,8 @@ def _definitions(text: str) -> list[str]:
     return parts
 
 
-def _parse(source: Source, text: str) -> s.Program:
+def parse_part(source: Source, text: str) -> s.Program:
+    """The syntax tree of a text that has the lines of ``source``, or some of them at their places. Raises SyntaxFault for the first error."""
     with _LOCK:
         parser, builder, indenter = _parser()
         builder.source = source
@@ -106,19 +102,17 @@ def _parse(source: Source, text: str) -> s.Program:
             # the first newline gives the first line an indentation; spans are counted one line back
             tree: Any = parser.parse("\n" + text + "\n")
         except IndentError as error:
-            raise _Fault(describe_layout(error, builder.token_span(error.token))) from None
+            raise SyntaxFault(describe_layout(error, builder.token_span(error.token))) from None
         except UnexpectedToken as error:
-            raise _Fault(_unexpected(error, indenter, builder)) from None
+            raise SyntaxFault(_unexpected(error, indenter, builder)) from None
         except UnexpectedCharacters as error:
-            raise _Fault(describe_character(source, error.line - 1, error.column)) from None
+            raise SyntaxFault(describe_character(source, error.line - 1, error.column)) from None
         except UnexpectedInput as error:
-            raise _Fault(Diagnostic("US0101", str(error), builder.everything())) from None
-        except SyntaxFault as error:
-            raise _Fault(error.diagnostic) from None
+            raise SyntaxFault(Diagnostic("US0101", str(error), builder.everything())) from None
     program: s.Program = tree
     deep = too_deep(program)
     if deep is not None:
-        raise _Fault(deep)
+        raise SyntaxFault(deep)
     return program
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from ..compiler.graph.algorithm import Algorithm
 from . import lower_call, lower_control, lower_inner, lower_sum  # noqa: F401  (they register what they lower)
 from . import syntax as s
 from .check import check_file
+from .context import Observer
 from .lower_algorithm import lower_algorithm
 from .uses import FileScope, load_files, read_source
 from .walk import descend
@@ -48,20 +50,34 @@ def _whole(found: CheckedProgram, errors: list[Diagnostic]) -> CheckedProgram:
 
 
 def _examined(source: Source, folder: Path | None) -> tuple[CheckedProgram, list[Diagnostic]]:
-    scope = load_files(source, folder)
-    found: list[Diagnostic] = []
-    for file in scope.project:
-        found += check_file(file)
+    return examine(load_files(source, folder))
+
+
+def examine(
+    scope: FileScope, damaged: Collection[s.Fn | s.AlgorithmDecl] = (), observer: Observer | None = None
+) -> tuple[CheckedProgram, list[Diagnostic]]:
+    """What a file has that is without errors, and every error found, in source order.
+
+    ``damaged`` are definitions that were read in part: nothing is said of them and of what uses them. With an ``observer`` algorithms that have, or
+    use, something wrong are lowered, too, for the sake of what it is told.
+    """
+    found = [d for file in scope.project for d in check_file(file) if not any(_has_fault(item, [d]) for item in damaged)]
     faulty = list(found)
     algorithms: dict[str, Algorithm] = {}
     for item in scope.own:
-        if isinstance(item, s.AlgorithmDecl) and not (faulty and any(_has_fault(used, faulty) for used in _reached(scope, item))):
-            algorithm, diagnostics = lower_algorithm(scope, item)
+        if not isinstance(item, s.AlgorithmDecl):
+            continue
+        used = _reached(scope, item) if faulty or damaged else []
+        sound = not any(_has_fault(part, faulty) or any(part is d for d in damaged) for part in used)
+        if not sound and observer is None:
+            continue
+        algorithm, diagnostics = lower_algorithm(scope, item, observer)
+        if sound:
             found += diagnostics
-            if algorithm is not None:
-                algorithms[item.name.text] = algorithm
+        if sound and algorithm is not None:
+            algorithms[item.name.text] = algorithm
     functions = {item.name.text: item for item in scope.own if isinstance(item, s.Fn)}
-    return CheckedProgram(source.name, algorithms, functions, scope), in_order(source, found)
+    return CheckedProgram(scope.source.name, algorithms, functions, scope), in_order(scope.source, found)
 
 
 def _reached(scope: FileScope, start: s.Fn | s.AlgorithmDecl) -> list[s.Fn | s.AlgorithmDecl]:

@@ -308,6 +308,7 @@ class Objective(Node):
 
 
 Declaration = Iterations | ParamDecl | ModuleDecl | Objective
+DECLARATIONS = (Iterations, ParamDecl, ModuleDecl, Objective)
 Statement = Assign | Augment | For | If | Return | Assert | ExprStatement | Iterations | ParamDecl | ModuleDecl | Objective
 
 # -- top level -------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -66,15 +66,23 @@ def source_of(name: str, raw: bytes) -> Source:
 
 def load_files(source: Source, folder: Path | None) -> FileScope:
     """The scope of a program, with all files it uses loaded. Raises ProgramError with every error found."""
-    loader = _Loader()
+    loader = _Loader(read_source)
     scope = loader.load(source, folder, ())
     if loader.diagnostics or scope is None:
         raise ProgramError(loader.diagnostics)
     return scope
 
 
+def load_used(program: s.Program, folder: Path | None, read: Callable[[Path], Source] = read_source) -> tuple[FileScope, list[Diagnostic]]:
+    """The scope of a program that is read already, with the files it uses as far as they can be loaded, and every error found. ``read`` raises
+    ProgramError, as :func:`read_source` does."""
+    loader = _Loader(read)
+    return loader.scope(program, folder, ()), loader.diagnostics
+
+
 class _Loader:
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[Path], Source]) -> None:
+        self.read = read
         self.project: list[FileScope] = []
         self.paths: dict[Path, FileScope | None] = {}
         self.diagnostics: list[Diagnostic] = []
@@ -85,7 +93,10 @@ class _Loader:
         except ProgramError as error:
             self.diagnostics += error.diagnostics
             return None
-        scope = FileScope(source, program, self.project)
+        return self.scope(program, folder, open_paths)
+
+    def scope(self, program: s.Program, folder: Path | None, open_paths: tuple[Path, ...]) -> FileScope:
+        scope = FileScope(program.source, program, self.project)
         self.project.append(scope)
         uses = [item for item in program.items if isinstance(item, s.Use)]
         for definition in scope.own:
@@ -133,7 +144,7 @@ class _Loader:
             return None
         if path not in self.paths:
             try:
-                source = read_source(path)
+                source = self.read(path)
             except ProgramError as error:
                 self.diagnostics += error.diagnostics
                 self.paths[path] = None

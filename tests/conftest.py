@@ -54,6 +54,10 @@ def _module(name: str) -> bool:
         return False
 
 
+#: Tests of the language server speak its protocol with the package of the extra ``lsp``, which ``dev`` brings.
+collect_ignore_glob = [] if os.environ.get("CI") or _module("pygls") else ["dsl/test_lsp_*.py"]
+
+
 #: What tests with the mark ``needs`` may name: whether it is there, and how it comes.
 OPTIONAL: dict[str, tuple[Callable[[], bool], str]] = {
     "c++": (lambda: any(map(shutil.which, filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++")))), "a C++ compiler: g++ or clang++"),
