@@ -135,7 +135,8 @@ class _CWriter(Writer):
         for child in loop.body.children:
             text = lanes.get((child.array, child.index, child.reduce)) if isinstance(child, Store) else None
             if isinstance(child, Store) and text is not None:
-                self.store(child, f"{text}[{lane}]", fused=False)
+                with self.of(child):
+                    self.store(child, f"{text}[{lane}]", fused=False)
             else:
                 self.tree(child)
 

@@ -75,11 +75,11 @@ def map_ints(block: Block, change: Callable[[Int], Int], access: Callable[[Load]
             return Declare(declare(tree.array))
         if isinstance(tree, Store):
             target = access(Load(tree.array, tuple(change(i) for i in tree.index), ""))
-            return Store(target.array, target.index, _expr(tree.value, change, access), tree.reduce)
+            return replace(tree, array=target.array, index=target.index, value=_expr(tree.value, change, access))
         if isinstance(tree, LibraryCall):
             outputs, inputs = (tuple(access(Load(x.array, tuple(change(i) for i in x.index), x.dtype)) for x in part)
                                for part in (tree.outputs, tree.inputs))  # fmt: skip
-            return LibraryCall(tree.name, outputs, inputs, tuple(change(i) for i in tree.integers))
+            return replace(tree, outputs=outputs, inputs=inputs, integers=tuple(change(i) for i in tree.integers))
         return tree
 
     def inner(b: Block) -> Block:

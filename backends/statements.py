@@ -10,6 +10,7 @@ Routines of the run-time library that a ``LibraryCall`` may name (arrays contigu
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from ..compiler.diagnostics import CompileError
@@ -66,7 +67,8 @@ class Statements(ABC):
         if isinstance(tree, Loop):
             self.loop(tree)
         elif isinstance(tree, Store):
-            self.store(tree)
+            with self.of(tree):
+                self.store(tree)
         elif isinstance(tree, If):
             self.branch(tree)
         elif isinstance(tree, Declare):
@@ -76,7 +78,12 @@ class Statements(ABC):
         elif isinstance(tree, Barrier):
             self.barrier()
         else:
-            self.library_call(tree)
+            with self.of(tree):
+                self.library_call(tree)
+
+    def of(self, *trees: Store | LibraryCall) -> AbstractContextManager[None]:
+        """Print lines for some statements, see :meth:`~.text.Text.of`; they are named with the function that they are in."""
+        return self.text.of(f"{self.function.name}:{t.statement}" for t in trees if t.statement)
 
     @abstractmethod
     def loop(self, loop: Loop) -> None:

@@ -2,6 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+#: What stands before the names of statements at the end of a line that is printed for them, where lines are marked.
+MARK = "\x1f"
+_marking: ContextVar[bool] = ContextVar("marking", default=False)
+
+
+@contextmanager
+def marking() -> Iterator[None]:
+    """What is printed inside of the ``with`` block has at the end of its lines what they are printed for (see :meth:`Text.of`)."""
+    token = _marking.set(True)
+    try:
+        yield
+    finally:
+        _marking.reset(token)
+
 
 class Text:
     """Collects lines of C; blocks open and close around what is written between. Other languages override the statements."""
@@ -9,10 +27,20 @@ class Text:
     def __init__(self, depth: int = 0) -> None:
         self.lines: list[str] = []
         self.depth = depth
+        self.mark = ""
 
     def line(self, text: str) -> None:
         """One line at the current depth (preprocessor lines stay at it too)."""
-        self.lines.append("  " * self.depth + text if text else "")
+        self.lines.append(f"{'  ' * self.depth}{text}{self.mark}" if text else "")
+
+    @contextmanager
+    def of(self, statements: Iterable[str]) -> Iterator[None]:
+        """Print for some statements: lines say so if :func:`marking`."""
+        before = self.mark
+        if _marking.get():
+            self.mark = MARK + " ".join(statements)
+        yield
+        self.mark = before
 
     def comment(self, text: str) -> None:
         """A comment line."""

@@ -195,7 +195,8 @@ class Writer(Statements):
     def tile(self, found: Contraction, jammed: str = "", base: Int | None = None, size: int = 1) -> None:
         """Print a contraction."""
         lower, upper = self.range(found.vector, 1)
-        Tile(found, self.printer, self.text, self.machine, self.strict, lower, upper, jammed, base or name(""), size).emit()
+        with self.of(*found.stores):
+            Tile(found, self.printer, self.text, self.machine, self.strict, lower, upper, jammed, base or name(""), size).emit()
 
     def group_size(self, loop: Loop) -> int:
         """How many iterations of a loop to jam."""
@@ -279,7 +280,8 @@ class Writer(Statements):
             self.head(loop, first, end)
             for child in body.children:
                 if isinstance(child, Store) and child in accumulators:
-                    self.store(child, accumulators[child], fused=False)
+                    with self.of(child):
+                        self.store(child, accumulators[child], fused=False)
                 else:
                     self.tree(child)
             self.text.close()

@@ -177,11 +177,13 @@ class CudaWriter(Writer):
             sizes = AHEAD.get(first.value.dtype, ()) if first.array in self.shared else ()
             size = next((n for n in sizes if _neighbours(waiting[:n], n, self.printer.arrays)), 0)
             if not size:
-                self.store(waiting.pop(0))
+                with self.of(first):
+                    self.store(waiting.pop(0))
                 continue
             array, at = self.printer.position(Load(first.array, first.index, first.value.dtype))
             source, place = self.printer.position(first.value)
-            self.text.call(f"us_ahead_{first.value.dtype}x{size}({array}, {at}, {source}, {place})")
+            with self.of(*waiting[:size]):
+                self.text.call(f"us_ahead_{first.value.dtype}x{size}({array}, {at}, {source}, {place})")
             del waiting[:size]
 
     # -- where things run ------------------------------------------------------------------------------------------------
@@ -569,7 +571,8 @@ class CudaWriter(Writer):
         for child in loop.body.children:
             found = places.get((child.array, child.index, child.reduce)) if isinstance(child, Store) else None
             if isinstance(child, Store) and found is not None:
-                self.store(child, found[0], fused=True)
+                with self.of(child):
+                    self.store(child, found[0], fused=True)
             else:
                 self.tree(child)
         self.guarded = before

@@ -14,7 +14,7 @@ class PythonText(Text):
 
     def line(self, text: str) -> None:
         """One line at the current depth."""
-        self.lines.append("    " * self.depth + text if text else "")
+        self.lines.append(f"{'    ' * self.depth}{text}{self.mark}" if text else "")
 
     def comment(self, text: str) -> None:
         """A comment line."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .graph import Graph, Node, Region, Value
@@ -28,16 +28,21 @@ from .types import At, Pick, Range, Size, Type, parse_size
 
 def print_graph(graph: Graph, spans: bool = False) -> str:
     """The graph as text; with ``spans`` every line ends in a comment that says where it comes from."""
-    out = [f"graph {graph.name}({_values(graph.inputs)}) {{"]
+    return "".join(f"{line}\n" for line, _ in graph_lines(graph, spans))
+
+
+def graph_lines(graph: Graph, spans: bool = False) -> Iterator[tuple[str, Node | None]]:
+    """The lines of the text, each with the node it belongs to, an inner one before those around it."""
+    yield f"graph {graph.name}({_values(graph.inputs)}) {{", None
     for node in graph.nodes:
-        out += _node_lines(node, 1, spans)
-    out += [f"  return {_names(graph.results)}", "}"]
-    return "\n".join(out) + "\n"
+        yield from _node_lines(node, 1, spans)
+    yield f"  return {_names(graph.results)}", None
+    yield "}", None
 
 
 def print_node(node: Node) -> str:
     """The line of a node, without its regions."""
-    return _node_lines(node, 0, False)[0].removesuffix(" {")
+    return next(_node_lines(node, 0, False))[0].removesuffix(" {")
 
 
 def _values(values: Iterable[Value]) -> str:
@@ -48,7 +53,7 @@ def _names(names: Iterable[str]) -> str:
     return ", ".join(f"%{n}" for n in names)
 
 
-def _node_lines(node: Node, depth: int, spans: bool) -> list[str]:
+def _node_lines(node: Node, depth: int, spans: bool) -> Iterator[tuple[str, Node]]:
     pad = "  " * depth
     attrs = ", ".join(f"{k}={_attr(v)}" for k, v in node.attrs)
     types = ", ".join(str(v.type) for v in node.outputs)
@@ -56,16 +61,17 @@ def _node_lines(node: Node, depth: int, spans: bool) -> list[str]:
     line = f"{pad}{made}{node.op}({_names(node.inputs)}) {{{attrs}}} : {types}"
     where = f"  # {node.span}" if spans and node.span else ""
     if not node.regions:
-        return [line.rstrip() + where]
-    out = [f"{line} {{{where}"]
+        yield line.rstrip() + where, node
+        return
+    yield f"{line} {{{where}", node
     for n, region in enumerate(node.regions):
         if n:
-            out.append(f"{pad}}} {{")
-        out.append(f"{pad}  ({_values(region.args)})")
+            yield f"{pad}}} {{", node
+        yield f"{pad}  ({_values(region.args)})", node
         for inner in region.nodes:
-            out += _node_lines(inner, depth + 1, spans)
-        out.append(f"{pad}  yield {_names(region.results)}".rstrip())
-    return [*out, f"{pad}}}"]
+            yield from _node_lines(inner, depth + 1, spans)
+        yield f"{pad}  yield {_names(region.results)}".rstrip(), node
+    yield f"{pad}}}", node
 
 
 def _attr(value: Any) -> str:

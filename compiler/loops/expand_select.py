@@ -250,7 +250,7 @@ class _Lists:
                 names = [Size.of(d.name) for d in dims]
                 row, position = tuple(names[: len(self.rows)]), names[-1] if repeated else ZERO
                 write, value = make(row, position)
-                s = Statement(low.fresh("S"), (*low.dims, *dims), write, value, "", low.guards, span=low.span)
+                s = Statement(low.fresh("S"), (*low.dims, *dims), write, value, "", low.guards, span=low.span, values=low.making)
                 low.statements.append(s)
                 placed.append(Leaf(s.name))
                 for found, at in zip(values, row, strict=True):

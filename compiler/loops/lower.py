@@ -9,7 +9,7 @@ each, written in place where no reader of the old value is left.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..diagnostics import CompileError, Span
 from ..graph.graph import Graph, Node, Region, Value, free_names, region_captures
@@ -91,6 +91,8 @@ class Lowering:
     uses: dict[str, int] = field(default_factory=dict)
     counter: int = 0
     span: Span | None = None
+    making: tuple[str, ...] = ()  # the outputs of the node that is lowered
+    passing: dict[str, None] = field(default_factory=dict)  # values that were not stored and that a statement under construction computes
 
     # -- names and sizes ---------------------------------------------------------------------------------------
 
@@ -137,7 +139,9 @@ class Lowering:
              order: Callable[[Access, Expr, list[str]], list[str]] | None = None) -> None:  # fmt: skip
         """Append ``write reduce= value`` for all points of a box; ``order`` may permute its loops."""
         own = [Dim(self.fresh("i"), e) for e in extents]
+        self.passing.clear()
         write, value = make(tuple(Size.of(d.name) for d in own))
+        values = tuple(dict.fromkeys([*self.passing, *self.making]))
         names = [d.name for d in own]
         if order is not None:
             names = order(write, value, names)
@@ -145,14 +149,14 @@ class Lowering:
         dims = (*self.dims, *(ranked[n] for n in names))
         if dims and not reduce and not self.strict and dims[-1].name not in write.names():
             reduce, value = accumulation(write, value)
-        statement = Statement(self.fresh("S"), dims, write, value, reduce, self.guards, span=self.span)
+        statement = Statement(self.fresh("S"), dims, write, value, reduce, self.guards, span=self.span, values=values)
         self._place(statement, names)
 
     def emit_call(self, routine: str, outputs: Sequence[Whole], inputs: Sequence[Whole], integers: Sequence[Size] = ()) -> None:
         """Append a call of a run-time routine."""
         first = Access(outputs[0].array, outputs[0].index, outputs[0].dtype)
         statement = Statement(self.fresh("S"), tuple(self.dims), first, Literal(0, first.dtype), "", self.guards, routine,
-                              tuple(outputs), tuple(inputs), tuple(integers), span=self.span)  # fmt: skip
+                              tuple(outputs), tuple(inputs), tuple(integers), span=self.span, values=self.making)  # fmt: skip
         self._place(statement, [])
 
     def _place(self, statement: Statement, own: list[str]) -> None:
@@ -172,7 +176,9 @@ class Lowering:
         if value.array is not None:
             return value
         array = self.new_array(hint, value.type)
+        making, self.making = self.making, (hint,) if hint in self.scope else self.making
         self.store(value, array)
+        self.making = making
         return stored(array, value.type)
 
     # -- who still needs an array ------------------------------------------------------------------------------
@@ -210,16 +216,29 @@ class Lowering:
             last[name] = float("inf")
         names = set(defined).union(*({v.name for v in n.outputs} for n in nodes))
         self.frames.append(Frame(names, last, loop))
-        outer_span = self.span
+        outer_span, outer = self.span, self.making
         note_uses(self, nodes, results, loop)
         for position, node in enumerate(nodes):
             self.frames[-1].position = position
-            self.span = node.span or outer_span
+            self.span, self.making = node.span or outer_span, tuple(v.name for v in node.outputs)
             self.expand(node)
             for out in node.outputs:
+                self.scope[out.name] = self._noting(out.name, self.scope[out.name])
                 self._record(out.name)
         self.frames[-1].position = len(nodes)
-        self.span = outer_span
+        self.span, self.making = outer_span, outer
+
+    def _noting(self, name: str, value: Lazy) -> Lazy:
+        """A value that is an expression: statements which compute it in passing note its name."""
+        if value.array is not None:
+            return value
+        element = value.element
+
+        def noted(index: Index) -> Expr:
+            self.passing[name] = None
+            return element(index)
+
+        return replace(value, element=noted)
 
     def end_region(self) -> None:
         """Forget the values of the region lowered last."""
@@ -416,6 +435,7 @@ class Lowering:
         outputs = [self.new_array(f"out_{r}", t, "output") for r, t in zip(graph.results, types, strict=True)]
         self.run_nodes(graph.nodes, graph.results, [v.name for v in graph.inputs], False)
         for name, array in zip(graph.results, outputs, strict=True):
+            self.making = (name,)
             self.store(self.scope[name], array, "add" if self.accumulate else "")
         self.end_region()
         shapes = {n for a in self.arrays.values() for s in a.shape for n in s.names()}

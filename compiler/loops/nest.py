@@ -87,7 +87,8 @@ class Statement:
     """``write = value`` (or ``write reduce= value``) for every point of the domain.
 
     With ``routine`` set, the statement calls that routine of the run-time library on ``blocks`` (outputs,
-    inputs) instead; ``write`` is then its first output.
+    inputs) instead; ``write`` is then its first output. ``values`` names the values of the graph that it was made for, those that it computes
+    in passing among them.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Statement:
     inputs: tuple[Whole, ...] = ()
     integers: tuple[Size, ...] = ()
     span: Span | None = field(default=None, compare=False, repr=False)
+    values: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def reads(self) -> tuple[Access, ...]:
         """Every element access of the value, in order, repeats dropped."""

@@ -235,9 +235,10 @@ class _Scan:
         if statement.routine:
             outputs, inputs = (tuple(_block(w, env) for w in part) for part in (statement.outputs, statement.inputs))
             integers = tuple(int_of(i, env) for i in statement.integers)
-            return self.tested(statement, env, LibraryCall(statement.routine, outputs, inputs, integers))
+            return self.tested(statement, env, LibraryCall(statement.routine, outputs, inputs, integers, statement.name))
         index = tuple(int_of(i, env) for i in statement.write.index)
-        return self.tested(statement, env, Store(statement.write.array, index, tree_expr(statement.value, env), statement.reduce))
+        stored = tree_expr(statement.value, env)
+        return self.tested(statement, env, Store(statement.write.array, index, stored, statement.reduce, statement.name))
 
     def tested(self, statement: Statement, env: Mapping[Atom, Int], tree: Tree) -> Tree:
         """An assignment, if the iterations that it is written out of are to be: each test is a loop of one iteration."""

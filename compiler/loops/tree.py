@@ -6,7 +6,7 @@ Scalar expressions (:class:`Expr`) compute one element with the elementwise ops 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 #: Kinds of loops whose iterations are dealt out: to the threads of a team; to the blocks of a GPU that work on a problem; to their threads.
 DEALT = frozenset({"parallel", "block", "thread"})
@@ -87,12 +87,14 @@ Expr = Load | Literal | FromInt | Call
 
 @dataclass(frozen=True)
 class Store:
-    """``array[index] = value``, or with ``reduce`` (``add mul max min and or``) an accumulation into it."""
+    """``array[index] = value``, or with ``reduce`` (``add mul max min and or``) an accumulation into it. ``statement``: that of the nest
+    which it is an instance of."""
 
     array: str
     index: tuple[Int, ...]
     value: Expr
     reduce: str = ""
+    statement: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -180,12 +182,13 @@ class Barrier:
 @dataclass(frozen=True)
 class LibraryCall:
     """A routine of the kernel run-time library on whole arrays: ``name(outputs, inputs, integers)``.
-    Each array is given with the index of its first element (trailing axes are taken whole)."""
+    Each array is given with the index of its first element (trailing axes are taken whole). ``statement`` as in :class:`Store`."""
 
     name: str
     outputs: tuple[Load, ...]
     inputs: tuple[Load, ...]
     integers: tuple[Int, ...] = ()
+    statement: str = field(default="", compare=False, repr=False)
 
 
 Tree = Loop | If | Declare | Single | Barrier | LibraryCall | Store

@@ -63,8 +63,8 @@ def _around(scheduled: Scheduled, s: Statement, moved: set[str]) -> tuple[Statem
     dims = tuple(d for d in s.dims if d.name not in moved)
     guards = tuple(g for g in s.guards if not g.size.names() & moved)
     own = Access(temporary(s.name), s.write.index, s.write.dtype)
-    zero = Statement(f"{s.name}_zero", dims, own, Literal(0.0, own.dtype), guards=guards, span=s.span)
-    return zero, Statement(f"{s.name}_add", dims, s.write, own, "add", guards=guards, span=s.span)
+    zero = Statement(f"{s.name}_zero", dims, own, Literal(0.0, own.dtype), guards=guards, span=s.span, values=s.values)
+    return zero, Statement(f"{s.name}_add", dims, s.write, own, "add", guards=guards, span=s.span, values=s.values)
 
 
 def temporary(statement: str) -> str:

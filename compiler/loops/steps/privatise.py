@@ -112,13 +112,18 @@ def privatise(scheduled: Scheduled, array: str, name: str) -> Scheduled:
         Access(copy.name, (Size.of(part.name), *places), info.dtype),
         neutral,
         guards=guards,
+        span=model.span,
+        values=model.values,
     )
     rows: list[Expr] = [Access(copy.name, (Size.of(n), *places), info.dtype) for n in range(copies)]
     joined = rows[0]
     for row in rows[1:]:
         joined = Apply(_JOIN[model.reduce], (joined, row), info.dtype)
     whole = tuple(model.write.index[a] if dim is None else Size.of(dim.name) for a, dim in enumerate(axes))
-    join = Statement(f"{array}_join", (*around, *inner), Access(array, whole, info.dtype), joined, model.reduce, guards=guards)
+    join = Statement(
+        f"{array}_join", (*around, *inner), Access(array, whole, info.dtype), joined, model.reduce, guards,
+        span=model.span, values=model.values,
+    )  # fmt: skip
 
     def over(statement: str) -> Order:
         order: Order = Leaf(statement)
