@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "build" / "dist"
 FOLDERS = ("unspool", "compiler", "backends", "dsl", "stdlib")
 LINKS = [ROOT / "unspool" / name for name in FOLDERS]  # made by `make links`: the same files once more
-SUFFIXES = (".py", ".us", ".lark", ".h", ".cpp", ".cuh", ".safetensors", ".typed")
+SUFFIXES = (".py", ".us", ".lark", ".h", ".cpp", ".cuh", ".safetensors", ".typed", ".html", ".css", ".js", ".svg")
 
 
 def library() -> set[str]:

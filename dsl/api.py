@@ -102,6 +102,12 @@ class AlgorithmHandle:
     def __repr__(self) -> str:
         return f"<algorithm {_signature(self.algorithm)}>"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the program and its graph, linked."""
+        from .report.notebook import algorithm_html
+
+        return algorithm_html(self)
+
     def __reduce__(self) -> Any:
         return AlgorithmHandle, (self.algorithm, self.written), described_as(self)
 
@@ -149,14 +155,15 @@ class AlgorithmHandle:
         iteration counts, learned operators, values of parameters, and the options of
         :class:`~.compile_options.CompileOptions`.
         """
-        from ..backends.kernel import Kernel
+        from .shown_kernel import ShownKernel
 
         found = self._sort(named, [])
         if found.trace:
             raise DataError("trace goes to a call of the algorithm or of a layer, not to compile")
         sizes = {**(shapes or {}), **found.sizes}
         lead = sizes.pop("batch", ())
-        return Kernel(
+        return ShownKernel(
+            self,
             self.routine(found.options),
             sizes=sizes,
             lead=(lead,) if isinstance(lead, int) else tuple(lead),

@@ -216,6 +216,35 @@ def explain(
 
 
 @app.command()
+@takes_options
+def report(
+    program: Program,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The HTML file to write.", dir_okay=False)] = Path("report.html"),
+    inputs: Inputs = None,
+    size: Sizes = None,
+    batch: Batch = "",
+    counts: Counts = None,
+    measure: Annotated[
+        bool, typer.Option("--measure/--no-measure", help="Whether to time a call, the limits of this machine, and the search's candidates.")
+    ] = True,
+    *,
+    flags: dict[str, Any],
+) -> None:
+    """Write what an algorithm becomes as one HTML file: every stage with its lines linked, drawings, times, and the search's candidates.
+
+    With data (--input) also the parameters at every iteration, and how it converges.
+    """
+    from .report.report import write_report
+
+    with _reported():
+        handle = named_algorithm(program)
+        sizes, lead, given = size_pairs(size, "--size"), leading_shape(batch), iteration_counts(handle, counts)
+        for line in write_report(out, program, handle, inputs or [], sizes, lead, given, read(flags), measure=measure):
+            print(line, file=sys.stderr)
+    print(f"wrote {out}")
+
+
+@app.command()
 def fmt(
     files: Annotated[list[Path], typer.Argument(metavar="FILES", help="Programs, folders of programs, or - for standard input.")],
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 1 if a file would change.")] = False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -44,6 +45,30 @@ def show(kernel: Kernel, call: Call | None, *, gradients: bool, as_json: bool) -
     for line in lines(found):
         text = escape(line)
         console.print(f"[bold]{text}[/]" if line.startswith(_HEADINGS) else text)
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a measured call lies below the roofline: operations per byte from and to memory, the operations per second that the limits allow there,
+    what part of them it ``reached``, and what ``bound`` them."""
+
+    intensity: float
+    roof: float
+    reached: float
+    bound: str
+
+
+def position(found: Mapping[str, Any], figures: Mapping[str, Any]) -> Position | None:
+    """The place of a call, from a report with limits and what :func:`measured` gave; None without limits or operations."""
+    forward = [k["work"] for k in found["kernels"] if "prediction" in k["work"]]
+    moved = figures["flops"] and sum(w["bytes_read"] + w["bytes_written"] for w in forward) * figures["problems"]
+    if not moved or "limits" not in found:
+        return None
+    limits = found["limits"]
+    intensity, peak = figures["flops"] / moved, limits["flops_per_second"]
+    roof = min(peak, intensity * limits["bytes_per_second"]["dram"])
+    bound = "the peak of arithmetic" if roof == peak else "the bandwidth of memory"
+    return Position(intensity, roof, figures["flops_per_second"] / roof, bound)
 
 
 def measured(call: Call, found: Mapping[str, Any], run: Callable[[], object] | None = None) -> dict[str, Any]:

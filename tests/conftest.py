@@ -22,6 +22,8 @@ os.environ["UNSPOOL_SCHEDULER"] = "analytic"  # tests of proposers expect what t
 import pytest
 from hypothesis import settings
 
+from tests.browser import chromium
+
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = ROOT / "tests" / "programs"
 
@@ -61,6 +63,7 @@ collect_ignore_glob = [] if os.environ.get("CI") or _module("pygls") else ["dsl/
 #: What tests with the mark ``needs`` may name: whether it is there, and how it comes.
 OPTIONAL: dict[str, tuple[Callable[[], bool], str]] = {
     "c++": (lambda: any(map(shutil.which, filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++")))), "a C++ compiler: g++ or clang++"),
+    "chromium": (lambda: chromium() is not None, "apt-get install chromium"),
     "nvcc": (lambda: _module("cuda.bindings.nvrtc") or shutil.which("nvcc") is not None, "pip install 'unspool[cuda]', or nvcc on the PATH"),
     "prompt_toolkit": (lambda: _module("prompt_toolkit"), "pip install --editable . once more: it became a dependency"),
     "nvrtc": (lambda: _module("cuda.bindings.nvrtc"), "pip install 'unspool[cuda]'"),

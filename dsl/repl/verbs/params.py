@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ....compiler.graph.algorithm import Constraint, Param
+from ...described import parameter_rows
 from ..command import Command, Reply
 from ..session import Session
-
-#: What a parameter starts from where the program does not say.
-_STARTS = {"free": "0", "nonneg": "0", "positive": "1", "unit": "1/2", "interval": "the middle", "simplex": "uniform"}
 
 
 def run(session: Session, words: Sequence[str]) -> Reply:
@@ -17,23 +14,7 @@ def run(session: Session, words: Sequence[str]) -> Reply:
     from ....backends.explain_text import table
 
     algorithm = session.state.handle.algorithm
-    rows = [(p.name, str(p.type), _constraint(p.constraint), _start(p)) for p in algorithm.params]
-    for m in algorithm.modules:
-        shown = f"({', '.join(map(str, m.arguments))}) -> {', '.join(map(str, m.results))}"
-        rows.append((f"{m.name}{'' if m.count is None else f'[{m.count}]'}", shown, "a learned operator", "comes from Python"))
-    return Reply("\n".join(table(rows)) or f"{algorithm.name} has no parameters")
-
-
-def _constraint(c: Constraint) -> str:
-    return f"in [{c.lower:g}, {c.upper:g}]" if c.kind == "interval" else c.kind
-
-
-def _start(p: Param) -> str:
-    if p.init is None:
-        return f"starts at {_STARTS[p.constraint.kind]}"
-    inputs = ", ".join(v.name for v in p.init.inputs)
-    line = "" if p.span is None else p.span.source.line(p.span.line).partition("=")[2].strip()
-    return f"starts at {line}" if line else f"starts from {inputs}" if inputs else "starts at a constant"
+    return Reply("\n".join(table(parameter_rows(algorithm))) or f"{algorithm.name} has no parameters")
 
 
 COMMAND = Command("params", "params", "Parameters and learned operators: types, constraints, what they start from.", "params", run)

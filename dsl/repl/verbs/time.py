@@ -56,17 +56,13 @@ def prepared(state: State) -> Call:
 def roofline_lines(found: Mapping[str, Any], figures: Mapping[str, Any]) -> list[str]:
     """Where a measured call lies below the roofline: its operations per byte, the rate that the limits allow there, and the one it has."""
     from ....backends.explain_text import scaled
+    from ...explain import position
 
-    forward = [k["work"] for k in found["kernels"] if "prediction" in k["work"]]
-    moved = figures["flops"] and sum(w["bytes_read"] + w["bytes_written"] for w in forward) * figures["problems"]
-    if not moved or "limits" not in found:
+    place = position(found, figures)
+    if place is None:
         return []
-    limits = found["limits"]
-    intensity, peak = figures["flops"] / moved, limits["flops_per_second"]
-    roof = min(peak, intensity * limits["bytes_per_second"]["dram"])
-    bound = "the peak of arithmetic" if roof == peak else "the bandwidth of memory"
-    reached = figures["flops_per_second"] / roof
-    return [f"roofline: {intensity:.3g} flop/B, where {bound} allows {scaled(roof, 'flop/s')}: {100 * reached:.2g}% of it"]
+    allows = f"{place.intensity:.3g} flop/B, where {place.bound} allows {scaled(place.roof, 'flop/s')}"
+    return [f"roofline: {allows}: {100 * place.reached:.2g}% of it"]
 
 
 COMMAND = Command("time", "time", "Measure a call on made-up data, against the limits of this machine; Ctrl-C stops it.", "time", run)

@@ -1,0 +1,38 @@
+"""What a report is about: an algorithm, its kernel, and what was measured of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ...backends.kernel import Kernel
+from ..api import AlgorithmHandle
+from ..session import Call
+from .links import Links, PartLinks
+
+
+@dataclass
+class Subject:
+    """An algorithm and its kernel. ``call`` has the data, ``given`` names the inputs that the user gave (others are made up). ``measure``: whether
+    to measure, ``strict``: whether it was compiled with strict numerics; ``figures`` are then what :func:`~..explain.measured` found."""
+
+    handle: AlgorithmHandle
+    kernel: Kernel
+    call: Call | None = None
+    given: tuple[str, ...] = ()
+    measure: bool = False
+    strict: bool = False
+    figures: Mapping[str, Any] | None = None
+
+    @cached_property
+    def explained(self) -> dict[str, Any]:
+        """What ``dsl explain`` tells, with the limits of the machine if it is measured."""
+        return self.kernel.report(limits=self.measure and self.kernel.on_processor)
+
+    @cached_property
+    def parts(self) -> list[PartLinks]:
+        """The kernels and their links."""
+        links = Links()
+        return [PartLinks(links, name, compiled) for name, compiled in self.kernel.compiled]
