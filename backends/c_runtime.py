@@ -14,7 +14,7 @@ from pathlib import Path
 from ..compiler.graph.ops import random_bits
 from ..compiler.graph.types import BYTES
 
-FILES = ("c_base.h", "c_half.h", "c_special.h", "c_complex.h", "c_random.h", "c_select.h", "c_vector.h", "c_team.h")
+FILES = ("c_base.h", "c_half.h", "c_special.h", "c_complex.h", "c_random.h", "c_select.h", "c_vector.h", "c_team.h", "c_debug.h")
 
 #: C type of an element in memory and in expressions.
 C_TYPES = {

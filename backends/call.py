@@ -17,6 +17,7 @@ from ..compiler.graph.segments import Policy
 from ..compiler.graph.specialize import size_names
 from ..compiler.graph.types import Type, weights_of, weights_size
 from ..compiler.graph.weights import joined, leaves, numel
+from ..compiler.nearest import did_you_mean
 from . import constraints, devices, registry
 from .binding import Binding, bind, check_where, leading
 from .convert import Argument, argument, device_of, is_numpy_call, precision, tensor, to_numpy, widened
@@ -307,7 +308,7 @@ def match(name: str, inputs: Sequence[str], positional: Sequence[Any], named: Ma
     found = dict(zip(inputs, positional))
     for key, value in named.items():
         if key not in inputs:
-            raise DataError(f"{signature} has no input {key!r}")
+            raise DataError(f"{signature} has no input {key!r}{did_you_mean(key, inputs)}")
         if key in found:
             raise DataError(f"{signature}: {key} is given twice")
         found[key] = value

@@ -54,12 +54,25 @@ class BuiltKernel:
         team_size: int,
     ) -> None:
         """Run. Raises DataError when a run-time check fails."""
-        self._arguments.fill((*inputs, *outputs), batch_strides, team_strides, integers)
-        pointers, strides, steps, numbers = self._arguments.at
-        scratch = workspace.get(self._workspace(batch, teams, team_size, numbers))
-        failed = self._kernel(batch, teams, team_size, pointers, strides, steps, numbers, scratch.data_ptr())
+        failed = self.run((*inputs, *outputs), batch_strides, team_strides, integers, batch, teams, team_size)
         if failed:
             raise DataError(self.checks[failed - 1])
+
+    def run(
+        self,
+        operands: Sequence[Any],
+        batch_strides: Sequence[int],
+        team_strides: Sequence[int],
+        integers: Sequence[int],
+        batch: int = 1,
+        teams: int = 1,
+        team_size: int = 1,
+    ) -> int:
+        """Run, on inputs and outputs. The number of the first run-time check that failed, or 0."""
+        self._arguments.fill(operands, batch_strides, team_strides, integers)
+        pointers, strides, steps, numbers = self._arguments.at
+        scratch = workspace.get(self._workspace(batch, teams, team_size, numbers))
+        return int(self._kernel(batch, teams, team_size, pointers, strides, steps, numbers, scratch.data_ptr()))
 
 
 class CTarget(CpuTarget[Source]):

@@ -42,12 +42,12 @@ def emit_together(functions: Sequence[Function], machine: Machine, *, strict: bo
 def _body(function: Function, machine: Machine, strict: bool, checks: list[str]) -> Body:
     """The body of one function; its run-time checks are added to ``checks``."""
     printer = Printer({a.name: a for a in function.arrays}, checks)
-    writer = _CWriter(function, printer, Text, machine, strict)
+    writer = CWriter(function, printer, Text, machine, strict)
     writer.block(function.body)
     return Body(function, printer, writer.scratch, [*writer.top.lines, *writer.text.lines])
 
 
-class _CWriter(Writer):
+class CWriter(Writer):
     printer: Printer
 
     def local(self, array: Array, count: int = 0) -> None:

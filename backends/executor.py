@@ -57,7 +57,7 @@ class Settings:
     scratch memory a gradient may take, how gradients go through loops with ``until`` (see
     :func:`~..compiler.graph.adjoint_until.with_backward`), whether the target ``follows`` the tensors: where no target was named,
     tensors on a GPU go to the target of GPUs, if that can be used; for how many seconds schedules of a kernel are measured; whether a GPU
-    may round factors of products to TF32; and who ranks schedules (empty: the switch says)."""
+    may round factors of products to TF32; who ranks schedules (empty: the switch says); and whether everything that is computed is checked."""
 
     target: str
     strict: bool = False
@@ -68,11 +68,12 @@ class Settings:
     tune: float | None = None
     tf32: bool = False
     scheduler: str = ""
+    debug: bool = False
 
     @property
     def as_written(self) -> bool:
-        """Whether products stay as the program has them: strict numerics, the interpreter, and program order ask for that."""
-        return self.strict or self.target == "interpreter" or self.schedule == ""
+        """Whether products stay as the program has them: strict numerics, the interpreter, program order, and debug builds ask for that."""
+        return self.strict or self.target == "interpreter" or self.schedule == "" or self.debug
 
 
 def shared_by(graph: Graph, shapes: Sequence[tuple[int, ...]], lead: tuple[int, ...]) -> frozenset[str]:
@@ -83,8 +84,9 @@ def shared_by(graph: Graph, shapes: Sequence[tuple[int, ...]], lead: tuple[int, 
 class HostPlan:
     """A graph that the interpreter runs, with kernels where it has them."""
 
-    def __init__(self, program: HostProgram, *, strict: bool) -> None:
+    def __init__(self, program: HostProgram, *, strict: bool, debug: bool = False) -> None:
         self.program = program
+        self.debug = debug
         self.rewrites: tuple[Rewrite, ...] = ()
         self.plans: dict[int, KernelPlan] = {}
         self._graphs: dict[tuple[bool, ...], Graph] = {}
@@ -108,7 +110,7 @@ class HostPlan:
                 self._graphs[flags] = batch_graph(graph, flags)
             graph, sizes = self._graphs[flags], {**sizes, "batch": batch}
         try:
-            return interpret(graph, tensors, sizes, modules=modules, kernels=self._kernel)
+            return interpret(graph, tensors, sizes, modules=modules, kernels=self._kernel, debug=self.debug)
         except RuntimeError as error:
             if self._half:  # torch has not every op in half precision
                 raise DataError(f"{graph.name} cannot run in half precision: {str(error).splitlines()[0]}") from error
@@ -120,7 +122,7 @@ class HostPlan:
         batch = sizes["batch"] if any(flags) else None
         plan = self.plans.get(number)
         if plan is None:
-            return list(interpret_batch(self._parts[number], tensors, flags, batch, sizes))
+            return list(interpret_batch(self._parts[number], tensors, flags, batch, sizes, debug=self.debug))
         return list(run_flat(plan, tensors, flags, batch, sizes))
 
 
@@ -380,16 +382,16 @@ def make_plan(graph: Graph, settings: Settings, per_problem: tuple[bool, ...]) -
 
 def _made(graph: Graph, settings: Settings, per_problem: tuple[bool, ...]) -> Plan:
     named = registry.target(settings.target, strict=settings.strict, tune=settings.tune, scheduler=settings.scheduler)
-    target = registry.allowing(named, tf32=settings.tf32)
+    target = registry.debugging(named) if settings.debug else registry.allowing(named, tf32=settings.tf32)
     strict = settings.strict
     if target is None:
         if settings.schedule:
             raise DataError("the interpreter runs the program as it is written: it takes no schedule")
-        return HostPlan(HostProgram(graph), strict=strict)
+        return HostPlan(HostProgram(graph), strict=strict, debug=settings.debug)
     lacking = sorted({t.dtype for t in graph.types.values() if not target.supports(t.dtype)})
     if not set(lacking) <= set(HALF):
         fall_back(graph.name, CompileError(f"target {target.name} holds no {' or '.join(lacking)} values"))
-        return HostPlan(HostProgram(graph), strict=strict)
+        return HostPlan(HostProgram(graph), strict=strict, debug=settings.debug)
     if is_one_kernel(graph) and not lacking:  # half precision that the target lacks is converted outside the kernel
         try:
             batching = Batching(per_problem, (True,) * len(graph.results))
@@ -401,9 +403,9 @@ def _made(graph: Graph, settings: Settings, per_problem: tuple[bool, ...]) -> Pl
             if settings.schedule is not None:
                 raise
             fall_back(graph.name, error)
-            return HostPlan(HostProgram(graph), strict=strict)
+            return HostPlan(HostProgram(graph), strict=strict, debug=settings.debug)
     try:
-        return HostPlan(compile_host(graph, target, strict=strict, schedule=settings.schedule), strict=strict)
+        return HostPlan(compile_host(graph, target, strict=strict, schedule=settings.schedule), strict=strict, debug=settings.debug)
     except CompileError as error:
         fall_back(graph.name, error)
-        return HostPlan(HostProgram(graph), strict=strict)
+        return HostPlan(HostProgram(graph), strict=strict, debug=settings.debug)

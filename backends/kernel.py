@@ -17,6 +17,7 @@ from ..compiler.graph.text import print_graph
 from ..compiler.loops.isl import safe
 from ..compiler.loops.text import print_nest
 from ..compiler.loops.tree_text import print_tree
+from ..compiler.nearest import did_you_mean
 from .autograd import gradient_call
 from .binding import Binding, check_where
 from .call import Routine, arguments_of, match
@@ -82,6 +83,8 @@ class Kernel:
         Values of parameters that ``compile`` was given are stored, learned operators are not. Raises CompileError for
         what is no native code (target interpreter) and DataError if the file cannot be written; there is no partial file then.
         """
+        if self._routine.settings.debug:
+            raise CompileError("a debug build is not stored: compile without debug=True")
         from .artifact import save_kernel
 
         save_kernel(
@@ -248,8 +251,10 @@ def complete(routine: Routine, iterations: Mapping[str, int], sizes: Mapping[str
     algorithm = routine.algorithm
     needed = algorithm.size_names
     missing, unknown = [n for n in needed if n not in binding.sizes], sorted(sizes.keys() - set(needed) - routine.weighed)
-    if missing:
+    if missing and not unknown:
         raise DataError(f"{algorithm.name} needs the size {missing[0]}: shapes={{{missing[0]!r}: ...}}")
     if unknown:
-        raise DataError(f"{algorithm.name} has no size {unknown[0]!r}; it has {', '.join(needed) or 'none'}")
+        raise DataError(
+            f"{algorithm.name} has no size {unknown[0]!r}; it has {', '.join(needed) or 'none'}{did_you_mean(unknown[0], needed)}"
+        )
     return binding

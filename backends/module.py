@@ -15,6 +15,7 @@ from ..compiler.diagnostics import DataError
 from ..compiler.graph.algorithm import Constraint, Param
 from ..compiler.graph.ops.common import torch_dtype
 from ..compiler.graph.types import Type, weights_of
+from ..compiler.nearest import did_you_mean
 from . import constraints
 from .autograd import Links, is_plain
 from .binding import check_where, leading
@@ -382,7 +383,7 @@ class Layer(Values):
             counts = {**counts, next(iter(self._counts)): count}
         unknown = counts.keys() - self._counts.keys()
         if unknown:
-            raise DataError(f"{name} has no iteration count {min(unknown)!r}")
+            raise DataError(f"{name} has no iteration count {min(unknown)!r}{did_you_mean(min(unknown), self._counts)}")
         values = self.values()
         modules = self._learned()
         new_counts = {**self._counts, **counts}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..compiler import options
 from ..compiler.diagnostics import CompileError, DataError
+from ..compiler.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from ..compiler.target import Target
@@ -66,7 +67,9 @@ def canonical(name: str | None) -> str:
         return best or ("interpreter" if not wanted else CPU_TARGETS[0])
     wanted = ALIASES.get(wanted, wanted)
     if wanted not in NAMES:
-        raise DataError(f"no target is called {wanted!r}; there are cpu, {', '.join(NAMES)}")
+        raise DataError(
+            f"no target is called {wanted!r}; there are cpu, {', '.join(NAMES)}{did_you_mean(wanted, ['cpu', *NAMES])}"
+        )
     return wanted
 
 
@@ -104,6 +107,17 @@ def target(name: str, *, strict: bool = False, tune: float | None = None, schedu
         given["scheduler"] = scheduler
     found: Target = getattr(importlib.import_module(module, __package__), made)(**given)
     return found
+
+
+def debugging(target: Target | None) -> Target | None:
+    """The target of debug builds; None stays the interpreter. Raises DataError for a target that has none."""
+    if target is None:
+        return None
+    if target.name != "c":
+        raise DataError(f"debug builds are for targets c and interpreter, not {target.name}")
+    from .debug_target import DebugTarget
+
+    return DebugTarget(strict=True)
 
 
 def allowing(target: Target | None, *, tf32: bool) -> Target | None:

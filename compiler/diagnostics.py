@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from .snippet import Mark, snippet
+
 
 @dataclass(frozen=True)
 class Source:
@@ -48,34 +50,56 @@ class Span:
 
 
 @dataclass(frozen=True)
+class Label:
+    """What is known of a part of a program, shown below it: ``A: [m, n]``."""
+
+    span: Span
+    text: str
+
+
+@dataclass(frozen=True)
 class Diagnostic:
-    """One error: a stable code (a page in ``docs/errors/``), where, what, and what to try."""
+    """One error: a stable code (a page in ``docs/errors/``), where, what, and what to try. ``labels`` are shown below the parts of
+    the place that they are about."""
 
     code: str
     message: str
     span: Span | None = None
     notes: tuple[str, ...] = ()
     suggestion: str | None = None
+    labels: tuple[Label, ...] = ()
 
     def render(self) -> str:
         """The diagnostic as text, several lines, no colour."""
         where = f"{self.span}: " if self.span else ""
         out = [f"{where}error {self.code}: {self.message}"]
         if self.span:
-            out += _underlined(self.span)
+            out += _drawn(self.span, self.labels)
         out += [f"  note: {note}" for note in self.notes]
         if self.suggestion:
             out.append(f"  try: {self.suggestion}")
         return "\n".join(out)
 
 
-def _underlined(span: Span) -> list[str]:
-    text = span.source.line(span.line)
-    end = span.end_column if span.end_line == span.line else len(text) + 1
-    number = str(span.line)
-    gap = " " * len(number)
-    lead = "".join("\t" if c == "\t" else " " for c in text[: span.column - 1])
-    return [f" {number} | {text}", f" {gap} | {lead}{'^' * max(1, end - span.column)}"]
+def _drawn(span: Span, labels: Iterable[Label]) -> list[str]:
+    """The line of a place, underlined and labelled, then further lines of the place that have labels."""
+    by_line: dict[int, list[Label]] = {span.line: []}
+    for label in labels:
+        if label.span.source == span.source and label.span.line == label.span.end_line:
+            by_line.setdefault(label.span.line, []).append(label)
+    out: list[str] = []
+    for number, found in sorted(by_line.items()):
+        text = span.source.line(number)
+        marks = [Mark(label.span.column - 1, label.span.end_column - 1, label.text) for label in found]
+        start, end = _columns(span, number, text)
+        out += snippet(number, text, start, end, marks)
+    return out
+
+
+def _columns(span: Span, number: int, text: str) -> tuple[int, int]:
+    """The columns, from 0, of a place on one of its lines."""
+    start = span.column - 1 if number == span.line else len(text) - len(text.lstrip())
+    return start, span.end_column - 1 if number == span.end_line else len(text)
 
 
 class UnspoolError(Exception):

@@ -157,12 +157,14 @@ def compile_graph(
     ``""`` is program order). With ``batching`` the kernel has a second body for tiles of problems where that pays.
     Raises CannotExpand if a part does not expand to loops, IllegalSchedule for a bad schedule.
     """
-    stages, machine = Stages(graph.name), target.capabilities.machine
+    stages, machine, debug = Stages(graph.name), target.capabilities.machine, target.capabilities.debug
+    if debug:  # every operation as it is written, one after the other
+        strict, schedule, batching = True, "", None
     start = stages.run("graph", GRAPH, lambda: graph)
     simple = stages.run("simplify", GRAPH, lambda: simplify(with_loops(start)), before=start)
     if isinstance(target, GraphTarget):
         return _of_graph(stages, simple, target, batching, accumulate=accumulate, strict=strict, schedule=schedule)
-    nest = stages.run("lower", NEST, lambda: lower(simple, accumulate=accumulate, strict=strict))
+    nest = stages.run("lower", NEST, lambda: lower(simple, accumulate=accumulate, strict=strict, debug=debug))
     alone, size, together = (None, machine.problems, None) if schedule is None else split_batch(schedule)
     scheduled, steps, origin = _order(stages, "schedule", Task(nest, machine, strict), alone, target)
     blocks = best_blocks(scheduled, machine) if isinstance(machine, Gpu) else 1

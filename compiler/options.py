@@ -17,6 +17,8 @@ from typing import Any
 
 import platformdirs
 
+from .nearest import did_you_mean
+
 
 def _switch(default: Any, env: str, doc: str, parse: Callable[[str], Any]) -> Any:
     return field(default=default, metadata={"env": env, "doc": doc, "parse": parse})
@@ -144,7 +146,8 @@ def scope(**changes: Any) -> Iterator[Options]:
     """Change switches for the duration of a ``with`` block. Raises TypeError for an unknown name."""
     unknown = changes.keys() - {s.name for s in fields(Options)}
     if unknown:
-        raise TypeError(f"no such switch: {', '.join(sorted(unknown))}")
+        known = [s.name for s in fields(Options)]
+        raise TypeError(f"no such switch: {', '.join(sorted(unknown))}{did_you_mean(min(unknown), known)}")
     before = {name: getattr(current, name) for name in changes}
     for name, value in changes.items():
         setattr(current, name, value)

@@ -49,10 +49,12 @@ class Gpu(Machine):
 
 @dataclass(frozen=True)
 class Capabilities:
-    """``machine``: what it generates code for; ``dtypes``: element types that kernels may hold."""
+    """``machine``: what it generates code for; ``dtypes``: element types that kernels may hold; ``debug``: whether kernels check what they
+    read and compute, for which they keep the program's order and places."""
 
     machine: Machine
     dtypes: frozenset[str]
+    debug: bool = False
 
 
 class Kernel(Protocol):

@@ -11,6 +11,7 @@ from ..compiler import options
 from ..compiler.diagnostics import DataError
 from ..compiler.graph.algorithm import Algorithm
 from ..compiler.graph.types import Type, weights_of
+from ..compiler.nearest import did_you_mean
 from . import syntax as s
 from .compile_options import NAMES, CompileOptions
 from .functions import FunctionHandle, described_as
@@ -34,16 +35,27 @@ def load(source: str | PathLike[str]) -> Program:
         known = options.stdlib_folder() / f"{source}.us"
         if not known.is_file():
             names = ", ".join(stdlib_names()) or "none yet"
-            raise DataError(f"the standard library has no program {source!r}; there are {names} (files end in .us)")
+            raise DataError(
+                f"the standard library has no program {source!r}; there are {names} (files end in .us)"
+                + did_you_mean(source, stdlib_names())
+            )
         path = known
     if not path.is_file():
-        raise DataError(f"there is no file {str(source)!r}")
+        raise DataError(f"there is no file {str(source)!r}" + did_you_mean(path.name, files_beside(path)))
     return Program(load_file(path), path.stem)
 
 
 def loads(text: str, name: str = "<string>") -> Program:
     """A program from its text; ``name`` is what error messages call it."""
     return Program(load_text(text, name), name)
+
+
+def files_beside(path: Path) -> list[str]:
+    """Names of the programs in the folder of a path."""
+    try:
+        return sorted(p.name for p in path.parent.glob("*.us"))
+    except OSError:
+        return []
 
 
 def stdlib_names() -> list[str]:
@@ -68,7 +80,8 @@ class Program:
                 if name in table:
                     return table[name]
             known = ", ".join([*self._handles, *self._functions]) or "nothing"
-            raise AttributeError(f"program {self._name} has no {name!r}; it has {known}")
+            near = did_you_mean(name, [*self._handles, *self._functions])
+            raise AttributeError(f"program {self._name} has no {name!r}; it has {known}{near}")
         raise AttributeError(name)
 
     def __getitem__(self, name: str) -> AlgorithmHandle:
@@ -232,8 +245,9 @@ class AlgorithmHandle:
                 place = found.inputs
             if place is None:
                 known = sorted({n for place, names in places if place is not chosen for n in names})
+                near = did_you_mean(key, [*known, *NAMES, "trace"])
                 raise DataError(
-                    f"{algorithm.name} takes no {key!r}; by name it takes {', '.join(known)}, and {', '.join([*NAMES, 'trace'])}"
+                    f"{algorithm.name} takes no {key!r}; by name it takes {', '.join(known)}, and {', '.join([*NAMES, 'trace'])}{near}"
                 )
             place[key] = value
         found.trace = trace_names(chosen.pop("trace", None))

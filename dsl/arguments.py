@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ..compiler.nearest import did_you_mean
+
 if TYPE_CHECKING:
     from .api import AlgorithmHandle
 
@@ -22,7 +24,7 @@ def named_algorithm(program: str) -> AlgorithmHandle:
     if name not in handles:
         known = ", ".join(handles) or "none"
         said = (
-            f"{file} has no algorithm {name!r}; it has {known}"
+            f"{file} has no algorithm {name!r}; it has {known}{did_you_mean(name, handles)}"
             if name
             else f"name one of the algorithms, as {file}:NAME: {known}"
         )
@@ -34,7 +36,10 @@ def file_and_name(program: str) -> tuple[str, str]:
     """The file, which is there, and the name behind it, if any."""
     file, _, name = program.rpartition(":") if ":" in program else (program, "", "")
     if not Path(file).is_file():
-        raise typer.BadParameter(f"there is no file {file!r}", param_hint="FILE:ALG")
+        from .api import files_beside
+
+        near = did_you_mean(Path(file).name, files_beside(Path(file)))
+        raise typer.BadParameter(f"there is no file {file!r}{near}", param_hint="FILE:ALG")
     return file, name
 
 

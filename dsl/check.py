@@ -6,9 +6,9 @@ Functions are typed at each use; here their names are looked up once, so that an
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
 
 from ..compiler.diagnostics import Diagnostic, Span
+from . import other_words
 from . import syntax as s
 from .builtins.all import BUILTINS, builtin_named
 from .uses import FileScope
@@ -60,9 +60,11 @@ class _Checker:
         self._distinct(fn.parameters, "the parameter")
         self._body(fn.body, fn.name)
         for name in self._unknown(fn):
-            known = [p.text for p in fn.parameters] + list(self.scope.definitions) + sorted(BUILTINS)
-            close = get_close_matches(name.text, known, 1, 0.7)
-            hint = close[0] if close else f"a fn sees its parameters only; pass {name.text} to {fn.name.text}"
+            hint = other_words.hint(name.text, [*(p.text for p in fn.parameters), *self.scope.definitions, *self.scope.files])
+            if hint is None and name.text in other_words.MODULES:
+                hint = f"builtins stand alone, without {name.text}."
+            elif hint is None:
+                hint = f"a fn sees its parameters only; pass {name.text} to {fn.name.text}"
             self.fault("US0201", f"unknown name {name.text}", name.span, hint)
 
     def _unknown(self, fn: s.Fn) -> Iterator[s.Name]:

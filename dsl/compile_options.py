@@ -27,8 +27,16 @@ def dtype_name(dtype: Any) -> str | None:
         return dtype
     found = _TORCH.get(str(dtype))
     if found is None:
-        raise DataError(f"dtype is one of {', '.join(REALS)} or a floating torch.dtype, not {_shown(dtype)}")
+        raise DataError(f"dtype is one of {', '.join(REALS)} or a floating torch.dtype, not {_shown(dtype)}{_same_dtype(dtype)}")
     return found
+
+
+def _same_dtype(dtype: Any) -> str:
+    """What a name of a precision elsewhere is here, to end a message with."""
+    from .other_words import TYPES
+
+    found = TYPES.get(str(dtype))
+    return f"; did you mean {found!r}?" if found in REALS else ""
 
 
 def _text(name: str, what: str) -> Callable[[Any], Any]:
@@ -83,6 +91,12 @@ def _scheduler(value: Any) -> str:
     return str(value)
 
 
+def _debug(value: Any) -> bool:
+    if value is not None and not isinstance(value, bool):
+        raise DataError(f"debug is True or False, not {_shown(value)}")
+    return bool(value)
+
+
 _MEMORY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
 
 
@@ -121,6 +135,8 @@ class CompileOptions:
     long schedules of each kernel are searched and measured, in seconds or as a text like ``"30s"`` (True: 30 seconds); what is found is
     remembered on this machine, and used by later compiles without the option. ``scheduler``: who ranks schedules that are not measured:
     ``"analytic"``, an estimate by formulas; ``"learned"``, a model that was trained on measurements; by default the learned one where it has weights.
+    ``debug``: every index and every result is checked, forward and backward, and the first fault is an error that names the place in the program and
+    the iteration; slow (see docs/debugging.md).
     """
 
     dtype: Any = _option(None, dtype_name, "What `real` is: f16, bf16, f32 or f64.")  # noqa: RUF009
@@ -147,10 +163,13 @@ class CompileOptions:
         _text("schedule", "the text of a schedule's steps"),
         "A file of steps in place of our choice, or - for standard input; none: program order.",
     )
+    debug: bool = _option(False, _debug, "Check every index and every result: where NaN and infinities begin. Slow.")
 
     def __post_init__(self) -> None:
         for option in fields(self):
             object.__setattr__(self, option.name, option.metadata["check"](getattr(self, option.name)))
+        if self.debug and (self.schedule or self.tune):
+            raise DataError(f"debug=True runs in program order: it takes no {'schedule' if self.schedule else 'tune'}")
 
     @property
     def settings(self) -> Settings:
@@ -159,10 +178,10 @@ class CompileOptions:
         from ..backends.registry import canonical
         from ..compiler import options
 
-        follows = self.target is None and not options.current.target
+        follows = self.target is None and not options.current.target and not self.debug
         ranked = "" if self.scheduler == "default" else self.scheduler
         strict, tf32 = self.numerics == "strict", self.numerics == "tf32"
-        return Settings(canonical(self.target), strict, self.schedule, self.memory, self.backward, follows, self.tune, tf32, ranked)
+        return Settings(canonical(self.target), strict, self.schedule, self.memory, self.backward, follows, self.tune, tf32, ranked, self.debug)
 
 
 #: The names of the options, in order.

@@ -36,11 +36,13 @@ MAX_NESTING = 200
 
 
 class LowerError(Exception):
-    """A statement cannot be lowered; reported by the nearest block."""
+    """A statement cannot be lowered; reported by the nearest block. ``origin``: the smallest expression it came from, and where that
+    was lowered."""
 
     def __init__(self, diagnostic: Diagnostic) -> None:
         super().__init__(diagnostic.message)
         self.diagnostic = diagnostic
+        self.origin: tuple[Context, s.Expr] | None = None
 
 
 class Poisoned(Exception):
@@ -98,6 +100,10 @@ class Unit:
     lifted: frozenset[str] = frozenset()
     roll: bool = False
     ended: dict[str, Span] = field(default_factory=dict)
+    #: What expressions were last evaluated to, by the node's id, for messages; the node is held, so that its id stays its own.
+    seen: dict[int, tuple[s.Expr, Operand]] = field(default_factory=dict)
+    #: Rewritten statements that were tried for the sake of a suggestion; None inside such a trial.
+    trials: int | None = 0
     #: What declarations and called algorithms add: see ``lower_declarations.py``.
     interface: Any = None
     observer: Observer | None = None
@@ -191,11 +197,17 @@ class Context:
 
     def expr(self, node: s.Expr) -> Operand:
         """The operand an expression evaluates to."""
-        with self.at(node.span):
-            operand: Operand = _LOWER[type(node)](self, node)
-            if self.unit.observer is not None:
-                self.unit.observer.expression(self, node, operand)
-            return operand
+        try:
+            with self.at(node.span):
+                operand: Operand = _LOWER[type(node)](self, node)
+        except LowerError as error:
+            if error.origin is None:
+                error.origin = (self, node)
+            raise
+        self.unit.seen[id(node)] = (node, operand)
+        if self.unit.observer is not None:
+            self.unit.observer.expression(self, node, operand)
+        return operand
 
     def statement(self, node: s.Statement) -> None:
         """Lower one statement."""
@@ -287,7 +299,9 @@ class Context:
         if isinstance(operand, Weak) and type(operand.number) is int:
             return Size.of(operand.number)
         raise BuiltinError(
-            f"a size is needed here (an integer expression of sizes and literals), not {noun(operand)}", code="US0406"
+            f"a size is needed here (an integer expression of sizes and literals), not {noun(operand)}",
+            suggestion=_as_size(operand),
+            code="US0406",
         )
 
     def constant_of(self, operand: Operand) -> int | float | bool:
@@ -334,6 +348,16 @@ def weak_kind(operand: Operand) -> str:
                 return "complex"
             return "real" if op == "div" or "real" in kinds else "integer"
     raise BuiltinError(f"an array or a number is needed here, not {noun(operand)}", code="US0404")
+
+
+def _as_size(operand: Operand) -> str | None:
+    """What to try for a number that is no size."""
+    match operand:
+        case Weak(number=float(number)) if number.is_integer():
+            return f"write {int(number)}, without a point"
+        case WeakExpression(op="div"):
+            return "a division of sizes is `//`, and rounds down"
+    return None
 
 
 def describe(type: Type) -> str:

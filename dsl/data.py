@@ -11,6 +11,7 @@ import numpy as np
 
 from ..compiler.diagnostics import DataError
 from ..compiler.graph.types import Type, is_complex, is_floating, is_integer
+from ..compiler.nearest import did_you_mean
 
 
 def read_input(spec: str, names: Sequence[str]) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def read_input(spec: str, names: Sequence[str]) -> dict[str, Any]:
             raise DataError(f"{spec} has {', '.join(archive) or 'nothing'}, and none of the inputs {', '.join(names)}")
         return found
     if name not in names:
-        raise DataError(f"--input {spec}: there is no input {name!r}; there are {', '.join(names)}")
+        raise DataError(f"--input {spec}: there is no input {name!r}; there are {', '.join(names)}{did_you_mean(name, names)}")
     number = _number(place)
     if number is not None:
         return {name: number}

@@ -102,7 +102,8 @@ def _scope(python: PythonSource, reader: BlockReader, read: s.Fn | s.AlgorithmDe
 def _hinted(diagnostic: Diagnostic, reader: BlockReader) -> Diagnostic:
     """A name that the function does not bind may stand further down in its file."""
     span = diagnostic.span
-    if diagnostic.code != "US0201" or diagnostic.suggestion or span is None or span.source != reader.python.source:
+    known = diagnostic.suggestion and not diagnostic.suggestion.startswith("`")  # a line of a .us file
+    if diagnostic.code != "US0201" or known or span is None or span.source != reader.python.source:
         return diagnostic
     if span.source.line(span.line)[span.column - 1 : span.end_column - 1] in reader.bound:
         return diagnostic

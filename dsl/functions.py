@@ -13,6 +13,7 @@ from .context import Context, LowerError, Unit
 from .facts import Facts
 from .lower_call import inline
 from .operand import Array, TupleOperand
+from .shape_help import explained
 from .uses import FileScope
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def lower_fn(fn: s.Fn, scope: FileScope, types: tuple[Type, ...]) -> Algorithm:
             items = result.items if isinstance(result, TupleOperand) else (result,)
             values = [ctx.as_value(i, None if isinstance(i, Array) else ctx.common_dtype(i, real=True)) for i in items]
     except LowerError as error:
-        raise ProgramError([error.diagnostic]) from None
+        raise ProgramError([explained(ctx, error)]) from None
     if ctx.unit.diagnostics:
         raise ProgramError(ctx.unit.diagnostics)
     inputs = tuple(Input(p.text, t, False, p.span) for p, t in zip(fn.parameters, types, strict=True))

@@ -16,6 +16,7 @@ from .lower_block import block, body_of
 from .lower_declarations import Interface, declare, declare_inputs, input_binding
 from .lower_sizes import canonical, conditions, declare_sizes
 from .operand import Array, Operand, TupleOperand
+from .shape_help import explained
 from .types import resolve_type
 from .uses import FileScope
 
@@ -32,7 +33,7 @@ def lower_algorithm(
     try:
         algorithm = _lower(ctx, interface)
     except LowerError as error:
-        unit.report(error.diagnostic)
+        unit.report(explained(ctx, error))
     except Poisoned:
         pass
     except RecursionError:
@@ -91,6 +92,15 @@ def _results(ctx: Context, decl: s.AlgorithmDecl, body: list[s.Statement]) -> li
     block(ctx, body[:-1])
     last = body[-1]
     assert isinstance(last, s.Return)
+    try:
+        return _returned(ctx, decl, types, last)
+    except LowerError as error:
+        error.diagnostic = explained(ctx, error, last, lambda trial, node: _returned(trial, decl, types, node))
+        raise
+
+
+def _returned(ctx: Context, decl: s.AlgorithmDecl, types: list[Type], last: s.Return) -> list[Value]:
+    """The values of ``return`` in the declared types."""
     with ctx.at(last.span):
         operands: list[tuple[Operand, Span]] = []
         for expr in last.values:

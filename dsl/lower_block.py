@@ -9,6 +9,7 @@ from . import syntax as s
 from .context import HOOKS, Binding, Context, LowerError, Poisoned, describe, lowers
 from .lower_expr import boolean
 from .operand import Operand, TupleOperand
+from .shape_help import explained
 from .walk import assigned_names
 
 # -- blocks --------------------------------------------------------------------------------------------------------
@@ -24,7 +25,7 @@ def block(ctx: Context, statements: Sequence[s.Statement]) -> None:
             ctx.statement(statement)
         except (LowerError, Poisoned) as error:
             if isinstance(error, LowerError):
-                ctx.unit.report(error.diagnostic)
+                ctx.unit.report(explained(ctx, error, statement, Context.statement))
             for name in assigned_names([statement]):
                 ctx.names.setdefault(name, Binding(None, statement.span))
 
@@ -50,7 +51,7 @@ def test_of(ctx: Context, node: s.Expr) -> Value | None:
         if ctx.function:
             raise
         if isinstance(error, LowerError):
-            ctx.unit.report(error.diagnostic)
+            ctx.unit.report(explained(ctx, error))
         return None
 
 
@@ -77,6 +78,8 @@ def _assert(ctx: Context, node: s.Assert) -> None:
 
 @lowers(s.ExprStatement)
 def _expression(ctx: Context, node: s.ExprStatement) -> None:
+    if isinstance(node.value, s.Compare) and node.value.ops == ("==",) and isinstance(node.value.operands[0], (s.Name, s.Index)):
+        raise ctx.fault("US0512", "the value of this comparison is not used", node.span, "an assignment is written with one `=`")
     ctx.expr(node.value)
     raise ctx.fault("US0512", "the value of this expression is not used", node.span, "bind it to a name, or return it")
 

@@ -8,12 +8,13 @@ from typing import Any
 from ..compiler.diagnostics import Span
 from ..compiler.graph.graph import Builder, Graph, Value
 from ..compiler.graph.types import size_fn
+from ..compiler.nearest import nearest
 from . import syntax as s
 from .builtins.all import builtin_named
 from .context import HOOKS, MAX_CALLS, Binding, Context, describe, lowers, noun
 from .dtypes import can_store
 from .lower_expr import one_instance, unknown_name
-from .lower_sum import index_sum
+from .lower_sum import REDUCTIONS, index_sum
 from .operand import (
     Array,
     Builtin,
@@ -27,6 +28,8 @@ from .operand import (
     TupleOperand,
     Weak,
 )
+from .syntax_text import expression_text
+from .walk import descend
 
 
 @lowers(s.Call)
@@ -51,7 +54,10 @@ def _call(ctx: Context, node: s.Call) -> Operand:
         return _module(ctx, target, args, [a.span for a in node.arguments], weights)
     if isinstance(target, CallableOperand):
         return _applied(ctx, node, lambda: target.call(ctx, tuple(args), kwargs))
-    raise ctx.fault("US0417", f"{noun(target)} cannot be called", node.function.span, "multiply with `*`, index with `[ ]`")
+    hint = "multiply with `*`, index with `[ ]`"
+    if isinstance(node.function, s.Attribute) and node.function.name.text in ("T", "H"):
+        hint = f"{expression_text(node.function)}, without parentheses"
+    raise ctx.fault("US0417", f"{noun(target)} cannot be called", node.function.span, hint)
 
 
 def _target(ctx: Context, node: s.Expr) -> Operand | Builtin | s.AlgorithmDecl:
@@ -125,10 +131,22 @@ def _place(node: s.Call, argument: int | str | None) -> Span:
 
 
 def _builtin(ctx: Context, node: s.Call, builtin: Builtin) -> Operand:
+    if builtin.name in REDUCTIONS:
+        _loose_index(ctx, node, builtin.name)
     args, kwargs = _arguments(ctx, node, builtin.names)
     if builtin.name in ("min", "max") and len(args) > 1 and not kwargs and _are_sizes(args):
         return SizeOperand(size_fn(builtin.name, *(ctx.size_of(a) for a in args)))
     return _applied(ctx, node, lambda: builtin.lower(ctx, tuple(args), kwargs))
+
+
+def _loose_index(ctx: Context, node: s.Call, name: str) -> None:
+    """Refuse ``sum(x[i], i)``, whose index means nothing, with what was meant."""
+    last = node.arguments[-1].value if len(node.arguments) > 1 else None
+    if isinstance(last, s.Name) and last.text not in ctx.names and last.text not in ctx.scope.definitions:
+        inside = any(isinstance(n, s.Name) and n.text == last.text for a in node.arguments[:-1] for n in descend(a))
+        if inside and builtin_named(last.text) is None:
+            body = expression_text(node.arguments[0].value)
+            raise ctx.fault("US0201", f"unknown name {last.text}", last.span, f"{name}({body} for {last.text} in 0..n)")
 
 
 def _are_sizes(args: Sequence[Operand]) -> bool:
@@ -148,7 +166,8 @@ def _bound(ctx: Context, node: s.Call, fn: FunctionOperand, args: Sequence[Opera
     bound = dict(zip(names, args))
     for key, operand in kwargs.items():
         if key not in names:
-            raise ctx.fault("US0411", f"{shown} has no parameter {key}", _place(node, key))
+            near = nearest(key, names)
+            raise ctx.fault("US0411", f"{shown} has no parameter {key}", _place(node, key), f"{near}=" if near else None)
         if key in bound:
             raise ctx.fault("US0411", f"{shown} got {key} twice", _place(node, key))
         bound[key] = operand

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 
 from ..compiler.graph.algorithm import Condition, Constraint, Input, ModuleInput, Param
 from ..compiler.graph.graph import Builder, Graph, Value
 from ..compiler.graph.types import Type
+from ..compiler.nearest import nearest
 from . import syntax as s
 from .context import Binding, Context, describe, noun
 from .lower_assign import converted
@@ -106,12 +106,12 @@ def resolve_constraint(ctx: Context, node: s.ParamDecl) -> Constraint:
         return Constraint()
     kind = written.name.text
     if kind not in _CONSTRAINTS:
-        close = get_close_matches(kind, _CONSTRAINTS, 1)
+        close = nearest(kind, _CONSTRAINTS)
         raise ctx.fault(
             "US0503",
             f"{kind} is no constraint",
             written.name.span,
-            close[0] if close else f"the constraints are {', '.join(_CONSTRAINTS)}",
+            close or f"the constraints are {', '.join(_CONSTRAINTS)}",
         )
     if len(written.arguments) != _CONSTRAINTS[kind]:
         takes = "two bounds: interval(a, b)" if kind == "interval" else "no arguments"

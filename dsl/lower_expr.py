@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any
 
 from ..compiler.graph.graph import Value
 from ..compiler.graph.types import Size, is_complex, is_integer
+from ..compiler.nearest import nearest
+from . import other_words
 from . import syntax as s
-from .builtins.all import BUILTINS, builtin_named
+from .builtins.all import builtin_named
 from .builtins.compose import permute, reshape
 from .context import Context, LowerError, Poisoned, describe, lowers, noun, weak_kind
 from .dtypes import kind_of
@@ -30,6 +31,7 @@ from .operand import (
     Weak,
     WeakExpression,
 )
+from .syntax_text import expression_text
 
 _OPS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "//": "floordiv", "%": "mod", "**": "pow",
         "==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge", "and": "and", "or": "or"}  # fmt: skip
@@ -97,13 +99,10 @@ def unknown_name(ctx: Context, node: s.Name) -> LowerError:
             "US0202", f"{name} is not bound here: it was first bound inside a block that has ended", node.span,
             f"bind {name} before the block", (f"bound at {ended}",),
         )  # fmt: skip
-    known = [*ctx.names, *ctx.scope.definitions, *sorted(BUILTINS)]
-    close = get_close_matches(name, known, 1, 0.7)
-    if ctx.function and not close:
-        return ctx.fault(
-            "US0201", f"unknown name {name}", node.span, f"a fn sees its parameters only; pass {name} to {ctx.function}"
-        )
-    return ctx.fault("US0201", f"unknown name {name}", node.span, close[0] if close else None)
+    hint = other_words.hint(name, [*ctx.names, *ctx.scope.definitions, *ctx.scope.files])
+    if ctx.function and hint is None:
+        hint = f"a fn sees its parameters only; pass {name} to {ctx.function}"
+    return ctx.fault("US0201", f"unknown name {name}", node.span, hint)
 
 
 @lowers(s.Attribute)
@@ -116,14 +115,20 @@ def _attribute(ctx: Context, node: s.Attribute) -> Operand:
             return FunctionOperand(found)
         if found is not None:
             raise ctx.fault("US0417", f"the algorithm {name} is used as a value", node.span, f"call it: {name}(...)")
-        close = get_close_matches(name, list(offered), 1)
-        raise ctx.fault("US0602", f"{node.value.text} defines no {name}", node.name.span, close[0] if close else None)
+        near = nearest(name, offered)
+        hint = near if near is not None else f"it defines {', '.join(offered) or 'nothing'}"
+        raise ctx.fault("US0602", f"{node.value.text} defines no {name}", node.name.span, hint)
+    if isinstance(node.value, s.Name) and node.value.text in other_words.MODULES and node.value.text not in ctx.names:
+        module = node.value.text
+        raise ctx.fault("US0201", f"unknown name {module}", node.value.span, other_words.without_module(module, name))
     value = ctx.expr(node.value)
     if isinstance(value, StructOperand):
         field = value.fields.get(name)
         if field is None:
             fields = ", ".join("." + f for f in value.fields)
-            raise ctx.fault("US0210", f"the result of {value.name} has no .{name}", node.name.span, f"it has {fields}")
+            near = nearest(name, value.fields)
+            hint = f".{near}" if near is not None else f"it has {fields}"
+            raise ctx.fault("US0210", f"the result of {value.name} has no .{name}", node.name.span, hint)
         if isinstance(field, BuiltinError):
             raise ctx.fault(field.code, field.message, node.span, field.suggestion)
         return field
@@ -134,7 +139,18 @@ def _attribute(ctx: Context, node: s.Attribute) -> Operand:
             raise ctx.fault("US0210", f"{noun(value)} has no .{name}", node.name.span, "a module has .weights")
         one_instance(ctx, value, f"{value.name}[k].weights")
         return Array(ctx.builder.op("weights", name=value.name, index=value.index, types=(value.weights,)))
-    raise ctx.fault("US0210", f"{noun(value)} has no .{name}", node.name.span, "arrays have .T and .H")
+    raise ctx.fault("US0210", f"{noun(value)} has no .{name}", node.name.span, _as_function(node, name))
+
+
+def _as_function(node: s.Attribute, name: str) -> str:
+    """What to try for ``x.sum``."""
+    shown = expression_text(node.value)
+    if builtin_named(name) is not None:
+        return f"{name}({shown})"
+    if name in ("t", "transpose"):
+        return f"{shown}.T"
+    found = other_words.word(name)
+    return found if found is not None else "arrays have .T and .H; all else is a function: sum(x)"
 
 
 def one_instance(ctx: Context, module: ModuleOperand, hint: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from ..compiler.graph.graph import Builder, LoopBody, Node, Value
 from ..compiler.graph.ops.common import constant, zeros
 from ..compiler.graph.types import At, Item, Range, Size, Type, is_floating, is_integer
+from . import other_words
 from . import syntax as s
 from .builtins.all import BUILTINS
 from .builtins.compose import broadcast, cast, reshape, size_scalar
@@ -75,6 +76,14 @@ def inside_range(facts: Facts, name: str, lower: Size, upper: Size, step: int) -
 
 
 def _bound(ctx: Context, node: s.Expr) -> Size:
+    if (
+        isinstance(node, s.Name)
+        and not ctx.function
+        and node.text not in ctx.names
+        and other_words.hint(node.text, list(ctx.names)) is None
+    ):
+        known = f"`iterations {node.text} = 16` declares a count; a size stands in the type of an input"
+        raise ctx.fault("US0201", f"unknown name {node.text}", node.span, known)
     operand = ctx.expr(node)
     if isinstance(operand, SizeOperand) or (isinstance(operand, Weak) and type(operand.number) is int):
         return ctx.size_of(operand)

@@ -7,6 +7,7 @@ from pathlib import Path
 from ..backends.registry import canonical
 from ..backends.registry import target as target_of
 from ..compiler.diagnostics import DataError
+from ..compiler.nearest import did_you_mean
 from ..compiler.resume import FORMS, PASSES, Setting, resume
 
 
@@ -17,7 +18,7 @@ def run(dump: Path, first: str | None, last: str, *, target: str | None, strict:
         raise DataError(f"{dump} is no dump of a graph, nest or tree: its name ends in {', '.join(f'.{f}' for f in FORMS)}")
     for name in (first, last):
         if name is not None and name not in PASSES:
-            raise DataError(f"there is no pass {name!r}; there are {', '.join(PASSES)}")
+            raise DataError(f"there is no pass {name!r}; there are {', '.join(PASSES)}{did_you_mean(name, PASSES)}")
     found = target_of(canonical(target), strict=strict)
     if found is None:
         raise DataError("the interpreter runs graphs as they are: name a target that compiles")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Any, NoReturn, TypeVar
 
 from ..compiler.diagnostics import Diagnostic, Span
+from ..compiler.nearest import nearest
 from . import syntax as s
 from . import words
 from .api import Program
@@ -142,9 +142,9 @@ class ExpressionReader:
         except Exception as error:  # what a module or an import in it raises is told, at its place
             self.fault("US0701", f"{path_of(node)} cannot be had from Python: {type(error).__name__}: {error}", node)
         if found is MISSING:
-            close = get_close_matches(node.attr, dir(base), 1, 0.6)
+            close = nearest(node.attr, dir(base))
             code = "US0602" if isinstance(base, Program) else "US0201"
-            self.fault(code, f"{path_of(node.value)} has no {node.attr}", self._attribute(node), close[0] if close else None)
+            self.fault(code, f"{path_of(node.value)} has no {node.attr}", self._attribute(node), close)
         return found
 
     def shown(self, node: ast.AST) -> str:

@@ -13,11 +13,11 @@ import math
 import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from types import FunctionType, ModuleType
 from typing import Any
 
 from ..compiler.diagnostics import Diagnostic, Span
+from ..compiler.nearest import nearest
 from . import syntax as s
 from . import words
 from .api import AlgorithmHandle, Program
@@ -147,10 +147,10 @@ def _hint(value: Callable[..., Any], last: str) -> str:
         return known
     if last in BUILTINS:
         return f"the language has us.{last}"
-    close = get_close_matches(last, list(BUILTINS), 1, 0.7)
+    close = nearest(last, BUILTINS, 0.7)
     if isinstance(value, FunctionType):
         return "decorate it with @us.fn"
-    return f"us.{close[0]}" if close else "write it with @us.fn, or compute it before and pass it as an input"
+    return f"us.{close}" if close else "write it with @us.fn, or compute it before and pass it as an input"
 
 
 def path_of(node: ast.expr) -> str:

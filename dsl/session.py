@@ -18,6 +18,7 @@ from ..backends.kernel import Kernel
 from ..backends.registry import check_usable, device_type
 from ..compiler import options
 from ..compiler.diagnostics import DataError
+from ..compiler.nearest import did_you_mean
 from .api import AlgorithmHandle
 from .compile_options import CompileOptions
 from .data import draw, read_input
@@ -127,7 +128,10 @@ def _bound(handle: AlgorithmHandle, values: Mapping[str, Any], sizes: Mapping[st
     binding = Binding()
     unknown = sorted(sizes.keys() - set(algorithm.size_names))
     if unknown:
-        raise DataError(f"{algorithm.name} has no size {unknown[0]!r}; it has {', '.join(algorithm.size_names) or 'none'}")
+        known = algorithm.size_names
+        raise DataError(
+            f"{algorithm.name} has no size {unknown[0]!r}; it has {', '.join(known) or 'none'}{did_you_mean(unknown[0], known)}"
+        )
     for name, value in {**dict(algorithm.iterations), **counts, **sizes}.items():
         binding.set(name, value, "by option" if name in sizes or name in counts else "the iteration count")
     present = [argument(i.name, i.type, values[i.name]) for i in algorithm.inputs if i.name in values]

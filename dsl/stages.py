@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ..compiler.diagnostics import UnspoolError
+from ..compiler.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from ..backends.kernel import Kernel
@@ -32,7 +33,9 @@ def wanted_stages(emit: str | None) -> list[str]:
     wanted = [word.strip() for word in (emit or "").split(",") if word.strip()]
     unknown = [word for word in wanted if word not in SUFFIXES]
     if unknown:
-        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(SUFFIXES)}", param_hint="--emit")
+        raise typer.BadParameter(
+            f"{unknown[0]!r} is none of {', '.join(SUFFIXES)}{did_you_mean(unknown[0], SUFFIXES)}", param_hint="--emit"
+        )
     return wanted
 
 

@@ -10,6 +10,7 @@ from lark import Token
 from ..compiler.diagnostics import Diagnostic, Source, Span
 from .indent import IndentError
 from .syntax import KEYWORDS
+from .syntax_hints import syntax_hint
 
 _SHOWN = {
     "COLON": "`:`", "EQUAL": "`=`", "COMMA": "`,`", "RPAR": "`)`", "RSQB": "`]`", "LPAR": "`(`", "LSQB": "`[`",
@@ -17,6 +18,7 @@ _SHOWN = {
     "$END": "the end of the file", "STRING": "a string", "IN": "`in`", "DOT": "`.`", "UNTIL": "`until`", "BY": "`by`",
     "FOR": "`for`", "ALGORITHM": "`algorithm`", "FN": "`fn`", "USE": "`use`", "WHERE": "`where`", "GIVEN": "`given`",
     "ELSE": "`else`", "ELIF": "`elif`", "INT": "a number", "AUGMENT": "`+=`",
+    "__ANON_0": "`->`", "__ANON_1": "`..`",
 }  # fmt: skip
 _OTHER_LANGUAGES = {
     "while": "loops are `for k in 0..K:` or `for k in 0..K until condition:`",
@@ -30,6 +32,18 @@ _OTHER_LANGUAGES = {
     "break": "use `for k in 0..K until condition:`",
     "continue": "put the rest of the body under an `if`",
 }
+#: Characters of other keyboards and of mathematics.
+_CHARACTERS = {
+    "!": "negation is `not`, inequality is `!=`", "&": "write `and`", "|": "write `or`", "^": "a power is `**`", "~": "write `not`",
+    ";": "one statement per line", "\\": "lines join inside brackets", "?": "a choice is where(condition, a, b)", "$": "names are bare",
+    "\u2212": "a minus is `-`", "\u2013": "a minus is `-`", "\u2014": "a minus is `-`", "\u00d7": "a product is `*`, of matrices `@`",
+    "\u00b7": "a product is `*`, of matrices `@`", "\u22c5": "a product is `*`, of matrices `@`", "\u00f7": "a division is `/`",
+    "\u2264": "write `<=`", "\u2265": "write `>=`", "\u2260": "write `!=`", "\u2192": "write `->`", "\u2190": "an assignment is `=`",
+    "\u201c": 'quotes are `"`', "\u201d": 'quotes are `"`', "\u2018": "quotes are `'`", "\u2019": "quotes are `'`; a transpose is A.T",
+    "\u2026": "an ellipsis is `...`", "\u221a": "a square root is sqrt(x)", "\u2211": "a sum is sum(e for i in 0..n)",
+    "\u2217": "a product is `*`", "\u1d40": "a transpose is A.T", "\u22a4": "a transpose is A.T", "\u00b2": "a square is x**2",
+    "\u00a0": "write an ordinary space",
+}  # fmt: skip
 _OPERATORS = ("PLUS", "MINUS", "STAR", "SLASH", "PERCENT", "AT")
 
 
@@ -68,6 +82,8 @@ def describe_character(source: Source, line: int, column: int) -> Diagnostic:
     rest = source.text.split("\n")[line - 1][column - 1 :] if line >= 1 else ""
     character = rest[:1] or " "
     span = Span(source, max(line, 1), column, max(line, 1), column + 1)
+    if character == "'" and re.search(r"[\w\])]$", source.text.split("\n")[line - 1][: column - 1]):
+        return Diagnostic("US0102", "`'` begins a string, and stands behind a value here", span, suggestion="a transpose is A.T")
     if character in "\"'":
         return Diagnostic(
             "US0102",
@@ -84,9 +100,10 @@ def describe_character(source: Source, line: int, column: int) -> Diagnostic:
             Span(source, line, column, line, column + length),
             suggestion="a name starts with a letter; a product needs `*`",
         )
-    hint = {"!": "negation is `not`, inequality is `!=`", "&": "write `and`", "|": "write `or`", "^": "a power is `**`",
-            "{": "there are no sets and dictionaries", "~": "write `not`", ";": "one statement per line",
-            "<": None, "\\": "lines join inside brackets"}.get(character)  # fmt: skip
+    hint = _CHARACTERS.get(character)
+    if character in "{}":
+        ends = rest[1:].strip() == "" or character == "}"
+        hint = "a block is a line that ends with `:` and indented lines" if ends else "there are no sets and dictionaries"
     return Diagnostic("US0102", f"the character {character!r} has no meaning here", span, suggestion=hint)
 
 
@@ -137,7 +154,8 @@ def describe_token(token: Token, span: Span, previous: Span | None, accepted: Se
         )
     found = {"_NL": "the line ends", "$END": "the file ends", "_DEDENT": "the block ends"}.get(token.type, f"found `{text}`")
     after = f" after `{before.strip()}`" if before.strip() else ""
-    return Diagnostic("US0101", f"expected {_expected(accepted)}{after}, but {found}", span)
+    hint = syntax_hint(token, span, previous, before, accepted)
+    return Diagnostic("US0101", f"expected {_expected(accepted)}{after}, but {found}", span, suggestion=hint)
 
 
 def _starts_expression(accepted: Set[str]) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 from ..compiler.graph.types import DTYPES, Size, Type, weights_size
+from ..compiler.nearest import nearest
+from . import other_words
 from . import syntax as s
 from .context import Context
 from .operand import ModuleOperand
@@ -18,10 +18,8 @@ def resolve_type(ctx: Context, node: s.TypeExpr) -> Type:
     if node.of is not None:
         raise ctx.fault("US0509", f"{name}({node.of.text}) is no type", node.span, f"weights({node.of.text}), or {name}[n]")
     if name not in DTYPES:
-        close = get_close_matches(name, DTYPES, 1)
-        raise ctx.fault(
-            "US0509", f"{name} is no type", node.name.span, close[0] if close else f"the types are {', '.join(DTYPES)}"
-        )
+        known = other_words.TYPES.get(name.lower()) or nearest(name, DTYPES)
+        raise ctx.fault("US0509", f"{name} is no type", node.name.span, known or f"the types are {', '.join(DTYPES)}")
     if name == "key" and node.sizes:
         raise ctx.fault("US0509", "a key has no sizes", node.span, "fold(rng, i) derives one key per i")
     return Type(name, tuple(resolve_size(ctx, size) for size in node.sizes))
@@ -37,8 +35,8 @@ def _module(ctx: Context, node: s.TypeExpr) -> str:
         return bound.operand.name
     declared = [n.name.text for n in ctx.unit.interface.decl.body if isinstance(n, s.ModuleDecl)]
     if ctx.function or name not in declared:
-        close = get_close_matches(name, declared, 1)
-        raise ctx.fault("US0509", f"{name} is no module", node.of.span, close[0] if close else f"declare it: module {name}: (...) -> ...")
+        close = nearest(name, declared)
+        raise ctx.fault("US0509", f"{name} is no module", node.of.span, close or f"declare it: module {name}: (...) -> ...")
     return name
 
 

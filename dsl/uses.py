@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 
 from ..compiler.diagnostics import Diagnostic, ProgramError, Source, Span
+from ..compiler.nearest import nearest
 from . import syntax as s
 from .parse import parse
 
@@ -132,7 +132,7 @@ class _Loader:
             if wanted.text in offered:
                 self._define(scope, wanted.text, offered[wanted.text], wanted.span)
             else:
-                self._fault("US0602", f"{use.path} defines no {wanted.text}", wanted.span, _close(wanted.text, offered))
+                self._fault("US0602", f"{use.path} defines no {wanted.text}", wanted.span, nearest(wanted.text, offered))
 
     def _used(self, use: s.Use, folder: Path | None, open_paths: tuple[Path, ...]) -> FileScope | None:
         path = self._path(use, folder)
@@ -161,7 +161,7 @@ class _Loader:
                     "US0601",
                     f"the standard library has no {use.path}",
                     use.span,
-                    _close(use.path, known) or (f"it has {', '.join(known)}" if known else None),
+                    nearest(use.path, known) or (f"it has {', '.join(known)}" if known else None),
                 )
                 return None
             return path
@@ -185,15 +185,10 @@ class _Loader:
                 "US0601",
                 f"there is no file {use.path} beside this one",
                 use.span,
-                _close(relative.name, [p.name for p in path.parent.glob("*.us")] if path.parent.is_dir() else []),
+                nearest(relative.name, [p.name for p in path.parent.glob("*.us")] if path.parent.is_dir() else []),
             )
             return None
         return path
 
     def _fault(self, code: str, message: str, span: Span, suggestion: str | None = None) -> None:
         self.diagnostics.append(Diagnostic(code, message, span, (), suggestion))
-
-
-def _close(name: str, known: Iterable[str]) -> str | None:
-    found = get_close_matches(name, list(known), 1)
-    return found[0] if found else None

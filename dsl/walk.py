@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
+from typing import Any
 
 from ..compiler.diagnostics import Span
 from .syntax import Assign, Augment, Expr, For, If, Index, Name, Node, Statement
@@ -63,3 +64,17 @@ def base_name(target: Expr) -> Name | None:
     while isinstance(target, Index):
         target = target.value
     return target if isinstance(target, Name) else None
+
+
+def exchanged(tree: Any, old: Node, new: Node) -> Any:
+    """A tree with one of its nodes exchanged, found by identity."""
+    if tree is old:
+        return new
+    if isinstance(tree, tuple):
+        return tuple(exchanged(item, old, new) for item in tree)
+    if not isinstance(tree, Node):
+        return tree
+    inner = {f.name: getattr(tree, f.name) for f in fields(tree)}
+    return replace(
+        tree, **{name: exchanged(value, old, new) for name, value in inner.items() if isinstance(value, (Node, tuple))}
+    )

@@ -23,7 +23,10 @@ FOLDERS = ("unspool", "stdlib", "dsl", "backends", "compiler")
 # The first entry that a path starts with counts. A file imports only from its own folder and from lower floors.
 FLOORS = {
     "compiler/diagnostics.py": 0,
+    "compiler/nearest.py": 0,
     "compiler/options.py": 0,
+    "compiler/origin.py": 0,
+    "compiler/snippet.py": 0,
     "compiler/version.py": 0,
     "compiler/target.py": 1,
     "compiler/stages.py": 1,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...compiler.diagnostics import DataError
+from ...compiler.nearest import did_you_mean
 from ..call import Path
 from ..module import Layer
 from .history import History
@@ -32,7 +33,9 @@ def plot_parameters(layer: Layer, names: Sequence[str] | None = None, *, axes: S
     chosen = list(values) if names is None else list(names)
     for name in chosen:
         if name not in values:
-            raise DataError(f"the layer has no parameter {name!r}; there are {', '.join(values) or 'none'}")
+            raise DataError(
+                f"the layer has no parameter {name!r}; there are {', '.join(values) or 'none'}{did_you_mean(name, values)}"
+            )
     if not chosen:
         raise DataError("the layer has no parameters")
     figure, places = _axes(len(chosen), axes)

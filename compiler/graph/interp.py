@@ -17,6 +17,7 @@ from .graph import Graph, Node, free_names
 from .interp_control import STEPS, Frame, Kernels, Modules, NodeAttrs, Step, store
 from .ops.table import Numerics, lookup
 from .types import Type
+from .watch import Watch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,18 +30,19 @@ def interpret(
     *,
     modules: Modules | None = None,
     kernels: Kernels | None = None,
+    debug: bool = False,
 ) -> tuple[Tensor, ...]:
     """Results of ``graph`` for input tensors; ``sizes`` binds every free size name.
 
     ``modules`` has the callables of ``module`` nodes by name; ``kernels`` runs ``kernel`` nodes. Results share no
-    memory with the inputs. Raises DataError for a failed assertion, an index out of range, a matrix that cannot be
-    factorised, and KeyError for a size or module that is missing.
+    memory with the inputs. With ``debug`` every operation is looked at (see :mod:`.watch`). Raises DataError for a failed
+    assertion, an index out of range, a matrix that cannot be factorised, and KeyError for a size or module that is missing.
     """
     import torch
 
     if len(inputs) != len(graph.inputs):
         raise DataError(f"{graph.name} takes {len(graph.inputs)} inputs, not {len(inputs)}")
-    plan = _prepared(graph)
+    plan = _prepared(graph, debug)
     frame = Frame([None] * plan.width, dict(sizes), modules or {}, kernels, inputs[0].device if inputs else torch.device("cpu"))
     frame.slots[: len(inputs)] = inputs
     try:
@@ -74,16 +76,16 @@ def _storage(x: Any) -> int | None:
 
 # -- preparing -------------------------------------------------------------------------------------------------------
 
-_PLANS: dict[int, tuple[weakref.ref[Graph], _Plan]] = {}
+_PLANS: dict[tuple[int, bool], tuple[weakref.ref[Graph], _Plan]] = {}
 _LOCK = threading.Lock()
 
 
-def _prepared(graph: Graph) -> _Plan:
-    key = id(graph)
+def _prepared(graph: Graph, debug: bool) -> _Plan:
+    key = (id(graph), debug)
     found = _PLANS.get(key)
     if found is not None and found[0]() is graph:
         return found[1]
-    plan = _Plan(graph)
+    plan = _Plan(graph, debug)
     with _LOCK:
         _PLANS[key] = (weakref.ref(graph, lambda _: _PLANS.pop(key, None)), plan)
     return plan
@@ -107,8 +109,9 @@ def _host_types(graph: Graph) -> dict[str, Type]:
 class _Plan:
     """A graph as a list of steps over numbered slots."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, debug: bool = False) -> None:
         self.types: Mapping[str, Type] = _host_types(graph)
+        self._watch = Watch(graph) if debug else None
         self._slot: dict[str, int] = {}
         self._constants: list[_Constant] = []
         for value in graph.inputs:
@@ -134,6 +137,8 @@ class _Plan:
         kept = set(results)
         dead: dict[int, list[int]] = {}
         steps = [self._step(n) for n in nodes]
+        if self._watch is not None:
+            steps = [self._watch.around(n, step, self.slot) for n, step in zip(nodes, steps, strict=True)]
         for name, position in last.items():
             if name not in kept:
                 dead.setdefault(position, []).append(self._slot[name])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 
+from ..nearest import nearest
 from .nest import Nest, loops_of
 
 #: Parameters of steps that name something else than a loop; a choice between words names nothing.
@@ -66,10 +66,10 @@ def unknown_name(nest: Nest, step: Callable[..., object], args: Sequence[str | i
             continue
         if kinds:
             return f"`{arg}` is {_article(kinds[0])}, and this is the place of {_article(wanted)}"
-        near = get_close_matches(arg, names[wanted], 1)
+        near = nearest(arg, names[wanted])
         listed = ", ".join(names[wanted][:_LISTED]) + (", ..." if len(names[wanted]) > _LISTED else "")
         return f"there is no {wanted} `{arg}`; " + (
-            f"did you mean `{near[0]}`?" if near else f"the {wanted}s are {listed or 'none'}"
+            f"did you mean `{near}`?" if near else f"the {wanted}s are {listed or 'none'}"
         )
     return None
 

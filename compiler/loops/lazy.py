@@ -7,8 +7,9 @@ expressions; storing one is a statement. That is how transposes, slices and broa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ..diagnostics import Span
 from ..graph.types import HALF, At, Pick, Size, Type
 from .isl import NotAffine
 from .nest import Access, Apply, Expr, SizeValue
@@ -75,6 +76,16 @@ def elementwise(op: str, type: Type, operands: Sequence[Lazy]) -> Lazy:
     if op == "cast" and operands[0].type.dtype in HALF:
         cost += 4  # done once where a value is used several times
     return Lazy(type, element, frozenset().union(*(o.reads for o in operands)), cost)
+
+
+def placed(value: Lazy, span: Span | None) -> Lazy:
+    """The value, its outermost operation known to come from a place in the program."""
+
+    def element(index: Index) -> Expr:
+        found = value.element(index)
+        return replace(found, span=span) if isinstance(found, Apply) and found.span is None else found
+
+    return replace(value, element=element)
 
 
 def view(operand: Lazy, type: Type, index: Callable[[Index], Index]) -> Lazy:

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from ..diagnostics import CompileError, Span
+from ..graph.chosen import chosen_only
 from ..graph.graph import Graph, Node, Region, Value, free_names, region_captures
 from ..graph.reciprocal import shared_reciprocals
 from ..graph.specialize import size_names
 from ..graph.types import HALF, Size, Type, range_length, size_fn
+from . import lazy as lz
 from .expand import rule_for
 from .isl import NotAffine, safe
 from .lazy import Index, Lazy, stored
@@ -77,6 +80,7 @@ class Lowering:
     accumulate: bool
     strict: bool = False
     beside: bool = False  # whether problems will lie side by side
+    debug: bool = False  # whether operations and statements keep where they come from
     scope: dict[str, Lazy] = field(default_factory=dict)
     arrays: dict[str, ArrayInfo] = field(default_factory=dict)
     statements: list[Statement] = field(default_factory=list)
@@ -93,6 +97,11 @@ class Lowering:
     span: Span | None = None
     making: tuple[str, ...] = ()  # the outputs of the node that is lowered
     passing: dict[str, None] = field(default_factory=dict)  # values that were not stored and that a statement under construction computes
+
+    @cached_property
+    def chosen(self) -> frozenset[str]:
+        """Values that only branches of ``where`` see."""
+        return chosen_only(self.graph)
 
     # -- names and sizes ---------------------------------------------------------------------------------------
 
@@ -149,7 +158,8 @@ class Lowering:
         dims = (*self.dims, *(ranked[n] for n in names))
         if dims and not reduce and not self.strict and dims[-1].name not in write.names():
             reduce, value = accumulation(write, value)
-        statement = Statement(self.fresh("S"), dims, write, value, reduce, self.guards, span=self.span, values=values)
+        around = tuple((n, i) for n, i in self.env.items() if i != Size.of(n)) if self.debug else None  # indices, not counts
+        statement = Statement(self.fresh("S"), dims, write, value, reduce, self.guards, span=self.span, values=values, around=around)
         self._place(statement, names)
 
     def emit_call(self, routine: str, outputs: Sequence[Whole], inputs: Sequence[Whole], integers: Sequence[Size] = ()) -> None:
@@ -257,6 +267,11 @@ class Lowering:
 
     def define(self, out: Value, value: Lazy) -> None:
         """Bind an output: store it if that pays, else keep the expression."""
+        if self.debug and value.array is None:
+            value = lz.placed(value, self.span)
+            if out.name in self.chosen:  # computed where it is chosen
+                self.scope[out.name] = value
+                return
         if value.array is None and worth_storing(self, out.name, value):
             target = self.targets.get(out.name)
             if target is not None and not self._can_take(target, value):
@@ -476,11 +491,12 @@ def _aligned(index: Index, name: str) -> Size:
     return Size.of(name)
 
 
-def lower(graph: Graph, *, accumulate: bool = False, strict: bool = False, beside: bool = False) -> Nest:
+def lower(graph: Graph, *, accumulate: bool = False, strict: bool = False, beside: bool = False, debug: bool = False) -> Nest:
     """The nest of a graph with concrete dtypes and core sizes (iteration counts may stay names).
 
     With ``accumulate`` every output is added to what its array holds. With ``beside`` it will be that of several problems side by side:
-    selections of few elements are statements even in a single row. Unless ``strict``, divisions by one root share its
+    selections of few elements are statements even in a single row. With ``debug`` operations and statements keep their place in the program, and
+    their loops there. Unless ``strict``, divisions by one root share its
     reciprocal. Raises CannotExpand for ops that are library calls and data-dependent indices.
     """
-    return Lowering(graph if strict else shared_reciprocals(graph), accumulate, strict, beside).whole()
+    return Lowering(graph if strict else shared_reciprocals(graph), accumulate, strict, beside, debug).whole()

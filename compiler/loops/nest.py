@@ -43,11 +43,12 @@ class SizeValue:
 
 @dataclass(frozen=True)
 class Apply:
-    """An elementwise op of the graph table on scalars."""
+    """An elementwise op of the graph table on scalars; ``span`` is known in debug builds."""
 
     op: str
     args: tuple[Expr, ...]
     dtype: str
+    span: Span | None = field(default=None, compare=False, repr=False)
 
 
 Expr = Access | SizeValue | Literal | Apply
@@ -88,7 +89,7 @@ class Statement:
 
     With ``routine`` set, the statement calls that routine of the run-time library on ``blocks`` (outputs,
     inputs) instead; ``write`` is then its first output. ``values`` names the values of the graph that it was made for, those that it computes
-    in passing among them.
+    in passing among them. ``around``, in debug builds: the loops of the program that it is in, outer ones first, with the values of their indices.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Statement:
     integers: tuple[Size, ...] = ()
     span: Span | None = field(default=None, compare=False, repr=False)
     values: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    around: tuple[tuple[str, Size], ...] | None = field(default=None, compare=False, repr=False)
 
     def reads(self) -> tuple[Access, ...]:
         """Every element access of the value, in order, repeats dropped."""

@@ -52,6 +52,7 @@ from .tree import (
     LibraryCall,
     Load,
     Loop,
+    Origin,
     Store,
     Tree,
 )
@@ -237,8 +238,11 @@ class _Scan:
             integers = tuple(int_of(i, env) for i in statement.integers)
             return self.tested(statement, env, LibraryCall(statement.routine, outputs, inputs, integers, statement.name))
         index = tuple(int_of(i, env) for i in statement.write.index)
+        origin = None
+        if statement.around is not None:
+            origin = Origin(statement.span, tuple((n, int_of(i, env)) for n, i in statement.around))
         stored = tree_expr(statement.value, env)
-        return self.tested(statement, env, Store(statement.write.array, index, stored, statement.reduce, statement.name))
+        return self.tested(statement, env, Store(statement.write.array, index, stored, statement.reduce, statement.name, origin))
 
     def tested(self, statement: Statement, env: Mapping[Atom, Int], tree: Tree) -> Tree:
         """An assignment, if the iterations that it is written out of are to be: each test is a loop of one iteration."""
@@ -301,7 +305,7 @@ def tree_expr(value: Expr, env: Mapping[Atom, Int]) -> TreeExpr:
     if isinstance(value, SizeValue):
         return FromInt(int_of(value.size, env), value.dtype)
     if isinstance(value, Apply):
-        return Call(value.op, tuple(tree_expr(a, env) for a in value.args), value.dtype)
+        return Call(value.op, tuple(tree_expr(a, env) for a in value.args), value.dtype, value.span)
     return value
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import partial
 
+from ..nearest import nearest
 from .arguments import role, unknown_name, wrong_arguments
 from .dependences import IllegalSchedule, Reason, check_order
 from .nest import Nest, exits
@@ -151,11 +151,11 @@ def parse_schedule(text: str) -> Schedule:
 def _step(line: int, words: list[str]) -> Step:
     name, *rest = words
     if name not in STEPS:
-        near = get_close_matches(name.lower(), [*STEPS, "batch", "kernel"], 1)
+        near = nearest(name, [*STEPS, "batch", "kernel"])
         if name in ("batch", "kernel"):
             hint = "`batch SIZE` and `kernel NAME` each begin a part of a schedule, once"
         else:
-            hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(STEPS)}"
+            hint = f"did you mean `{near}`?" if near else f"there are {', '.join(STEPS)}"
         raise IllegalSchedule(f"line {line} of the schedule: unknown step `{name}`; {hint}")
     args = tuple(int(w) if re.fullmatch(r"[+-]?[0-9]+", w) else w for w in rest)
     for arg in args:

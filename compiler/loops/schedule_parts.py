@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 
+from ..nearest import nearest
 from .dependences import IllegalSchedule
 
 
@@ -70,7 +70,7 @@ def split_kernels(text: str, names: Sequence[str]) -> dict[str, str]:
 def _kernel(line: int, name: str, names: Sequence[str], found: dict[str, list[str]]) -> str:
     if name in names and name not in found:
         return name
-    near = get_close_matches(name, names, 1)
-    known = f"did you mean `{near[0]}`?" if near else f"the kernels are {', '.join(names) or 'none'}"
+    near = nearest(name, names)
+    known = f"did you mean `{near}`?" if near else f"the kernels are {', '.join(names) or 'none'}"
     said = f"a second part of kernel `{name}`" if name in found else f"there is no kernel `{name}`; {known}"
     raise IllegalSchedule(f"line {line} of the schedule: {said}")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..diagnostics import Span
+
 #: Kinds of loops whose iterations are dealt out: to the threads of a team; to the blocks of a GPU that work on a problem; to their threads.
 DEALT = frozenset({"parallel", "block", "thread"})
 
@@ -75,26 +77,37 @@ class FromInt:
 @dataclass(frozen=True)
 class Call:
     """An elementwise op of the graph table (``add``, ``exp``, ``where``, ``cast``, ...) on scalars; also the
-    counter-based random numbers ``random_normal`` etc. (key, counter) and ``fold``."""
+    counter-based random numbers ``random_normal`` etc. (key, counter) and ``fold``. ``span`` is known in debug builds."""
 
     op: str
     args: tuple[Expr, ...]
     dtype: str
+    span: Span | None = None
 
 
 Expr = Load | Literal | FromInt | Call
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where an assignment comes from: a place in the program, and the loops of the program around it with the values of their indices,
+    outer ones first."""
+
+    span: Span | None
+    around: tuple[tuple[str, Int], ...] = ()
+
+
+@dataclass(frozen=True)
 class Store:
     """``array[index] = value``, or with ``reduce`` (``add mul max min and or``) an accumulation into it. ``statement``: that of the nest
-    which it is an instance of."""
+    which it is an instance of. ``origin`` is known in debug builds."""
 
     array: str
     index: tuple[Int, ...]
     value: Expr
     reduce: str = ""
     statement: str = field(default="", compare=False, repr=False)
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True)

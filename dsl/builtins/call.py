@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from ...compiler.graph.graph import Builder, Value
 from ...compiler.graph.types import Size
+from ...compiler.nearest import nearest
 from ..dtypes import kind_of
 from ..operand import (
     Array,
@@ -34,6 +34,9 @@ COUNT, KEYWORD, KIND, SHAPE, NOT_KNOWN = "US0402", "US0403", "US0404", "US0405",
 INTEGER, REAL, COMPLEX, BOOL = "integer", "real", "complex", "bool"
 NUMBERS = (INTEGER, REAL, COMPLEX)
 ORDERED = (INTEGER, REAL)
+
+#: Keywords of PyTorch, and of ours.
+_ELSEWHERE = {"dim": "axis", "dims": "axis", "axes": "axis", "keepdim": "keepdims"}
 
 
 @dataclass(frozen=True)
@@ -68,13 +71,14 @@ class Call:
         for key, operand in kwargs.items():
             if key not in s.positional + s.keywords:
                 known = [*s.positional, *s.keywords]
-                close = get_close_matches(key, known, 1)
+                meant = _ELSEWHERE.get(key)
+                close = meant if meant in known else nearest(key, known)
                 raise BuiltinError(
                     f"{s.name} has no argument {key}; its arguments are {_listed(known)}"
                     if known
                     else f"{s.name} has no argument {key}",
                     key,
-                    f"{close[0]}=" if close else None,
+                    f"{close}=" if close else None,
                     KEYWORD,
                 )
             if key in bound:
@@ -203,11 +207,11 @@ class Call:
     def _as_size(self, operand: Operand, name: str | int) -> Size:
         try:
             return self.ctx.size_of(operand)
-        except BuiltinError:
+        except BuiltinError as error:
             raise self.error(
                 f"{self.name} takes a size here (an integer expression of sizes and literals), not {noun(operand)}",
                 name,
-                None,
+                error.suggestion,
                 NOT_KNOWN,
             ) from None
 

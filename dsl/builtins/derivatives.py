@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from ...compiler.graph.activity import differentiable
 from ...compiler.graph.adjoint import gradient, value_and_gradient
 from ...compiler.graph.graph import Builder, Graph, Value
 from ...compiler.graph.ops.common import constant, zeros
 from ...compiler.graph.types import is_floating
+from ...compiler.nearest import nearest
 from ..operand import (
     Array,
     BuiltinError,
@@ -93,8 +93,8 @@ def bind_arguments(
     bound: dict[int, Operand] = dict(enumerate(args))
     for key, operand in kwargs.items():
         if key not in names[extra:]:
-            close = get_close_matches(key, names[extra:], 1)
-            raise BuiltinError(f"{what} has no argument {key}", key, f"{close[0]}=" if close else None, KEYWORD)
+            close = nearest(key, names[extra:])
+            raise BuiltinError(f"{what} has no argument {key}", key, f"{close}=" if close else None, KEYWORD)
         place = names.index(key, extra)
         if place in bound:
             raise BuiltinError(f"{what} got {key} twice, by position and by keyword", key, None, KEYWORD)
@@ -222,11 +222,11 @@ def curried(call: Call) -> tuple[FunctionOperand | Derivative, str]:
     if not isinstance(name, NameOperand):
         raise call.error(f"{call.name} takes the name of one of f's parameters second, not {noun(name)}", call.signature.positional[1])
     if name.text not in fn.parameters:
-        close = get_close_matches(name.text, fn.parameters, 1)
+        close = nearest(name.text, fn.parameters)
         raise call.error(
             f"{shown(fn)} has no parameter {name.text}; its parameters are {', '.join(fn.parameters)}",
             call.signature.positional[1],
-            close[0] if close else None,
+            close,
         )
     return fn, name.text
 

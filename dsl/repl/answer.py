@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from difflib import get_close_matches
 
 from ...compiler.diagnostics import ProgramError, UnspoolError
+from ...compiler.nearest import nearest
 from .command import Reply
 from .commands import ALIASES, COMMANDS
 from .session import Session
@@ -38,8 +38,8 @@ def _reply(session: Session, line: str) -> Reply:
 
     if name in STEPS or name == "batch":
         return take_steps(session, line)
-    near = get_close_matches(name.lower(), [*COMMANDS, *STEPS], 1)
-    hint = f"did you mean `{near[0]}`?" if near else "`help` lists the commands"
+    near = nearest(name, [*COMMANDS, *STEPS])
+    hint = f"did you mean `{near}`?" if near else "`help` lists the commands"
     raise UnspoolError(f"there is no command or step `{name}`: {hint}")
 
 

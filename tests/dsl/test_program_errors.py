@@ -140,5 +140,7 @@ def test_how_an_error_looks() -> None:
         "back.us:2:17: error US0302: real[m, n] @ real[m]: the inner sizes are n and m, and must be equal\n"
         " 2 |     return 2 * (A @ y)\n"
         "   |                ^^^^^^^\n"
-        "  try: a transpose may be missing: .T"
+        "   |                 -   - y: [m]\n"
+        "   |                 A: [m, n]\n"
+        "  try: `A.T @ y` fits"
     ).replace("2:17", "2:16")

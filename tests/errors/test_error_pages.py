@@ -17,9 +17,13 @@ BLOCK = re.compile(r"```(us|python)([^\n]*)\n(.*?)```", re.DOTALL)
 
 
 def used_codes() -> set[str]:
-    """Codes that the front end can give."""
-    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "dsl").rglob("*.py"))
-    return set(re.findall(r"\bUS0\d{3}\b", text))
+    """Codes that the library can give; docstrings and comments may name one as an example."""
+    found: set[str] = set()
+    for folder in ("unspool", "stdlib", "dsl", "backends", "compiler"):
+        for path in (ROOT / folder).rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            found |= set(re.findall(r"""["'](US0\d{3})["']""", text))
+    return found
 
 
 def write_files(page: Path, folder: Path) -> tuple[Path, str]:
@@ -62,9 +66,14 @@ def test_page(page: Path, tmp_path: Path) -> None:
     span = diagnostic.span
     assert span is not None
     assert f"{span.line}:{span.column}" == place
-    first, source, carets = diagnostic.render().splitlines()[:3]
+    drawn = diagnostic.render().splitlines()
+    first, source, carets = drawn[:3]
+    assert all(len(line) <= 80 for line in drawn[1:3])
     shown = path if span.source.text else "<string>"
     assert first.startswith(f"{shown}:{place}: error {page.stem}: ")
-    assert carets.index("^") == source.index("|") + 1 + span.column
+    below = carets.index("^")
+    text = span.source.line(span.line)[span.column - 1 :]
+    assert source[below : below + 5] == text[:5]  # a long line is cut, to 80 columns
+    assert len(span.source.line(span.line)) > 70 or below == source.index("|") + 1 + span.column
     path.write_text(good, encoding="utf-8")
     run(path)

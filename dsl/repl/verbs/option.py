@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from ....compiler.diagnostics import DataError
+from ....compiler.nearest import did_you_mean
 from ...compile_options import NAMES, CompileOptions
 from ..command import Command, Reply, pairs
 from ..session import Session
@@ -21,7 +22,7 @@ def run(session: Session, words: Sequence[str]) -> Reply:
     changed: dict[str, Any] = {}
     for name, value in pairs(words):
         if name not in SETTABLE:
-            raise DataError(f"there is no option {name!r}; there are {', '.join(SETTABLE)}")
+            raise DataError(f"there is no option {name!r}; there are {', '.join(SETTABLE)}{did_you_mean(name, SETTABLE)}")
         changed[name] = None if value == "default" else value
     if changed:
         state = replace(state, options=replace(state.options, **changed))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ....compiler.diagnostics import DataError
+from ....compiler.nearest import did_you_mean
 from ..command import Command, Reply, pairs
 from ..session import Session
 from ..state import State
@@ -37,7 +38,7 @@ def _set(state: State, given: Sequence[tuple[str, str]]) -> State:
             made_sizes[name] = int(value)
         else:
             known = ", ".join([*algorithm.size_names, *counts, "batch"])
-            raise DataError(f"{algorithm.name} has no size {name!r}; it has {known}")
+            raise DataError(f"{algorithm.name} has no size {name!r}; it has {known}{did_you_mean(name, algorithm.size_names)}")
     return replace(state, sizes=tuple(sorted(made_sizes.items())), counts=tuple(sorted(made_counts.items())), lead=lead)
 
 
