@@ -204,6 +204,8 @@ class Context:
             if error.origin is None:
                 error.origin = (self, node)
             raise
+        if isinstance(operand, WeakExpression) and operand.span is None:
+            operand = replace(operand, span=node.span)
         self.unit.seen[id(node)] = (node, operand)
         if self.unit.observer is not None:
             self.unit.observer.expression(self, node, operand)
@@ -244,8 +246,12 @@ class Context:
                 if size.constant is not None:
                     return constant(self.builder, size.constant, wanted)
                 return self._op("size_value", value=size, dtype=wanted)
-            case WeakExpression(op=op, args=args):
-                return self._op(op, *(self.as_value(a, wanted) for a in args))
+            case WeakExpression(op=op, args=args, span=written):
+                here, self.builder.span = self.builder.span, written or self.builder.span
+                try:
+                    return self._op(op, *(self.as_value(a, wanted) for a in args))
+                finally:
+                    self.builder.span = here
         raise BuiltinError(f"an array or a number is needed here, not {noun(operand)}", code="US0404")
 
     def _op(self, op: str, *inputs: Value, **attrs: Any) -> Value:

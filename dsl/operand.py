@@ -66,11 +66,12 @@ class SizeOperand:
 class WeakExpression:
     """A scalar of weak operands that is neither literal nor size (``1 / n``): ``op`` is an elementwise graph op.
 
-    Computed at the dtype it is needed at; builtins meet it only through ``as_value`` and ``promote``.
+    Computed at the dtype it is needed at; builtins meet it only through ``as_value`` and ``promote``. ``span`` is where it is written.
     """
 
     op: str
     args: tuple[Operand, ...]
+    span: Span | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

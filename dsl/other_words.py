@@ -16,7 +16,7 @@ MODULES = frozenset("np numpy torch math tf jnp jax scipy linalg F nn us cmath r
 _WORDS = {
     "transpose": "x.T", "swapaxes": "permute(x, 1, 0)", "t": "x.T", "matmul": "A @ b", "mm": "A @ b", "bmm": "A @ b", "mv": "A @ b",
     "multiply": "x * y", "add": "x + y", "subtract": "x - y", "divide": "x / y", "power": "x**y", "pow": "x**y", "square": "x**2",
-    "sqr": "sqrt(x), or x**2", "negative": "-x", "fmod": "x % y", "vdot": "dot(x, y)", "inner": "dot(x, y)",
+    "negative": "-x", "fmod": "x % y", "vdot": "dot(x, y)", "inner": "dot(x, y)",
     "len": "an axis has a size with a name: x: real[n]", "shape": "an axis has a size with a name: x: real[n]",
     "size": "an axis has a size with a name: x: real[n]", "print": "results are what an algorithm returns; trace= shows iterates",
     "range": "a range is 0..n", "true": "True", "false": "False", "null": "None", "nil": "None", "none": "None",

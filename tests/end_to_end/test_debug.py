@@ -26,7 +26,7 @@ algorithm planted(A: real[m, n], y: real[m]) -> real[n]:
     for k in 0..K:
         r = A @ x - y
         x = x - step[k] * (A.T @ r)
-        w = log(cast(4 - k, real) - 0.5)
+        w = log(3.5 - k)
         x = x + w * x
     return x
 
@@ -88,8 +88,8 @@ def test_the_first_nan_in_a_loop(target: str) -> None:
     A, y = torch.randn(3, 5), torch.randn(3)
     assert fault(lambda: PROGRAM.planted(A, y, debug=True, target=target)) == (
         "p.us:9:13: log(-0.5) is nan (k = 4)\n"
-        " 9 |         w = log(cast(4 - k, real) - 0.5)\n"
-        "   |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^"
+        " 9 |         w = log(3.5 - k)\n"
+        "   |             ^^^^^^^^^^^^"
     )  # fmt: skip
     ran = PROGRAM.planted(A, y, debug=True, target=target, K=4)
     torch.testing.assert_close(ran, PROGRAM.planted(A, y, target="interpreter", K=4))

@@ -36,7 +36,7 @@ HEAD = "fn twice(v) = 2 * v\nalgorithm f(A: real[m, n], x: real[n], y: real[m]) 
         ("retrun x", "US0101", "`return x`"), ("for k in 0..3 unitl norm(x) < 1:\n        x = x / 2", "US0101", "`until`"),
         ("iteration K = 3", "US0101", "`iterations K = 16`"),
         # names
-        ("z = np.dot(x, x)", "US0201", "dot(...), without np."), ("z = math.sqr(x)", "US0201", "sqrt(x), or x**2"),
+        ("z = np.dot(x, x)", "US0201", "dot(...), without np."), ("z = math.sqr(x)", "US0201", "sqrt(...), without math."),
         ("z = torch.softmx(x)", "US0201", "softmax(...), without torch."), ("z = matmul(A, x)", "US0201", "A @ b"), ("z = true", "US0201", "True"),
         ("z = twise(x)", "US0201", "twice"), ("z = Twice(x)", "US0201", "twice"),
         ("z = soft(x, 1)", "US0201", "`use prox: soft` at the top takes it from the standard library"),
