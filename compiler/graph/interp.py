@@ -86,8 +86,9 @@ def _prepared(graph: Graph, debug: bool) -> _Plan:
     if found is not None and found[0]() is graph:
         return found[1]
     plan = _Plan(graph, debug)
+    plans = _PLANS  # at the end of a process the module may go before its graphs do
     with _LOCK:
-        _PLANS[key] = (weakref.ref(graph, lambda _: _PLANS.pop(key, None)), plan)
+        plans[key] = (weakref.ref(graph, lambda _: plans.pop(key, None)), plan)
     return plan
 
 
