@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ..compiler.diagnostics import CompileError, DataError
-from ..compiler.driver import Compiled
+from ..compiler.driver import Compiled, HostProgram
 from ..compiler.graph.gram.rewrite import gram
 from ..compiler.graph.text import print_graph
 from ..compiler.loops.isl import safe
@@ -106,6 +106,11 @@ class Kernel:
         return dict(self._binding.sizes)
 
     @property
+    def host(self) -> HostProgram | None:
+        """The host program whose parts the kernels are; None where the whole is one kernel."""
+        return self._plan.program if isinstance(self._plan, HostPlan) else None
+
+    @property
     def compiled(self) -> list[tuple[str, Compiled]]:
         """The compiled parts, by name."""
         plan = self._plan
@@ -117,10 +122,7 @@ class Kernel:
     @property
     def graph(self) -> str:
         """The dataflow graph, simplified; of a host program, the one that calls the kernels."""
-        plan = self._plan
-        if isinstance(plan, HostPlan):
-            return print_graph(plan.program.graph)
-        return print_graph(_compiled(plan).graph)
+        return print_graph(self.compiled[-1][1].graph if self.host is None else self.host.graph)
 
     @property
     def loops(self) -> str:
@@ -192,14 +194,13 @@ class Kernel:
         }
         if limits and not self.on_processor:
             raise CompileError("limits are measured on the processor: python -m benchmarks.gpu holds kernels against those of a GPU")
-        host = self._plan.program if isinstance(self._plan, HostPlan) else None
         parts: list[tuple[str, Compiled, Report | None]] = [(n, c, None) for n, c in self.compiled]
         rewrites = self._rewrites()
         if rewrites:
             about["rewrites"] = rewrites
         if gradients:
             parts += self._backward()
-        return report(self._routine.algorithm.name, about, parts, host, roofline() if limits else None)
+        return report(self._routine.algorithm.name, about, parts, self.host, roofline() if limits else None)
 
     @property
     def on_processor(self) -> bool:

@@ -204,7 +204,8 @@ class CudaWriter(Writer):
         """Print what one thread does alone, or with lanes the first ones. All wait until it is done, so that rows of a routine may go to all."""
         (first, *others) = tree.body.children
         if isinstance(first, LibraryCall) and not others and not self.common:
-            self.over_rows(first)
+            with self.of(first):
+                self.over_rows(first)
             return
         lanes = lanes_of(tree.body)
         self.text.if_(f"{self.member} < {lanes}" if lanes > 1 else f"{self.member} == 0")

@@ -42,14 +42,16 @@ class Edge:
     type: str
 
 
-def section(subject: Subject) -> Section:
+def section(subject: Subject) -> Section | None:
     """The graph of every kernel."""
-    html = render("dataflow.html", graphs=[(part.name, drawing(part)) for part in subject.parts])
+    if not subject.parts:
+        return None
+    html = render("dataflow.html", graphs=[(part.name, drawing(part, f"graph{n}")) for n, part in enumerate(subject.parts)])
     return Section("graph", "Dataflow graph", html)
 
 
-def drawing(links: GraphLinks) -> Markup:
-    """The drawing of a graph as SVG, or a sentence where it would be too large to be read."""
+def drawing(links: GraphLinks, name: str) -> Markup:
+    """The drawing of a graph as SVG, ``name`` being its own on the page; or a sentence where it would be too large to be read."""
     graph = links.graph
     count = sum(1 for _ in _all(graph.nodes))
     if count > MOST:
@@ -58,7 +60,12 @@ def drawing(links: GraphLinks) -> Markup:
     whole = maker.region(graph.inputs, graph.nodes, graph.results, "result")
     maker.collect(whole, MARGIN, MARGIN)
     return render(
-        "graph.svg", boxes=maker.boxes, edges=maker.edges, width=whole.width + 2 * MARGIN, height=whole.height + 2 * MARGIN
+        "graph.svg",
+        name=name,
+        boxes=maker.boxes,
+        edges=maker.edges,
+        width=whole.width + 2 * MARGIN,
+        height=whole.height + 2 * MARGIN,
     )
 
 

@@ -105,7 +105,7 @@ def _placed(
     chain: nx.DiGraph, layers: list[list[str]], table: dict[str, Box], paths: Mapping[tuple[str, str], list[str]]
 ) -> Layout:
     points = {key for path in paths.values() for key in path[1:-1]}
-    y = 0.0
+    y, bottoms = 0.0, {}
     for layer in layers:
         x = 0.0
         for key in layer:
@@ -115,6 +115,7 @@ def _placed(
         for key in layer:
             if key in points:  # an edge runs straight down beside the boxes of a layer
                 table[key].height = height
+        bottoms.update(dict.fromkeys(layer, y + height))
         y += height + LAYER
     for sweep in range(2 * SWEEPS):
         for layer in layers if sweep % 2 == 0 else reversed(layers):
@@ -126,7 +127,8 @@ def _placed(
     for (first, last), path in paths.items():
         a, b = table[first], table[last]
         between = [(p.x + 1, y) for p in (table[key] for key in path[1:-1]) for y in (p.y, p.y + p.height)]
-        edges[first, last] = [(a.x + a.width / 2, a.y + a.height), *between, (b.x + b.width / 2, b.y)]
+        start = [(a.x + a.width / 2, a.y + a.height), (a.x + a.width / 2, bottoms[first])]  # past what is higher in its layer
+        edges[first, last] = [*start, *between, (b.x + b.width / 2, b.y)]
     boxes = {key: b for key, b in table.items() if key not in points}
     return Layout(boxes, edges, max((b.x + b.width for b in table.values()), default=0.0), max(0.0, y - LAYER))
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ...backends.kernel import Kernel
 from ..api import AlgorithmHandle
+from . import host, stages
 from .page import frame, page
 from .section import Section, render
 from .stages import Pane, algorithm_panes
-from .stages import section as stages
 from .subject import Subject
 
 #: Pixels.
@@ -23,4 +23,6 @@ def algorithm_html(handle: AlgorithmHandle) -> str:
 
 def kernel_html(handle: AlgorithmHandle, kernel: Kernel) -> str:
     """All stages of a kernel."""
-    return frame(page(repr(kernel), [], [stages(Subject(handle, kernel))], small=True), KERNEL)
+    subject = Subject(handle, kernel)
+    sections = [s for s in (host.section(subject), stages.section(subject)) if s is not None]
+    return frame(page(repr(kernel), [], sections, small=True), KERNEL)

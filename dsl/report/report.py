@@ -11,13 +11,14 @@ from ..data import read_input
 from ..explain import measured
 from ..session import compile_kernel, prepare
 from ..stages import write
-from . import buffers, candidates, dataflow, domains, parameters, roofline, stages
+from . import buffers, candidates, dataflow, domains, host, parameters, roofline, stages
 from .page import page
 from .section import Section
 from .subject import Subject
 
 #: The sections in order.
 SECTIONS: tuple[Callable[[Subject], Section | None], ...] = (
+    host.section,
     stages.section,
     dataflow.section,
     domains.section,

@@ -43,8 +43,10 @@ class Pane:
     tabs: list[Tab]
 
 
-def section(subject: Subject) -> Section:
+def section(subject: Subject) -> Section | None:
     """The stages of every kernel."""
+    if not subject.parts:
+        return None
     html = render("stages.html", kernels=[(p.name, panes(subject.handle, p)) for p in subject.parts])
     return Section("stages", "Stages", html)
 
@@ -174,5 +176,9 @@ def _source(part: PartLinks) -> Tab:
 
 def algorithm_panes(handle: AlgorithmHandle) -> list[Pane]:
     """Program and graph of an algorithm that is not compiled."""
-    links = GraphLinks(Links(), handle.algorithm.name, handle.algorithm.graph)
+    return graph_panes(handle, GraphLinks(Links(), handle.algorithm.name, handle.algorithm.graph))
+
+
+def graph_panes(handle: AlgorithmHandle, links: GraphLinks) -> list[Pane]:
+    """Program and graph."""
     return [Pane("program", "Program", program(handle, links.places)), Pane("graph", "Graph", [_graph(links)])]

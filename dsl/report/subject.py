@@ -32,7 +32,11 @@ class Subject:
         return self.kernel.report(limits=self.measure and self.kernel.on_processor)
 
     @cached_property
+    def links(self) -> Links:
+        """What everything on the page is linked by."""
+        return Links()
+
+    @cached_property
     def parts(self) -> list[PartLinks]:
         """The kernels and their links."""
-        links = Links()
-        return [PartLinks(links, name, compiled) for name, compiled in self.kernel.compiled]
+        return [PartLinks(self.links, name, compiled) for name, compiled in self.kernel.compiled]

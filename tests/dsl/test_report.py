@@ -16,11 +16,12 @@ import pytest
 
 import unspool as us
 from tests.browser import Browser
-from tests.command import dsl
 from unspool.backends.origins import lines_of
 from unspool.backends.text import MARK
 from unspool.compiler.loops.scheduled import Scheduled
+from unspool.dsl import session
 from unspool.dsl.api import AlgorithmHandle
+from unspool.dsl.cli import main
 from unspool.dsl.compile_options import CompileOptions
 from unspool.dsl.report import candidates, layout
 from unspool.dsl.report.report import report, write_report
@@ -185,6 +186,26 @@ def test_what_a_program_says_stays_text(tmp_path: Path) -> None:
         assert not any(name.startswith("on") for _, a in tags for name in a)
 
 
+def test_what_runs_outside_of_kernels_is_told() -> None:
+    """A learned operator cuts the kernel; the interpreter has none at all."""
+    handle = us.loads(
+        "algorithm step(y: real[n]) -> real[n]:\n    module f: (real[n]) -> real[n]\n    x = 2 * y + 1\n    return f(x) - y * y\n",
+        "m.us",
+    ).step
+    subject = Subject(handle, session.compile_kernel(handle, [], {"n": 8}, (), {}, CompileOptions())[0])
+    text = report(subject, "m.us:step")
+    assert re.findall(r'class="part" id="(\w+)"', text)[:3] == ["host", "stages", "graph"]
+    assert "a learned operator is a torch module" in text
+    numbers = [set(re.findall(r'data-s="([^"]*)"', part)) for part in text.split('class="part"')[1:3]]
+    numbers = [{n for many in found for n in many.split()} for found in numbers]
+    assert numbers[0]
+    assert numbers[0].isdisjoint(numbers[1])
+    kernel = us.loads(SMOOTH).smooth.compile({"n": 9}, target="interpreter")
+    text = report(Subject(us.loads(SMOOTH).smooth, kernel), "smooth")
+    assert re.findall(r'class="part" id="(\w+)"', text) == ["host"]
+    assert "no part of it is a kernel" in text
+
+
 def test_arrows_are_dependences(ista: AlgorithmHandle) -> None:
     kernel = us.loads(SMOOTH).smooth.compile({"n": 9})
     ((_, compiled),) = kernel.compiled
@@ -245,11 +266,24 @@ def test_candidates_have_the_one_that_was_taken(ista: AlgorithmHandle) -> None:
     assert [c.steps for c in rows if c.taken] == ["parallel i0"]
 
 
-def test_the_command(tmp_path: Path) -> None:
-    (tmp_path / "smooth.us").write_text(SMOOTH)
-    done = dsl(["report", "smooth.us", "--size", "n=40", "--no-measure", "-o", "deep/smooth.html"], tmp_path, {})
-    assert (done.returncode, done.stdout) == (0, "wrote deep/smooth.html\n")
-    assert "Dependences and tiles" in (tmp_path / "deep" / "smooth.html").read_text()
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> tuple[int | str | None, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main(["report", *words])
+        return end.value.code, *capsys.readouterr()
+
+    Path("smooth.us").write_text(SMOOTH)
+    assert run("smooth.us", "--size", "n=40", "--no-measure", "-o", "deep/smooth.html") == (0, "wrote deep/smooth.html\n", "")
+    assert "Dependences and tiles" in Path("deep/smooth.html").read_text()
+    Path("deep/file").write_text("")
+    code, _, said = run("smooth.us", "--size", "n=40", "--no-measure", "-o", "deep/file/x.html")
+    assert code == 1
+    assert said.startswith("error: cannot write deep/file/x.html: ")
+    Path("smooth.us").write_text(SMOOTH.replace("A[i-1, j]", "B[i-1, j]"))
+    assert run("smooth.us", "--no-measure")[0] == 1
+    assert not Path("report.html").exists()
 
 
 @pytest.mark.slow

@@ -274,8 +274,14 @@ class _Rewrite:
             whole = Access(name if into else other, index, dtype)
             guard = Guard(Size.of(self.count) % Size.of(2) - odd, "==")
             text = f"{self.plan.local(f)}_{'in' if into else 'out'}{odd or ''}"
-            made.append(Statement(text, dims, *((part, whole) if into else (whole, part)), guards=(guard,)))
+            ends = (part, whole) if into else (whole, part)
+            made.append(Statement(text, dims, *ends, guards=(guard,), values=self.values(f)))
         return made
+
+    def values(self, f: _Field) -> tuple[str, ...]:
+        """The values of the graph that an array is for."""
+        writers = [s for s in self.scheduled.nest.statements if s.write.array == f.info.name]
+        return tuple(dict.fromkeys(v for s in writers for v in s.values))
 
     def back(self, f: _Field) -> list[Statement]:
         """After an odd number of blocks the result is in the other copy."""
@@ -286,7 +292,7 @@ class _Rewrite:
         index = tuple(Size.of(d.name) for d in axes)
         to, of = Access(f.info.name, index, f.info.dtype), Access(self.next(f), index, f.info.dtype)
         guards = () if odd.constant else (Guard(odd - 1, "=="),)
-        return [Statement(f"{self.plan.local(f)}_back", axes, to, of, guards=guards)]
+        return [Statement(f"{self.plan.local(f)}_back", axes, to, of, guards=guards, values=self.values(f))]
 
     def axes(self, f: _Field, text: str, low: Size, high: Size) -> tuple[Dim, ...]:
         """Dims over the elements of an array."""

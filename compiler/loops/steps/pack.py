@@ -276,7 +276,8 @@ def _statement(scheduled: Scheduled, statement: str, found: _Copy, name: str, si
         guards = tuple(Guard(g.size.substitute(rename), g.op) for g in user.guards if g.size.names() <= known)
     write = Access(name, _panel(found, into, first, size), found.access.dtype)
     read = Access(found.access.array, index, found.access.dtype)
-    s = Statement(f"{statement}_{name}", tuple(dims), write, read, guards=guards)
+    of = scheduled.nest.statement_table[statement]
+    s = Statement(f"{statement}_{name}", tuple(dims), write, read, guards=guards, span=of.span, values=of.values)
     body: Order = LoopOrder(f"{name}_i", ((s.name, into[found.axis]),), Leaf(s.name))
     for a in reversed(found.rest):
         body = LoopOrder(own[a], ((s.name, into[a]),), body)
