@@ -26,7 +26,12 @@ def flat(x: torch.Tensor) -> Any:
     return x.numpy().reshape(-1)
 
 
-@pytest.mark.parametrize(("dtype", "kind"), [*((dtype, torch.bool) for dtype in DTYPES), ("f32", torch.uint8)])
+#: Of these a floating and an integer one in the default run.
+EACH = [pytest.param(dtype, marks=() if dtype in ("f32", "i64") else pytest.mark.slow) for dtype in DTYPES]
+
+
+@pytest.mark.parametrize("kind", [torch.bool, pytest.param(torch.uint8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dtype", EACH)
 def test_topk_mask(dtype: str, kind: torch.dtype) -> None:
     """Short rows, many rows with a rest, long rows; wrong counts leave their number."""
     f = lookup(f"us_topk_mask_{dtype}")
@@ -44,7 +49,7 @@ def test_topk_mask(dtype: str, kind: torch.dtype) -> None:
         assert failed[0] == 5
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", EACH)
 @pytest.mark.parametrize("count", [0, 1, 5, 40])
 def test_topk(dtype: str, count: int) -> None:
     """Values, positions and mask."""
@@ -58,7 +63,7 @@ def test_topk(dtype: str, count: int) -> None:
     assert torch.equal(mask, marks)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", EACH)
 @pytest.mark.parametrize("descending", [0, 1])
 def test_argsort(dtype: str, descending: int) -> None:
     """Stable in both directions."""

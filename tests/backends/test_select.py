@@ -15,7 +15,7 @@ from unspool.compiler.loops.tree import Function, LibraryCall, Load
 from .trees import TORCH, array, function, index, random, run, target_of
 
 pytestmark = pytest.mark.usefixtures("backend")
-TVM_LATER = {name: ["i8", "i16", "i64"] for name in ("test_topk_mask", "test_topk", "test_argsort")}
+TVM_LATER = {name: ["f64", "i8", "i16", "i32"] for name in ("test_topk_mask", "test_topk", "test_argsort")}
 
 #: One kernel for each routine; test_numba_select.py calls those of every dtype.
 NUMBA_LATER = dict.fromkeys(("test_topk_mask", "test_topk", "test_argsort"), ("f64", "i8", "i16", "i32", "i64"))

@@ -210,7 +210,7 @@ def test_50000_mutated_python_sources(part: int) -> None:
     assert len(fuzz_python(1000, part)) > 25
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(text=program_texts(), seed=st.integers(0, 10**6))
 def test_random_programs(text: str, seed: int) -> None:
     SEEN[compare(text, seed)] += 1

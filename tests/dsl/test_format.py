@@ -332,14 +332,14 @@ def check(text: str) -> str:
 
 
 @given(seed=st.integers(0, 2**32), comments=st.sampled_from([0, 0.01, 0.1]), breaks=st.sampled_from([0, 0.01, 0.2]))
-@settings(max_examples=25)
+@settings(max_examples=10)
 def test_random_programs(seed: int, comments: float, breaks: float) -> None:
     rng = Random(seed)
     check(mangle(random_program(rng), rng, comments, breaks))
 
 
 @given(seed=st.integers(0, 2**32), text=st.sampled_from(CORPUS), comments=st.sampled_from([0.01, 0.1]))
-@settings(max_examples=25)
+@settings(max_examples=10)
 def test_the_programs_of_the_language_mangled(seed: int, text: str, comments: float) -> None:
     assert parse(source(check(mangle(text, Random(seed), comments)))) == parse(source(text))
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from tests.loops.run_tree import Runner, evaluate
-from unspool.compiler.loops.tree import Barrier, Block, Declare, Expr, Function, If, Load, Loop, Single, Store, Tree
+from unspool.compiler.loops.tree import Barrier, Block, Declare, Function, If, Loop, Single, Store, Tree
 
 Element = tuple[str, tuple[int, ...]]
 
@@ -49,7 +49,7 @@ class _Thread(Runner):
         elif isinstance(t, Declare):
             self.arrays[t.array.name] = self.fresh(tuple(evaluate(s, self.env) for s in t.array.shape), t.array.dtype)
         elif isinstance(t, Store):
-            self.store(t)
+            self.assign(t)
         else:
             assert isinstance(t, (Single, Barrier)), t
             assert not inside, "threads meet, or one works alone, in a loop that is split over them"
@@ -63,17 +63,16 @@ class _Thread(Runner):
         """Its share of a parallel loop: a block."""
         return values[len(values) * self.member // self.size : len(values) * (self.member + 1) // self.size]
 
-    def store(self, s: Store) -> None:
-        if s.array in self.shared:
-            at = (s.array, self.place(s.array, s.index))
-            self.touched.add(at)
-            self.written.add(at)
-        super().store(s)
+    def store(self, array: str, at: tuple[int, ...], value: float, reduce: str) -> None:
+        if array in self.shared:
+            self.touched.add((array, at))
+            self.written.add((array, at))
+        super().store(array, at, value, reduce)
 
-    def value(self, e: Expr) -> float:
-        if isinstance(e, Load) and e.array in self.shared:
-            self.touched.add((e.array, self.place(e.array, e.index)))
-        return super().value(e)
+    def load(self, array: str, at: tuple[int, ...]) -> float:
+        if array in self.shared:
+            self.touched.add((array, at))
+        return super().load(array, at)
 
 
 def run_team(

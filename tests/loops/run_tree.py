@@ -6,6 +6,7 @@ import math
 import random
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -82,33 +83,62 @@ REDUCE: dict[str, Callable[..., float]] = {
 }
 
 
+def source(e: Int) -> str:
+    """An integer expression as Python, its names looked up in ``env``."""
+    a = [source(x) for x in e.args]
+    if e.op == "const":
+        return f"({e.value})"
+    if e.op == "name":
+        return f"env[{e.name!r}]"
+    if e.op in ("min", "max"):
+        return f"{e.op}({', '.join(a)})"
+    if e.op == "not":
+        return f"(not {a[0]})"
+    if e.op == "select":
+        return f"({a[1]} if {a[0]} else {a[2]})"
+    return f"({a[0]} {e.op} {a[1]})"
+
+
+def once(node: object, make: Callable[[], Any]) -> Any:
+    """What is made of a node of a tree, made once: it stays with the node."""
+    kept = vars(node)
+    if "_code" not in kept:
+        kept["_code"] = make()
+    return kept["_code"]
+
+
 def evaluate(e: Int, env: Mapping[str, int]) -> int:
     """The value of an integer expression."""
-    if e.op == "const":
-        return e.value
-    if e.op == "name":
-        return env[e.name]
-    a = [evaluate(x, env) for x in e.args]
-    table: dict[str, Callable[[], int]] = {
-        "+": lambda: a[0] + a[1],
-        "-": lambda: a[0] - a[1],
-        "*": lambda: a[0] * a[1],
-        "//": lambda: a[0] // a[1],
-        "%": lambda: a[0] % a[1],
-        "min": lambda: min(a),
-        "max": lambda: max(a),
-        "==": lambda: a[0] == a[1],
-        "!=": lambda: a[0] != a[1],
-        "<": lambda: a[0] < a[1],
-        "<=": lambda: a[0] <= a[1],
-        ">": lambda: a[0] > a[1],
-        ">=": lambda: a[0] >= a[1],
-        "and": lambda: a[0] and a[1],
-        "or": lambda: a[0] or a[1],
-        "not": lambda: not a[0],
-        "select": lambda: a[1] if a[0] else a[2],
-    }
-    return int(table[e.op]())
+    return once(e, lambda: eval(f"lambda env: int({source(e)})"))(env)  # type: ignore[no-any-return]
+
+
+def code(e: Expr) -> Callable[[Runner], float]:
+    """What computes an expression."""
+    return once(e, lambda: _code(e))  # type: ignore[no-any-return]
+
+
+def _code(e: Expr) -> Callable[[Runner], float]:
+    if isinstance(e, Load):
+        at = indices(e.index)
+        return lambda run: run.load(e.array, at(run.env))
+    if isinstance(e, Literal):
+        return lambda run: e.value  # type: ignore[return-value]
+    if isinstance(e, FromInt):
+        return lambda run: evaluate(e.value, run.env)
+    assert isinstance(e, Call)
+    op, args = OPS[e.op], [code(a) for a in e.args]
+    if len(args) == 1:
+        (one,) = args
+        return lambda run: op(one(run))
+    if len(args) == 2:
+        one, two = args
+        return lambda run: op(one(run), two(run))
+    return lambda run: op(*(a(run) for a in args))
+
+
+def indices(index: Sequence[Int]) -> Callable[[Mapping[str, int]], tuple[int, ...]]:
+    """What computes the index of an element."""
+    return eval(f"lambda env: ({''.join(f'{source(i)}, ' for i in index)})")  # type: ignore[no-any-return]
 
 
 class Runner:
@@ -164,36 +194,35 @@ class Runner:
             shape = tuple(evaluate(s, self.env) for s in t.array.shape)
             self.arrays[t.array.name] = self.fresh(shape, t.array.dtype)
         elif isinstance(t, Store):
-            self.store(t)
+            self.assign(t)
         else:
             assert isinstance(t, (Single, Barrier)), t
             assert not self.split, "threads meet, or one works alone, in a loop that is split over them"
             if isinstance(t, Single):
                 self.block(t.body)
 
-    def place(self, array: str, index: Sequence[Int]) -> tuple[int, ...]:
-        """An index, checked against the bounds of the array."""
-        at = tuple(evaluate(i, self.env) for i in index)
-        shape = self.arrays[array].shape
-        assert len(at) == len(shape), array
-        assert all(0 <= i < n for i, n in zip(at, shape, strict=True)), f"{array}{at} is outside {shape}"
-        return at
+    def inside(self, array: str, at: tuple[int, ...]) -> np.ndarray:
+        """An array that has such an element."""
+        storage = self.arrays[array]
+        assert len(at) == storage.ndim, array
+        for i, n in zip(at, storage.shape):
+            assert 0 <= i < n, f"{array}{at} is outside {storage.shape}"
+        return storage
 
-    def store(self, s: Store) -> None:
+    def load(self, array: str, at: tuple[int, ...]) -> float:
+        """An element."""
+        return self.inside(array, at)[at].item()  # type: ignore[no-any-return]
+
+    def store(self, array: str, at: tuple[int, ...], value: float, reduce: str) -> None:
         """Run one assignment."""
-        at = self.place(s.array, s.index)
-        value = self.value(s.value)
-        if s.reduce:
-            value = REDUCE[s.reduce](self.arrays[s.array][at], value)
-        self.arrays[s.array][at] = value
+        storage = self.inside(array, at)
+        storage[at] = REDUCE[reduce](storage[at], value) if reduce else value
+
+    def assign(self, s: Store) -> None:
+        """Run a node that assigns."""
+        at, value = once(s, lambda: (indices(s.index), code(s.value)))
+        self.store(s.array, at(self.env), value(self), s.reduce)
 
     def value(self, e: Expr) -> float:
         """The value of an expression."""
-        if isinstance(e, Load):
-            return self.arrays[e.array][self.place(e.array, e.index)].item()  # type: ignore[no-any-return]
-        if isinstance(e, Literal):
-            return e.value  # type: ignore[return-value]
-        if isinstance(e, FromInt):
-            return evaluate(e.value, self.env)
-        assert isinstance(e, Call)
-        return OPS[e.op](*(self.value(a) for a in e.args))
+        return code(e)(self)

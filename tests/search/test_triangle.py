@@ -101,7 +101,7 @@ def test_sizes_that_nothing_divides(m: int, n: int, name: str, vector: int) -> N
     proposed(contractions, graph_of(PRODUCTS[name][0]), {"m": m, "n": n}, machine)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(data=st.data())
 def test_random_triangles(data: st.DataObject) -> None:
     """Sums to or from an index of the result, operands and the result stored either way, loops in any order that the bounds allow."""
@@ -121,15 +121,25 @@ def test_random_triangles(data: st.DataObject) -> None:
         else f"        C{index[c]} = 2 * sum({total} for k in {low}..{high}) - C{index[c]}\n"
     )
     text = f"algorithm f(C: real[m, m], A: real[m, m], B: real[m, m]) -> real[m, m]:\n{loops}{body}    return C\n"
-    assert proposed(contractions, graph_of(text), {"m": data.draw(st.integers(26, 40))}, SMALL)
+    assert proposed(contractions, graph_of(text), {"m": data.draw(st.integers(26, 36))}, SMALL)
 
 
-@pytest.mark.parametrize(("name", "target"), [*((n, "c") for n in PRODUCTS), ("symmetric", "numba")])
+#: Forms that are compiled in the default run; what a proposer makes of all of them is run as a tree above.
+COMPILED = {"symmetric", "two triangles, one after the other", "from the far corner", "half of a square, in place"}
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        *(pytest.param(n, "c", marks=() if n in COMPILED else pytest.mark.slow) for n in PRODUCTS),
+        pytest.param("symmetric", "numba", marks=pytest.mark.slow),
+    ],
+)
 def test_on_a_target(name: str, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contraction, "WORK", 1)
     algorithm = next(iter(loads(PRODUCTS[name][0])))
     g = np.random.default_rng(3)
-    sizes = {"m": 49, "n": 53} if target == "c" else {"m": 31, "n": 18}
+    sizes = {"m": 35, "n": 37} if target == "c" else {"m": 31, "n": 18}
     inputs = {}
     for v in algorithm.algorithm.graph.inputs:
         inputs[v.name] = torch.as_tensor(g.uniform(-1, 1, tuple(s.evaluate(sizes) for s in v.type.shape)))
