@@ -18,7 +18,11 @@ from .trees import TORCH, array, build, function, load, loop, random, run, store
 
 pytestmark = pytest.mark.usefixtures("backend")
 #: What another kind of loop, or another power, compiles too; tvm prints both kinds alike.
-TVM_LATER = {"test_every_op": ["serial", "i8", "i16", "c64"], "test_literal_powers": [-2.0, -1.0, 0.5, 1.0, 3.0], "test_casts": ["i8", "i16", "i64", "f64", "c64"]}
+TVM_LATER = {
+    "test_every_op": ["serial", "i8", "i16", "c64"],
+    "test_literal_powers": [-2.0, -1.0, 0.5, 1.0, 3.0],
+    "test_casts": ["i8", "i16", "i64", "f64", "c64"],
+}
 
 lookup("add")
 OPS_TESTED = sorted(n for n, o in OPS.items() if o.family == "elementwise" and not o.library and n != "cast")
