@@ -224,6 +224,9 @@ def report(
     size: Sizes = None,
     batch: Batch = "",
     counts: Counts = None,
+    params: Annotated[
+        list[str] | None, typer.Option("--param", "-p", metavar="NAME=FILE", help="The value of a parameter, written as an input is.")
+    ] = None,
     measure: Annotated[
         bool, typer.Option("--measure/--no-measure", help="Whether to time a call, the limits of this machine, and the search's candidates.")
     ] = True,
@@ -232,14 +235,14 @@ def report(
 ) -> None:
     """Write what an algorithm becomes as one HTML file: every stage with its lines linked, drawings, times, and the search's candidates.
 
-    With data (--input) also the parameters at every iteration, and how it converges.
+    With data (--input, --param) also the parameters at every iteration, and how it converges.
     """
     from .report.report import write_report
 
     with _reported():
         handle = named_algorithm(program)
         sizes, lead, given = size_pairs(size, "--size"), leading_shape(batch), iteration_counts(handle, counts)
-        for line in write_report(out, program, handle, inputs or [], sizes, lead, given, read(flags), measure=measure):
+        for line in write_report(out, program, handle, inputs or [], sizes, lead, given, read(flags), params=params or [], measure=measure):
             print(line, file=sys.stderr)
     print(f"wrote {out}")
 

@@ -14,20 +14,20 @@ from ..compiler.graph.types import Type, is_complex, is_floating, is_integer
 from ..compiler.nearest import did_you_mean
 
 
-def read_input(spec: str, names: Sequence[str]) -> dict[str, Any]:
+def read_input(spec: str, names: Sequence[str], what: str = "input") -> dict[str, Any]:
     """Values of one ``--input``: ``y=y.npy``, ``y=data.npz`` (its entry ``y``, or the only one), ``t=0.1``, or ``data.npz``
-    (every entry that names an input). Raises DataError."""
+    (every entry that names an input). ``what`` is what is named, as the option is. Raises DataError."""
     name, separator, place = spec.partition("=")
     if not separator:
         archive = _load(Path(spec))
         if not isinstance(archive, dict):
-            raise DataError(f"--input {spec}: write NAME={spec}; only an .npz file has names of its own")
+            raise DataError(f"--{what} {spec}: write NAME={spec}; only an .npz file has names of its own")
         found = {n: a for n, a in archive.items() if n in names}
         if not found:
-            raise DataError(f"{spec} has {', '.join(archive) or 'nothing'}, and none of the inputs {', '.join(names)}")
+            raise DataError(f"{spec} has {', '.join(archive) or 'nothing'}, and none of the {what}s {', '.join(names)}")
         return found
     if name not in names:
-        raise DataError(f"--input {spec}: there is no input {name!r}; there are {', '.join(names)}{did_you_mean(name, names)}")
+        raise DataError(f"--{what} {spec}: there is no {what} {name!r}; there are {', '.join(names) or 'none'}{did_you_mean(name, names)}")
     number = _number(place)
     if number is not None:
         return {name: number}

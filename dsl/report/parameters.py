@@ -22,8 +22,8 @@ def section(subject: Subject) -> Section | None:
     rows = parameter_rows(subject.handle.algorithm)
     plots: list[tuple[Markup, str]] = []
     note = figure.drawable() if subject.given else ""
-    if subject.given and subject.call is not None and not note:
-        layer, inputs = built(subject)
+    if subject.given and subject.data is not None and not note:
+        layer, inputs = subject.data.layer, subject.data.inputs
         count = len(layer.values())
         if count:
             svg = figure.drawn(
@@ -32,7 +32,7 @@ def section(subject: Subject) -> Section | None:
                 width=min(4.0 * count, 12.0),
                 height=3.2,
             )
-            plots.append((svg, "Values of the parameters at every iteration, for this data."))
+            plots.append((svg, "Values of the parameters at every iteration; dashed, those that the program starts from."))
         states = traced(subject)
         if states:
             objective = layer.has_objective and subject.handle.algorithm.objective_arguments == (states[0],)
@@ -48,18 +48,6 @@ def section(subject: Subject) -> Section | None:
 def _axes(found: Any, count: int) -> Any:
     axes = found.subplots(1, count, squeeze=False)
     return axes[0]
-
-
-def built(subject: Subject) -> tuple[Layer, list[Any]]:
-    """The algorithm as a layer with the data, and the inputs that it is called with."""
-    call = subject.call
-    assert call is not None, "there is data, so there is a call"
-    algorithm = call.handle.algorithm
-    values = {name: torch.as_tensor(v) for name, v in call.values.items()}
-    given = {i.name: values[i.name] for i in algorithm.inputs if i.given}
-    routine = call.handle.routine(call.chosen)
-    layer = Layer(routine, given, iterations=call.counts, sizes=call.sizes, modules={}, params={}, dtype=call.real)
-    return layer, [values[i.name] for i in algorithm.inputs if not i.given]
 
 
 def traced(subject: Subject) -> list[str]:

@@ -10,17 +10,20 @@ from typing import Any
 from ...backends.kernel import Kernel
 from ..api import AlgorithmHandle
 from ..session import Call
+from .data import Data
 from .links import Links, PartLinks
 
 
 @dataclass
 class Subject:
-    """An algorithm and its kernel. ``call`` has the data, ``given`` names the inputs that the user gave (others are made up). ``measure``: whether
+    """An algorithm and its kernel. ``call`` has the data, and so has ``data`` as a layer (None: nothing is called); ``given`` names the inputs
+    and parameters that the user gave. ``measure``: whether
     to measure, ``strict``: whether it was compiled with strict numerics; ``figures`` are then what :func:`~..explain.measured` found."""
 
     handle: AlgorithmHandle
     kernel: Kernel
     call: Call | None = None
+    data: Data | None = None
     given: tuple[str, ...] = ()
     measure: bool = False
     strict: bool = False

@@ -66,13 +66,10 @@ def page(ista: AlgorithmHandle, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """A report with everything in it that needs no measuring."""
     folder = tmp_path_factory.mktemp("report")
     random = np.random.default_rng(0)
-    np.savez(folder / "data.npz", A=random.standard_normal((20, 40)), y=random.standard_normal(20))
+    np.savez(folder / "data.npz", A=random.standard_normal((20, 40)), y=random.standard_normal((3, 20)))
     path = folder / "ista.html"
-    said = list(
-        write_report(
-            path, "ista.us:ista", ista, [str(folder / "data.npz")], {}, (), {}, CompileOptions(dtype="f64"), measure=False
-        )
-    )
+    data, chosen = [str(folder / "data.npz")], CompileOptions(dtype="f64")
+    said = list(write_report(path, "ista.us:ista", ista, data, {}, (), {}, chosen, params=["lam=0.2"], measure=False))
     assert said == []
     return path
 
@@ -286,6 +283,34 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert not Path("report.html").exists()
 
 
+def test_parameters_and_convergence_of_data(page: Path) -> None:
+    text = page.read_text()
+    section = text[text.index('id="parameters"') :]
+    for part in (
+        "starts at 1 / norm2(A)**2",
+        "before training",
+        "objective",
+        "change of x",
+        'id="parameters-',
+        'id="convergence-',
+    ):
+        assert part in section
+    assert "<dt>problems</dt><dd>3</dd>" in text
+    assert "#0707" not in text  # every colour of a plot is the page's
+
+
+def test_what_cannot_be_called_is_told(ista: AlgorithmHandle, tmp_path: Path) -> None:
+    path = tmp_path / "x.html"
+    handle = us.loads("algorithm a(y: real[n]) -> real[n]:\n    module f: (real[n]) -> real[n]\n    return f(y)\n", "m.us").a
+    said = list(write_report(path, "m", handle, [], {"n": 4}, (), {}, CompileOptions(), measure=True))
+    assert said == ["nothing is called: the learned operators of a (f) come from Python"]
+    assert "On the host" in path.read_text()
+    with pytest.raises(us.DataError, match=r"--param q=3: there is no param 'q'; there are step, lam"):
+        list(write_report(path, "ista", ista, [], {}, (), {}, CompileOptions(), params=["q=3"], measure=False))
+    with pytest.raises(us.DataError, match="lam is nonneg"):
+        list(write_report(path, "ista", ista, [], {"m": 4, "n": 6}, (), {}, CompileOptions(), params=["lam=-1"], measure=False))
+
+
 @pytest.mark.slow
 def test_a_measured_report(ista: AlgorithmHandle, tmp_path: Path) -> None:
     path = tmp_path / "ista.html"
@@ -293,8 +318,9 @@ def test_a_measured_report(ista: AlgorithmHandle, tmp_path: Path) -> None:
     text = path.read_text()
     assert len(text.encode()) < 1.5e6
     assert "of the roof" in text
-    assert 'aria-label="Dependences' in text
-    assert text.count("clip-path") > 2
+    assert "a call of 4 problems" in text
+    assert {a.get("id") for _, a in _Page(text).tags} >= {"roofline", "candidates"}
+    assert 'id="candidates0-' in text
 
 
 # -- in a browser ---------------------------------------------------------------------------------------------------------
