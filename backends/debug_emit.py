@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from ..compiler.diagnostics import Span
 from ..compiler.loops.tree import Array, Call, Expr, Function, Int, Literal, Loop, Origin, Store
@@ -59,6 +60,22 @@ class DebugPrinter(Printer):
         self.origin = Origin(None)
         self.place: tuple[Int, ...] = ()
         self.span: Span | None = None
+        self.chosen = ""  # what must hold for a fault to matter
+
+    def enter(self, origin: Origin | None, place: tuple[Int, ...]) -> None:
+        """Begin to print an assignment."""
+        self.origin, self.place, self.chosen = Origin(None), (), ""
+        tests = [] if origin is None else [self.plain.value(test) for test in origin.tests]
+        if origin is not None:
+            self.origin, self.place = origin, place
+        self.chosen = "".join(f" && ({test})" for test in tests)
+
+    @cached_property
+    def plain(self) -> Printer:
+        """A printer without checks for the same names."""
+        made = Printer(self.arrays)
+        made.arrays, made.names = self.arrays, self.names
+        return made
 
     def check(self, what: str) -> int:
         """The number of a new check that the run-time library makes."""
@@ -102,8 +119,13 @@ class DebugPrinter(Printer):
         number = self.site("index", array, axis=axis)
         return (
             f"__extension__ ({{ int64_t {i} = {text}, {n} = {extent}; "
-            f"if ({i} < 0 || {i} >= {n}) {{ {self.note(number, [f'(double){i}', f'(double){n}'])}; {i} = 0; }} {i}; }})"
+            f"{self._out_of_range(number, i, n)} {i}; }})"
         )
+
+    def _out_of_range(self, number: int, i: str, n: str) -> str:
+        """What notes an index that is out of range, and makes it 0."""
+        noted = self.note(number, [f"(double){i}", f"(double){n}"])
+        return f"if ({i} < 0 || {i} >= {n}) {{ {f'if (1{self.chosen}) ' if self.chosen else ''}{noted}; {i} = 0; }}"
 
     # -- values --------------------------------------------------------------------------------------------------
 
@@ -144,7 +166,7 @@ class DebugPrinter(Printer):
         number = self.site("number", op, operands=len(operands))
         finite = [self.finite(name, d) for name, d in operands if d in FLOATS]
         shown = [self.shown(name, d) for name, d in ((out, dtype), *operands)]
-        test = " && ".join([f"!{self.finite(out, dtype)}", *finite])
+        test = " && ".join([f"!{self.finite(out, dtype)}", *finite]) + self.chosen
         return (
             f"__extension__ ({{ {' '.join(lines)} {self.value_type(dtype)} {out} = {result}; "
             f"if (__builtin_expect({test}, 0)) {self.note(number, shown[:4])}; {out}; }})"
@@ -168,7 +190,7 @@ class DebugPrinter(Printer):
         number = self.site("index", "")
         return (
             f"__extension__ ({{ int64_t {i} = {strip(args[0])}, {n} = {strip(args[1])}; "
-            f"if ({i} < 0 || {i} >= {n}) {{ {self.note(number, [f'(double){i}', f'(double){n}'])}; {i} = 0; }} {i}; }})"
+            f"{self._out_of_range(number, i, n)} {i}; }})"
         )
 
 
@@ -189,7 +211,7 @@ class DebugWriter(CWriter):
     def store(self, store: Store, target: str = "", fused: bool = True) -> None:
         """Print an assignment."""
         printer = self.printer
-        printer.origin, printer.place = store.origin or Origin(None), store.index
+        printer.enter(store.origin, store.index)
         dtype = printer.arrays[store.array].dtype
         place = target or printer.element(store.array, store.index)
         lines, text = printer.statement_value(store.value, "e")
@@ -209,7 +231,7 @@ class DebugWriter(CWriter):
         self.text.assign(place, text)
         if lines:
             self.text.close()
-        printer.origin, printer.place = Origin(None), ()
+        printer.enter(None, ())
 
 
 def _parts(e: Expr) -> int:

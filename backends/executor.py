@@ -10,6 +10,7 @@ from functools import partial
 from math import prod
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..compiler.diagnostics import CompileError, DataError
@@ -27,6 +28,7 @@ from ..compiler.graph.specialize import size_names, specialize
 from ..compiler.graph.trace import trace as trace_graph
 from ..compiler.graph.types import HALF
 from ..compiler.loops.schedule_parts import split_kernels, step_lines
+from ..compiler.origin import LocatedError
 from . import devices, registry
 from .autograd import Call, Links, apply, run_flat, view
 from .execute import KernelPlan, fall_back, interpret_batch
@@ -104,6 +106,8 @@ class HostPlan:
     ) -> Sequence[Tensor]:
         """Results of the graph on flat tensors, recorded by autograd op by op."""
         graph = self.program.graph
+        if self.debug and batch:
+            return self._one_by_one(tensors, batched, batch, sizes, modules)
         if batch is not None:
             flags = tuple(batched)
             if flags not in self._graphs:
@@ -115,6 +119,20 @@ class HostPlan:
             if self._half:  # torch has not every op in half precision
                 raise DataError(f"{graph.name} cannot run in half precision: {str(error).splitlines()[0]}") from error
             raise
+
+    def _one_by_one(
+        self, tensors: Sequence[Tensor], batched: Sequence[bool], batch: int, sizes: Mapping[str, int], modules: Modules
+    ) -> Sequence[Tensor]:
+        """The problems of a batch in turn: what one does that has ended, or in a branch that it does not take, is no fault."""
+        found = []
+        for problem in range(batch):
+            own = [x[problem] if flag else x for x, flag in zip(tensors, batched, strict=True)]
+            try:
+                found.append(self(own, batched, None, sizes, modules))
+            except LocatedError as error:
+                where = (*error.where, f"problem {problem} of {batch}") if batch > 1 else error.where
+                raise LocatedError(error.what, error.span, where) from None
+        return [torch.stack(results) for results in zip(*found, strict=True)]
 
     def _kernel(self, node: Node, tensors: list[Tensor], sizes: Mapping[str, int]) -> list[Tensor]:
         number = node.attr("number")

@@ -42,11 +42,11 @@ class LocatedError(DataError):
         return type(self), (self.what, self.span, self.where)
 
 
-def iterations(around: Sequence[tuple[str, int]], element: Sequence[int], problem: int | None, batch: int) -> list[str]:
-    """``k = 3``, ``element [2, 5]``, ``problem 4 of 8``."""
+def iterations(around: Sequence[tuple[str, int]], element: Sequence[int], problem: int = 0, batch: int = 1) -> list[str]:
+    """``k = 3``, ``element [2, 5]``, ``problem 4 of 8`` (numbers from 0)."""
     told = [f"{name} = {value}" for name, value in around]
     if element:
         told.append(f"element [{', '.join(map(str, element))}]")
-    if problem is not None and batch > 1:
+    if batch > 1:
         told.append(f"problem {problem} of {batch}")
     return told

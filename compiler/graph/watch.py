@@ -18,7 +18,7 @@ _NODES = 64
 
 
 class Watch:
-    """Puts checks around the steps of a graph."""
+    """Puts checks around the steps of a graph of one problem."""
 
     def __init__(self, graph: Graph) -> None:
         self.indices = [str(n.attr("index")) for n in walk(graph.nodes) if n.op == "for"]
@@ -32,7 +32,6 @@ class Watch:
         if node.regions or node.op == "const":
             return step
         ins, outs = [slot(n) for n in node.inputs], [slot(v.name) for v in node.outputs]
-        batched = [bool(v.type.shape) and str(v.type.shape[0]) == "batch" for v in node.outputs]
         op = node.attr("name", "") if node.op == "module" else node.op
         what = f"the module {op}" if node.op == "module" else op
         pointwise = lookup(node.op).family == "elementwise"
@@ -49,13 +48,13 @@ class Watch:
             try:
                 step(frame)
             except DataError as error:
-                raise LocatedError(str(error), node.span, iterations(around, (), None, 1)) from error
+                raise LocatedError(str(error), node.span, iterations(around, ())) from error
             results = [frame.slots[o] for o in outs]
             if not skipped and all(ok or _finite(x) for x, ok in zip(operands, passed, strict=True)):
-                for x, flag in zip(results, batched, strict=True):
+                for x in results:
                     if not _finite(x):
-                        raise _fault(*place, around, x, operands if pointwise and not any(passed) else [], flag)
-            where = iterations(around, (), None, 1)
+                        raise _fault(*place, around, x, operands if pointwise and not any(passed) else [])
+            where = iterations(around, ())
             for x in results:
                 _watch_gradient(x, operands, what, node.span, where)
 
@@ -68,7 +67,7 @@ class Watch:
             try:
                 step(frame)
             except LocatedError as error:
-                raise LocatedError(error.what, error.span, [*iterations(self._indices(frame), (), None, 1), *error.where]) from None
+                raise LocatedError(error.what, error.span, [*iterations(self._indices(frame), ()), *error.where]) from None
 
         return run
 
@@ -86,7 +85,7 @@ def _finite(x: Any) -> bool:
     return bool(torch.isfinite(x.detach()).all())
 
 
-def _fault(what: str, span: Span | None, around: Sequence[tuple[str, int]], x: Any, operands: Sequence[Any], batched: bool) -> LocatedError:
+def _fault(what: str, span: Span | None, around: Sequence[tuple[str, int]], x: Any, operands: Sequence[Any]) -> LocatedError:
     """What an operation computed, at the first place that is not finite; ``operands`` are those of one element by element."""
     import torch
 
@@ -95,8 +94,7 @@ def _fault(what: str, span: Span | None, around: Sequence[tuple[str, int]], x: A
     value = found[tuple(at)] if at else found
     scalars = [float(torch.broadcast_to(o.detach(), found.shape)[tuple(at)].real) for o in operands]
     shown = computed(what, float(value.real), scalars)
-    problem, count = (at[0], found.shape[0]) if batched and at else (None, 1)
-    return LocatedError(shown, span, iterations(around, at[1:] if batched else at, problem, count))
+    return LocatedError(shown, span, iterations(around, at))
 
 
 def _watch_gradient(x: Any, operands: Sequence[Any], what: str, span: Span | None, where: list[str]) -> None:

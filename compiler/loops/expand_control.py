@@ -62,11 +62,13 @@ def _select(low: Lowering, node: Node, test: Expr) -> None:
     """A branch on data: both sides are computed, then chosen between."""
     chosen: list[list[Lazy]] = []
     targets, low.targets = low.targets, {}
-    for region in node.regions:
+    around = low.tests
+    for region, chooses in zip(node.regions, (test, Apply("not", (test,), "bool")), strict=True):
+        low.tests = (*around, chooses)
         low.run_nodes(region.nodes, region.results, [], False)
         chosen.append([low.in_array(low.scope[r], r) for r in region.results])
         low.end_region()
-    low.targets = targets
+    low.targets, low.tests = targets, around
     condition = Lazy(Type("bool"), lambda i: test, frozenset(a.array for a in accesses(test)))
     ends = [targets.get(out.name) for out in node.outputs]
     if condition.reads & set(ends[:-1]):

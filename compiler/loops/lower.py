@@ -81,6 +81,7 @@ class Lowering:
     strict: bool = False
     beside: bool = False  # whether problems will lie side by side
     debug: bool = False  # whether operations and statements keep where they come from
+    tests: tuple[Expr, ...] = ()  # what must hold for results here to be chosen
     scope: dict[str, Lazy] = field(default_factory=dict)
     arrays: dict[str, ArrayInfo] = field(default_factory=dict)
     statements: list[Statement] = field(default_factory=list)
@@ -159,7 +160,8 @@ class Lowering:
         if dims and not reduce and not self.strict and dims[-1].name not in write.names():
             reduce, value = accumulation(write, value)
         around = tuple((n, i) for n, i in self.env.items() if i != Size.of(n)) if self.debug else None  # indices, not counts
-        statement = Statement(self.fresh("S"), dims, write, value, reduce, self.guards, span=self.span, values=values, around=around)
+        statement = Statement(self.fresh("S"), dims, write, value, reduce, self.guards, span=self.span, values=values, around=around,
+                              tests=self.tests if self.debug else ())  # fmt: skip
         self._place(statement, names)
 
     def emit_call(self, routine: str, outputs: Sequence[Whole], inputs: Sequence[Whole], integers: Sequence[Size] = ()) -> None:

@@ -89,7 +89,8 @@ class Statement:
 
     With ``routine`` set, the statement calls that routine of the run-time library on ``blocks`` (outputs,
     inputs) instead; ``write`` is then its first output. ``values`` names the values of the graph that it was made for, those that it computes
-    in passing among them. ``around``, in debug builds: the loops of the program that it is in, outer ones first, with the values of their indices.
+    in passing among them. In debug builds: ``around``, the loops of the program that it is in, outer ones first, with the values of their
+    indices, and ``tests``, which must all hold for what it computes to be chosen.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Statement:
     span: Span | None = field(default=None, compare=False, repr=False)
     values: tuple[str, ...] = field(default=(), compare=False, repr=False)
     around: tuple[tuple[str, Size], ...] | None = field(default=None, compare=False, repr=False)
+    tests: tuple[Expr, ...] = field(default=(), compare=False, repr=False)
 
     def reads(self) -> tuple[Access, ...]:
         """Every element access of the value, in order, repeats dropped."""

@@ -240,7 +240,8 @@ class _Scan:
         index = tuple(int_of(i, env) for i in statement.write.index)
         origin = None
         if statement.around is not None:
-            origin = Origin(statement.span, tuple((n, int_of(i, env)) for n, i in statement.around))
+            around = tuple((n, int_of(i, env)) for n, i in statement.around)
+            origin = Origin(statement.span, around, tuple(tree_expr(t, env) for t in statement.tests))
         stored = tree_expr(statement.value, env)
         return self.tested(statement, env, Store(statement.write.array, index, stored, statement.reduce, statement.name, origin))
 

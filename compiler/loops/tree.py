@@ -91,10 +91,11 @@ Expr = Load | Literal | FromInt | Call
 @dataclass(frozen=True)
 class Origin:
     """Where an assignment comes from: a place in the program, and the loops of the program around it with the values of their indices,
-    outer ones first."""
+    outer ones first. Where not all ``tests`` hold, nothing that it computes is chosen."""
 
     span: Span | None
     around: tuple[tuple[str, Int], ...] = ()
+    tests: tuple[Expr, ...] = ()
 
 
 @dataclass(frozen=True)

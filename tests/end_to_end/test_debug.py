@@ -16,6 +16,8 @@ from unspool.compiler.driver import compile_graph
 from unspool.compiler.graph.specialize import specialize
 from unspool.compiler.loops.tree import Block, Int, Loop
 from unspool.dsl.cli import app
+from unspool.dsl.compile_options import CompileOptions
+from unspool.dsl.session import prepare
 
 PROGRAM = us.loads(
     """
@@ -57,6 +59,16 @@ algorithm gathered(x: real[n], i: i64[p]) -> real[p]:
 
 algorithm chosen(x: real[n]) -> real[n]:
     return where(x > 0, log(x) / x, x)
+
+algorithm branches(x: real[n], t: real) -> real[n]:
+    w = 1.0
+    for k in 0..4 until t < 0:
+        if t > 0:
+            w = 2 / t
+        else:
+            w = 3.0
+        t = t - 1
+    return x * w
 
 algorithm learned(x: real[n]) -> real[n]:
     iterations K = 3
@@ -116,7 +128,7 @@ def test_loops_that_end_by_data_and_problems_of_a_batch(target: str) -> None:
 @TARGETS
 def test_overflow_of_a_sum(target: str) -> None:
     found = fault(lambda: PROGRAM.totals(torch.tensor([2e38, 1.0, 2e38]), debug=True, target=target))
-    assert found.startswith("p.us:50:12: ")
+    assert found.startswith("p.us:60:12: ")
     assert "is inf" in found
 
 
@@ -149,6 +161,14 @@ def test_a_branch_that_is_not_chosen_does_not_matter(target: str) -> None:
 
 
 @TARGETS
+def test_branches_of_an_if_and_problems_that_ended(target: str) -> None:
+    t = torch.tensor([2.0, -1.0, 0.5])
+    torch.testing.assert_close(PROGRAM.branches(X, t, debug=True, target=target), PROGRAM.branches(X, t))
+    found = fault(lambda: PROGRAM.branches(X, torch.tensor([2.0, 1e-39]), debug=True, target=target))
+    assert found.startswith("p.us:45:17: 2 / 1e-39 is inf (k = 0, problem 1 of 2)\n")
+
+
+@TARGETS
 def test_around_a_module(target: str) -> None:
     class Shift(torch.nn.Module):
         def __init__(self, by: float, power: float) -> None:
@@ -159,9 +179,9 @@ def test_around_a_module(target: str) -> None:
             return (x - self.by) ** self.power
 
     found = fault(lambda: PROGRAM.learned(X, f=Shift(4.0, 0.5), debug=True, target=target))
-    assert found.startswith("p.us:45:13: the module f is nan (k = 0, element [0])")
+    assert found.startswith("p.us:55:13: the module f is nan (k = 0, element [0])")
     found = fault(lambda: PROGRAM.learned(X, f=Shift(2.0, 1.0), debug=True, target=target))
-    assert found.splitlines()[0] == "p.us:46:17: log(-2) is nan (k = 0, element [0])"
+    assert found.splitlines()[0] == "p.us:56:17: log(-2) is nan (k = 0, element [0])"
 
 
 def test_nan_that_came_with_the_data() -> None:
@@ -188,6 +208,27 @@ def test_an_access_beyond_an_array() -> None:
     kernel = target.build(tree, target.emit(tree))
     with pytest.raises(DataError, match=r"p\.us:1[45]:\d+: the index 3 of axis 0 of \w+ is out of range: the size is 3 \(element \[3\]\)"):
         kernel([X, X], [torch.empty(3)], 1, [0, 0, 0], [0, 0, 0], [], 1, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sparse.ista", "sparse.amp", "sparse.admm_lasso", "primal_dual.tv", "em.gmm"])
+def test_programs_without_a_fault(name: str) -> None:
+    """The library's programs compute what the interpreter does, forward and backward."""
+    module, _, algorithm = name.partition(".")
+    handle = getattr(us.load(module), algorithm)
+    counts = {count: 3 for count, _ in handle.algorithm.iterations}
+    sizes = {size: 4 for size in handle.algorithm.size_names if size not in counts}
+    found = []
+    for options in ({"target": "c", "debug": True}, {"target": "interpreter"}):
+        call = prepare(handle, [], sizes, (2,), counts, CompileOptions(**options))
+        tensors = {k: torch.as_tensor(v).clone() for k, v in call.values.items()}
+        values = {k: v.requires_grad_() if v.is_floating_point() else v for k, v in tensors.items()}
+        outs = handle(**values, **counts, **options)
+        outs = outs if isinstance(outs, tuple) else (outs,)
+        sum((x.double() ** 2).sum() for x in outs).backward()
+        found.append([*outs, *(v.grad for v in values.values() if v.requires_grad and v.grad is not None)])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
 def test_what_does_not_go_together() -> None:
