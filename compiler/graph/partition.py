@@ -1,8 +1,10 @@
 """Partition a graph: maximal runs of nodes that expand to loops become `kernel` nodes.
 
     topk; add; mul; svd; exp      -->      topk; kernel{add; mul}; svd; kernel{exp}
+    a = x - y; f = fft(z); b = a + f      -->      f = fft(z); kernel{a = x - y; b = a + f}
 
-What is left is the host program: the interpreter runs it and calls a kernel where it meets one.
+A node that nothing on the host waits for goes with those that read it, where that moves fewer bytes: what stands between two library calls is then one
+kernel. What is left is the host program: the interpreter runs it and calls a kernel where it meets one.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from .graph import Builder, Graph, Node, Region, Value, free_names, make_attrs, walk
-from .types import Type
+from .types import BYTES, Type
+from .work import extent
 
 #: Nodes that only rearrange or make scalars: a run of nothing else is not worth a kernel.
 CHEAP = frozenset(
@@ -39,12 +42,13 @@ class _Cutter:
         done: set[str] = set()
         out: list[Node] = []
         while pending:
-            group = self._ready(pending, done, defined_here, True)
+            ready = self._ready(pending, done, defined_here, True)
+            group = self._timely(ready, [p for p in pending if p not in ready], results)
             later = {n for p in pending if p not in group for n in free_names(p)} | results
-            if group and any(n.op not in CHEAP for n in group):
-                out.append(self._kernel(group, later))
-            else:
-                out += group
+            views = [n for part in connected(group) if all(n.op in CHEAP for n in part) for n in part]
+            out += views
+            if len(group) > len(views):
+                out.append(self._kernel([n for n in group if n not in views], later))
             pending = [p for p in pending if p not in group]
             done |= {v.name for n in group for v in n.outputs}
             host = self._ready(pending, done, defined_here, False)
@@ -63,6 +67,38 @@ class _Cutter:
                 found.append(node)
                 known |= {v.name for v in node.outputs}
         return found
+
+    def _timely(self, ready: list[Node], rest: list[Node], results: set[str]) -> list[Node]:
+        """Those of the nodes that are ready which are not better computed by a later kernel; all of them if the host has nothing left to do."""
+        asked = {n for p in rest if not self.expands(p) for n in free_names(p)}
+        if all(self.expands(p) for p in rest):
+            return ready
+        needed: list[Node] = []
+        for node in reversed(ready):
+            if any(v.name in asked for v in node.outputs):
+                needed.append(node)
+                asked |= free_names(node)
+        late: list[Node] = []
+        for part in connected([n for n in ready if n not in needed]):
+            if not needed or self._saved(part, needed, rest, results) > 0:
+                late += part
+        return [n for n in ready if n not in late]
+
+    def _saved(self, part: list[Node], needed: list[Node], rest: list[Node], results: set[str]) -> int:
+        """How many bytes fewer are moved if nodes go into a later kernel, and not into that of the needed ones: what they make is not written and read
+        again; what the needed ones make or read, too, is read once more, and perhaps written for that."""
+        read, read_now = ({n for node in nodes for n in free_names(node)} for nodes in (rest, needed))
+        made, made_now = ({v.name for node in nodes for v in node.outputs} for nodes in (part, needed))
+        saved = sum(self._bytes(n) * (1 if n in results else 2) for n in made & read)
+        for name in {n for node in part for n in free_names(node)} - made:
+            if name in made_now:
+                saved -= self._bytes(name) * (1 if name in read | results else 2)
+            elif name in read_now:
+                saved -= self._bytes(name)
+        return saved
+
+    def _bytes(self, name: str) -> int:
+        return extent(self.types[name].numel, {}) * BYTES[self.types[name].dtype]
 
     def _inside(self, node: Node) -> Node:
         if not node.regions or node.op == "solve_cg":  # the interpreter differentiates a solve as a whole
@@ -85,6 +121,17 @@ class _Cutter:
         self.count += 1
         attrs = make_attrs({"types": types, "number": self.count - 1})
         return Node("kernel", tuple(inputs), tuple(outputs), attrs, (region,), group[0].span)
+
+
+def connected(nodes: Sequence[Node]) -> list[list[Node]]:
+    """Nodes in parts, so that none reads what one of another part makes; each part in the order that they had."""
+    parts: list[list[Node]] = []
+    for node in nodes:
+        reads = free_names(node)
+        touched = [p for p in parts if any(v.name in reads for n in p for v in n.outputs)]
+        parts = [p for p in parts if p not in touched] + [[*(n for p in touched for n in p), node]]
+    order = {id(n): i for i, n in enumerate(nodes)}
+    return [sorted(p, key=lambda n: order[id(n)]) for p in parts]
 
 
 def kernels(graph: Graph) -> list[Node]:

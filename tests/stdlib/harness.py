@@ -27,7 +27,8 @@ def gradients_agree(layer: us.Layer, inputs: Sequence[Tensor], *, tolerance: flo
 
     def value() -> Tensor:
         found = layer(*inputs)
-        results = [y for y in (found if isinstance(found, tuple) else (found,)) if y.is_floating_point()]
+        found = found if isinstance(found, tuple) else (found,)
+        results = [torch.view_as_real(y) if y.is_complex() else y for y in found if y.is_floating_point() or y.is_complex()]
         if not weights:
             weights.extend(torch.randn(y.shape, generator=random, dtype=y.dtype) for y in results)
         return sum(((w * y).sum() for w, y in zip(weights, results, strict=True)), torch.zeros((), dtype=torch.float64))
@@ -36,5 +37,5 @@ def gradients_agree(layer: us.Layer, inputs: Sequence[Tensor], *, tolerance: flo
     for leaf, grad in zip(leaves, grads, strict=True):
         direction = torch.randn(leaf.shape, generator=random, dtype=leaf.dtype)
         expected = slope(value, leaf, direction)
-        got = float((grad * direction).sum())
+        got = float((grad.conj() * direction).sum().real)
         assert abs(got - expected) <= tolerance * max(1.0, abs(expected)), (tuple(leaf.shape), got, expected)

@@ -1,0 +1,86 @@
+"""The host program of a graph computes what the graph does, whatever goes into kernels, and moves no more than it must."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from zlib import crc32
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.helpers import SIZES, random_graphs, random_inputs
+from unspool.compiler.graph.graph import Graph, Node
+from unspool.compiler.graph.interp import interpret
+from unspool.compiler.graph.partition import CHEAP, kernel_graph, kernels, partition
+from unspool.compiler.graph.text import parse_graph
+from unspool.compiler.graph.verify import verify
+
+
+def no_fft(node: Node) -> bool:
+    return node.op not in ("fft", "for")
+
+
+def cut(text: str, expands: Callable[[Node], bool] = no_fft) -> tuple[Graph, list[list[str]]]:
+    """The host program of a graph, and the operations in each of its kernels."""
+    made = partition(parse_graph(text), expands)
+    verify(made)
+    return made, [[n.op for n in node.regions[0].nodes] for node in kernels(made)]
+
+
+@settings(max_examples=60)
+@given(graph=random_graphs(), seed=st.integers(0, 10**6), salt=st.integers(0, 1000))
+def test_it_keeps_every_bit(graph: Graph, seed: int, salt: int) -> None:
+    made = partition(graph, lambda n: not n.regions and crc32(f"{n.op}{salt}".encode()) % 3 > 0)
+    verify(made)
+    inputs = random_inputs(graph, seed)
+
+    def run(node: Node, values: list[torch.Tensor], sizes: dict[str, int]) -> tuple[torch.Tensor, ...]:
+        return tuple(interpret(kernel_graph(node, "k"), values, sizes))
+
+    for a, b in zip(interpret(made, inputs, SIZES, kernels=run), interpret(graph, inputs, SIZES), strict=True):
+        assert torch.equal(a, b)
+    for node in kernels(made):
+        assert any(n.op not in CHEAP for n in node.regions[0].nodes)
+
+
+def test_what_the_host_does_not_wait_for_goes_with_its_reader() -> None:
+    made, ops = cut("""
+graph g(%x: c64[n], %y: c64[n], %z: c64[n]) {
+  %a = sub(%x, %y) {} : c64[n]
+  %b = mul(%a, %a) {} : c64[n]
+  %f = fft(%z) {axis=-1} : c64[n]
+  %c = add(%b, %f) {} : c64[n]
+  return %c
+}
+""")
+    assert [n.op for n in made.nodes] == ["fft", "kernel"]
+    assert ops == [["sub", "mul", "add"]]
+
+
+def test_a_sum_of_what_the_host_waits_for_stays() -> None:
+    """Later, all of what is summed would be read once more."""
+    _, ops = cut("""
+graph g(%x: c64[n], %y: c64[n]) {
+  %a = sub(%x, %y) {} : c64[n]
+  %s = sum(%a) {axes=(-1,)} : c64[]
+  %f = fft(%a) {axis=-1} : c64[n]
+  %c = mul(%s, %f) {} : c64[n]
+  return %c
+}
+""")
+    assert ops == [["sub", "sum"], ["mul"]]
+
+
+def test_views_that_the_host_asks_for_are_no_copies_made_by_a_kernel() -> None:
+    made, ops = cut("""
+graph g(%x: c64[2, n], %y: c64[n]) {
+  %a = slice(%x) {items=(At('1'), Range('0', 'n', 1))} : c64[n]
+  %b = mul(%y, %y) {} : c64[n]
+  %f = fft(%a) {axis=-1} : c64[n]
+  %g = fft(%b) {axis=-1} : c64[n]
+  return %f, %g
+}
+""")
+    assert [n.op for n in made.nodes] == ["slice", "kernel", "fft", "fft"]
+    assert ops == [["mul"]]
