@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from ..compiler.diagnostics import DataError
+from ..compiler.graph.watch import blame_operands
 from ..compiler.loops.tree import Array, Function
 from ..compiler.origin import LocatedError, computed, iterations
 from ..compiler.target import Capabilities
@@ -54,23 +52,13 @@ class DebugKernel(BuiltKernel):
         teams: int,
         team_size: int,
     ) -> None:
-        """Run, problem by problem. Raises DataError for what came as NaN and for the first check that fails."""
-        for array, x in zip(self.read, inputs, strict=True):
-            self._check_input(array, x)
+        """Run, problem by problem. Raises DataError for the first check that fails, and for results that are not finite since operands were not."""
         both = (*inputs, *outputs)
         for problem in range(batch):
             own = [x if batch == 1 or not stride else x[problem : problem + 1] for x, stride in zip(both, batch_strides, strict=True)]
             with self._lock:
                 self._one(own, batch_strides, team_strides, integers, problem, batch)
-
-    def _check_input(self, array: Array, x: Any) -> None:
-        if not (x.is_floating_point() or x.is_complex()):
-            return
-        wrong = torch.isnan(x)
-        if bool(wrong.any()):
-            at = ", ".join(map(str, wrong.nonzero()[0].tolist()))
-            name = "an intermediate value" if array.name.startswith("v") and array.name[1:].isdigit() else array.name
-            raise DataError(f"{name} came to {self._what} with NaN" + (f", first at [{at}]" if at else ""))
+        blame_operands(self._what, [a.name for a in self.read], inputs, outputs)
 
     def _one(
         self, own: Sequence[Any], batch_strides: Sequence[int], team_strides: Sequence[int], integers: Sequence[int], problem: int, batch: int

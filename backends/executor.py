@@ -27,6 +27,7 @@ from ..compiler.graph.partition import kernel_graph
 from ..compiler.graph.specialize import size_names, specialize
 from ..compiler.graph.trace import trace as trace_graph
 from ..compiler.graph.types import HALF
+from ..compiler.graph.watch import blame_operands
 from ..compiler.loops.schedule_parts import split_kernels, step_lines
 from ..compiler.origin import LocatedError
 from . import devices, registry
@@ -114,7 +115,10 @@ class HostPlan:
                 self._graphs[flags] = batch_graph(graph, flags)
             graph, sizes = self._graphs[flags], {**sizes, "batch": batch}
         try:
-            return interpret(graph, tensors, sizes, modules=modules, kernels=self._kernel, debug=self.debug)
+            found = interpret(graph, tensors, sizes, modules=modules, kernels=self._kernel, debug=self.debug)
+            if self.debug:
+                blame_operands(graph.name, [v.name for v in graph.inputs], tensors, found)
+            return found
         except RuntimeError as error:
             if self._half:  # torch has not every op in half precision
                 raise DataError(f"{graph.name} cannot run in half precision: {str(error).splitlines()[0]}") from error

@@ -3,6 +3,7 @@ whether the gradients are that leave it if those that come are. The first that i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -83,6 +84,22 @@ def _finite(x: Any) -> bool:
     if not isinstance(x, torch.Tensor) or not (x.is_floating_point() or x.is_complex()):
         return True
     return bool(torch.isfinite(x.detach()).all())
+
+
+def blame_operands(what: str, names: Sequence[str], operands: Sequence[Any], results: Sequence[Any]) -> None:
+    """Raises DataError where results are not finite, which nothing that was computed made so: it came with the operands."""
+    import torch
+
+    if all(map(_finite, results)):
+        return
+    for name, x in zip(names, operands, strict=True):
+        if not _finite(x):
+            at = (~torch.isfinite(x.detach())).nonzero()[0].tolist()
+            kind = "NaN" if bool(torch.isnan(x.detach()[tuple(at)] if at else x.detach())) else "an infinity"
+            name = re.sub(r"_\d+$", "", name)  # as the parts of a host program call it
+            shown = "an intermediate value" if re.fullmatch(r"v\d+", name) else name
+            place = f" at [{', '.join(map(str, at))}]" if at else ""
+            raise DataError(f"a result of {what} is not finite, since {shown} came with {kind}{place}")
 
 
 def _fault(what: str, span: Span | None, around: Sequence[tuple[str, int]], x: Any, operands: Sequence[Any]) -> LocatedError:

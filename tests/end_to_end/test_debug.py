@@ -78,6 +78,12 @@ algorithm learned(x: real[n]) -> real[n]:
         x = x + log(x)
     return x
 
+algorithm masked(x: real[n]) -> real[n]:
+    return where(isfinite(x), x, 0)
+
+algorithm nothing(x: real[n]) -> real:
+    return 0.0
+
 algorithm totals(x: real[n]) -> real:
     return sum(x)
 """,
@@ -128,7 +134,7 @@ def test_loops_that_end_by_data_and_problems_of_a_batch(target: str) -> None:
 @TARGETS
 def test_overflow_of_a_sum(target: str) -> None:
     found = fault(lambda: PROGRAM.totals(torch.tensor([2e38, 1.0, 2e38]), debug=True, target=target))
-    assert found.startswith("p.us:60:12: ")
+    assert found.startswith("p.us:66:12: ")
     assert "is inf" in found
 
 
@@ -184,8 +190,18 @@ def test_around_a_module(target: str) -> None:
     assert found.splitlines()[0] == "p.us:56:17: log(-2) is nan (k = 0, element [0])"
 
 
-def test_nan_that_came_with_the_data() -> None:
-    assert fault(lambda: PROGRAM.totals(torch.tensor([1.0, float("nan")]), debug=True, target="c")) == "x came to totals with NaN, first at [1]"
+@TARGETS
+def test_nan_that_came_with_the_data(target: str) -> None:
+    nan, inf = float("nan"), float("inf")
+    found = fault(lambda: PROGRAM.totals(torch.tensor([1.0, nan]), debug=True, target=target))
+    assert found == "a result of totals is not finite, since x came with NaN at [1]"
+    assert "x came with an infinity at [0]" in fault(lambda: PROGRAM.totals(torch.tensor([inf, 1.0]), debug=True, target=target))
+    masked = PROGRAM.masked(torch.tensor([1.0, nan, inf]), debug=True, target=target)  # the program knows how to treat it
+    torch.testing.assert_close(masked, torch.tensor([1.0, 0.0, 0.0]))
+
+
+def test_a_kernel_in_which_nothing_can_fail() -> None:
+    torch.testing.assert_close(PROGRAM.nothing(X, debug=True, target="c"), torch.tensor(0.0))
 
 
 def test_an_access_beyond_an_array() -> None:
