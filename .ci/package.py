@@ -30,7 +30,7 @@ def library() -> set[str]:
         for path in (ROOT / folder).rglob("*"):
             if path.suffix in SUFFIXES and not any(link in path.parents for link in LINKS):
                 found.add(path.relative_to(ROOT).as_posix())
-    return found
+    return found | {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs" / "errors").glob("*.md")}
 
 
 def build() -> tuple[Path, Path]:

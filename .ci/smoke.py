@@ -36,6 +36,7 @@ def main() -> None:
     assert Path(sys.prefix).resolve() in home.parents, f"unspool comes from {home}"
     assert version("unspool")
     assert (home.parent / "stdlib" / "prox.us").is_file()
+    assert (home.parent / "docs" / "errors" / "US0201.md").is_file()
     assert (home.parent / "py.typed").is_file()
 
     Path("ista.us").write_text(PROGRAM, encoding="utf-8")

@@ -1,12 +1,14 @@
-"""What compiling, calling and importing cost: rows of the suite's second table, each measured in a fresh process.
+"""What compiling, calling, importing and editing cost: rows of the suite's second table, each measured in a fresh process.
 
-``python -m benchmarks.overhead`` prints all rows; with ``compile TARGET FILE ALGORITHM``, ``call TARGET no_grad|autograd`` or ``import`` it is
-one of the fresh processes, and prints what it measured as JSON.
+``python -m benchmarks.overhead`` prints all rows; with ``compile TARGET FILE ALGORITHM``, ``call TARGET no_grad|autograd``, ``import`` or ``editor`` it
+is one of the fresh processes, and prints what it measured as JSON.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -56,6 +58,14 @@ def rows(*, quick: bool = False, say: Callable[[str], object] = lambda _: None) 
     runs = [_fresh("import") for _ in range(3 if quick else 9)]
     torch, alone, load = (statistics.median(r[part] for r in runs) for part in ("torch", "unspool", "load"))
     found.append(_row("import unspool beyond torch", "-", alone, "s", f"torch alone {torch:.2f} s; the first program is loaded in {load:.2f} s"))
+    if importlib.util.find_spec("pygls") is None:
+        say("no pygls: nothing is measured of the language server")
+        return found
+    say("editing")
+    run = _fresh("editor")
+    note = f"300 lines; slowest {run['slowest']:.3f} s, processor {run.get('processor', math.nan):.3f} s; a completion {run['completion']:.3f} s"
+    found.append(_row("editor: an edit to its diagnostics, median", "-", run["edit"], "s", note))
+    found.append(_row("editor: the server started to the first diagnostics", "-", run["first"], "s", "300 lines; no torch is loaded"))
     return found
 
 
@@ -162,7 +172,10 @@ def measure_import() -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    from .editor import measure as measure_editor
+
     kinds: dict[str, Callable[..., dict[str, float]]] = {
+        "editor": measure_editor,
         "compile": measure_compile,
         "call": measure_call,
         "import": measure_import,

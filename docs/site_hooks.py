@@ -15,7 +15,7 @@ from typing import Any
 DOCS = Path(__file__).resolve().parent
 #: The order in which a user meets them; pages that do not exist are passed over.
 ORDER = (
-    "index get-started embedding language formatting reference command-line how-compiling-works iteration walkthrough schedules repl report tuning"
+    "index get-started embedding language formatting reference command-line editors how-compiling-works iteration walkthrough schedules repl report tuning"
     " targets gpu numba torch training distributed examples stdlib/index experiments/index kernel-files"
     " errors robustness debugging benchmarks decisions/index architecture style references"
 ).split()

@@ -14,6 +14,9 @@ from .builtins.all import BUILTINS, builtin_named
 from .uses import FileScope
 from .walk import assigned_names, children, descend
 
+#: What a body without its last line has.
+NO_RETURN = "US0506"
+
 
 def check_file(scope: FileScope) -> list[Diagnostic]:
     """Everything that is wrong with the definitions of one file, types aside."""

@@ -81,6 +81,9 @@ class Observer(Protocol):
     def statement(self, ctx: Context, node: s.Statement) -> None:
         """A statement was lowered; its names are in ``ctx.names``."""
 
+    def failed(self, ctx: Context, node: s.Statement) -> None:
+        """A statement could not be lowered; parts of it may not have been looked at."""
+
     def names(self, ctx: Context) -> None:
         """What an algorithm declares, or the parameters of a function, came into scope."""
 

@@ -15,7 +15,7 @@ from .timing import machine, version
 
 #: Packages whose versions matter, those that need not be there behind.
 PACKAGES = ("torch", "numpy", "islpy", "lark", "networkx", "safetensors", "typer", "rich", "prompt_toolkit", "pygments")
-OPTIONAL = ("numba", "llvmlite", "triton", "apache-tvm", "cuda-bindings", "nvidia-cuda-nvrtc", "ray", "jax", "matplotlib")
+OPTIONAL = ("numba", "llvmlite", "triton", "apache-tvm", "cuda-bindings", "nvidia-cuda-nvrtc", "ray", "jax", "matplotlib", "pygls")
 
 
 def targets() -> list[tuple[str, str, str]]:

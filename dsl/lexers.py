@@ -7,10 +7,8 @@ from pygments.lexers import get_lexer_by_name
 from pygments.token import Comment, Keyword, Name, Number, Operator, Punctuation, String, Text
 from pygments.util import ClassNotFound
 
-from .syntax import TYPE_NAMES
+from .syntax import KEYWORDS, TYPE_NAMES
 
-#: Words that begin or join parts of a program (see grammar.lark).
-KEYWORDS = "use fn algorithm where iterations param module objective for in by until if elif else return assert given and or not True False None".split()
 _NUMBER = r"\d[\d_]*(?:\.(?!\.)[\d_]*)?(?:[eE][+-]?\d+)?j?"
 _TYPES = words(sorted(TYPE_NAMES), prefix=r"\b", suffix=r"\b")
 
@@ -25,7 +23,7 @@ class UsLexer(RegexLexer):
             (r"#.*$", Comment.Single),
             (r'"[^"\\\n]*"|\'[^\'\\\n]*\'', String),
             (r"\b(fn|algorithm|objective|module|param|iterations)(\s+)([^\W\d]\w*)", bygroups(Keyword, Text, Name.Function)),
-            (words(KEYWORDS, prefix=r"\b", suffix=r"\b"), Keyword),
+            (words(sorted(KEYWORDS), prefix=r"\b", suffix=r"\b"), Keyword),
             (_TYPES, Keyword.Type),
             (r"[^\W\d]\w*(?=\()", Name.Function),
             (r"[^\W\d]\w*", Name),

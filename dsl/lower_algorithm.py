@@ -32,10 +32,11 @@ def lower_algorithm(
     interface = unit.interface = Interface(decl)
     try:
         algorithm = _lower(ctx, interface)
-    except LowerError as error:
-        unit.report(explained(ctx, error))
-    except Poisoned:
-        pass
+    except (LowerError, Poisoned) as error:
+        if isinstance(error, LowerError):
+            unit.report(explained(ctx, error))
+        if observer is not None and decl.body:
+            observer.failed(ctx, decl.body[-1])  # the result
     except RecursionError:
         unit.report(Diagnostic("US0108", "this algorithm is nested too deep", decl.span, (), "name parts of it first"))
     if unit.diagnostics:

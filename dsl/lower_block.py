@@ -26,6 +26,8 @@ def block(ctx: Context, statements: Sequence[s.Statement]) -> None:
         except (LowerError, Poisoned) as error:
             if isinstance(error, LowerError):
                 ctx.unit.report(explained(ctx, error, statement, Context.statement))
+            if ctx.unit.observer is not None:
+                ctx.unit.observer.failed(ctx, statement)
             for name in assigned_names([statement]):
                 ctx.names.setdefault(name, Binding(None, statement.span))
 

@@ -59,17 +59,30 @@ def _table_file() -> str | bool:
 
 def parse(source: Source) -> s.Program:
     """The syntax tree of a text. Raises ProgramError with every syntax error found."""
+    parts, errors = parse_parts(source)
+    if errors:
+        raise ProgramError(errors)
+    ((_, program),) = parts
+    assert program is not None
+    return program
+
+
+def parse_parts(source: Source) -> tuple[list[tuple[str, s.Program | None]], list[Diagnostic]]:
+    """The whole text with its tree, if it has no syntax error; else each definition, its lines where they were, with its tree (None if it has one), and
+    every syntax error."""
     try:
-        return parse_part(source, source.text)
+        return [(source.text, parse_part(source, source.text))], []
     except SyntaxFault as fault:
         first = fault.diagnostic
-    found = []
-    for text in definitions(source.text):
+    parts: list[tuple[str, s.Program | None]] = []
+    found: list[Diagnostic] = []
+    for text in _definitions(source.text):
         try:
-            parse_part(source, text)
+            parts.append((text, parse_part(source, text)))
         except SyntaxFault as fault:
             found.append(fault.diagnostic)
-    raise ProgramError(sorted(dict.fromkeys(found or [first]), key=_place))
+            parts.append((text, None))
+    return parts, sorted(dict.fromkeys(found or [first]), key=_place)
 
 
 def token_tree(text: str) -> Tree[Token]:
@@ -84,7 +97,7 @@ def _place(diagnostic: Diagnostic) -> tuple[int, int]:
     return (span.line, span.column) if span else (0, 0)
 
 
-def definitions(text: str) -> list[str]:
+def _definitions(text: str) -> list[str]:
     """The text cut before each line that starts a definition, each part at its own place."""
     starts = [m.start() for m in re.finditer(r"^(?:use|fn|algorithm)\b", text, re.MULTILINE)]
     parts = []

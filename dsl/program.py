@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,11 +10,12 @@ from ..compiler.diagnostics import Diagnostic, ProgramError, Source
 from ..compiler.graph.algorithm import Algorithm
 from . import lower_call, lower_control, lower_inner, lower_sum  # noqa: F401  (they register what they lower)
 from . import syntax as s
-from .check import check_file
-from .context import Observer
+from .check import NO_RETURN, check_file
 from .lower_algorithm import lower_algorithm
 from .uses import FileScope, load_files, read_source
 from .walk import descend
+
+Lower = Callable[[FileScope, s.AlgorithmDecl], tuple[Algorithm | None, list[Diagnostic]]]
 
 
 @dataclass(frozen=True)
@@ -54,33 +55,45 @@ def _examined(source: Source, folder: Path | None) -> tuple[CheckedProgram, list
 
 
 def examine(
-    scope: FileScope, damaged: Collection[s.Fn | s.AlgorithmDecl] = (), observer: Observer | None = None
+    scope: FileScope,
+    damaged: Collection[tuple[s.Fn | s.AlgorithmDecl, int]] = (),
+    lower: Lower = lower_algorithm,
+    *,
+    everything: bool = False,
 ) -> tuple[CheckedProgram, list[Diagnostic]]:
     """What a file has that is without errors, and every error found, in source order.
 
-    ``damaged`` are definitions that were read in part: nothing is said of them and of what uses them. With an ``observer`` algorithms that have, or
-    use, something wrong are lowered, too, for the sake of what it is told.
+    ``damaged`` are definitions that were read in part, each with the line from which something is missing: nothing is said of it from there on, nor of
+    what uses it. With ``everything`` algorithms that have, or use, something wrong are lowered, too, for the sake of what ``lower`` sees.
     """
-    found = [d for file in scope.project for d in check_file(file) if not any(_has_fault(item, [d]) for item in damaged)]
+
+    def is_sure(diagnostic: Diagnostic) -> bool:
+        """Whether it would be there if nothing were missing."""
+        cut = next((line for item, line in damaged if _has_fault(item, [diagnostic])), None)
+        span = diagnostic.span
+        return cut is None or (span is not None and span.line < cut and diagnostic.code != NO_RETURN)
+
+    found = [d for file in scope.project for d in check_file(file) if is_sure(d)]
     faulty = list(found)
     algorithms: dict[str, Algorithm] = {}
     for item in scope.own:
         if not isinstance(item, s.AlgorithmDecl):
             continue
-        used = _reached(scope, item) if faulty or damaged else []
-        sound = not any(_has_fault(part, faulty) or any(part is d for d in damaged) for part in used)
-        if not sound and observer is None:
+        used = reached(scope, item) if faulty or damaged else []
+        lacking = [part for part in used if any(part is d for d, _ in damaged)]
+        sound = not any(_has_fault(part, faulty) for part in used) and all(part is item for part in lacking)
+        if not everything and (lacking or not sound):
             continue
-        algorithm, diagnostics = lower_algorithm(scope, item, observer)
+        algorithm, diagnostics = lower(scope, item)
         if sound:
-            found += diagnostics
-        if sound and algorithm is not None:
+            found += filter(is_sure, diagnostics)
+        if sound and not lacking and algorithm is not None:
             algorithms[item.name.text] = algorithm
     functions = {item.name.text: item for item in scope.own if isinstance(item, s.Fn)}
     return CheckedProgram(scope.source.name, algorithms, functions, scope), in_order(scope.source, found)
 
 
-def _reached(scope: FileScope, start: s.Fn | s.AlgorithmDecl) -> list[s.Fn | s.AlgorithmDecl]:
+def reached(scope: FileScope, start: s.Fn | s.AlgorithmDecl) -> list[s.Fn | s.AlgorithmDecl]:
     """A definition and those it may use, by name."""
     reached: list[s.Fn | s.AlgorithmDecl] = []
     todo = [start]

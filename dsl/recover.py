@@ -12,9 +12,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ..compiler.diagnostics import Diagnostic, ProgramError, Source, Span
+from ..compiler.diagnostics import Diagnostic, Source, Span
 from . import syntax as s
-from .parse import definitions, parse, parse_part
+from .parse import parse_part, parse_parts
 from .tree_builder import SyntaxFault
 
 #: Lines of one definition that are taken out; one with more faults is given up.
@@ -24,47 +24,48 @@ _HEAD = re.compile(r"(?:fn|algorithm)\s+([^\W\d]\w*)")
 
 @dataclass(frozen=True)
 class Recovered:
-    """What could be read, and every syntax error. ``damaged`` are definitions that lack lines, ``lost`` names of those that could not be read."""
+    """What could be read, and every syntax error. ``damaged`` are definitions that lack lines, each with the first of them, ``lost`` names of
+    those that could not be read."""
 
     program: s.Program
     errors: tuple[Diagnostic, ...] = ()
-    damaged: tuple[s.Fn | s.AlgorithmDecl, ...] = ()
+    damaged: tuple[tuple[s.Fn | s.AlgorithmDecl, int], ...] = ()
     lost: frozenset[str] = frozenset()
 
 
 def recover(source: Source) -> Recovered:
     """The tree of a text, whatever is wrong with it."""
-    try:
-        return Recovered(parse(source))
-    except ProgramError as error:
-        errors = error.diagnostics
+    parts, errors = parse_parts(source)
     items: list[s.Use | s.Fn | s.AlgorithmDecl] = []
-    damaged: list[s.Fn | s.AlgorithmDecl] = []
+    damaged: list[tuple[s.Fn | s.AlgorithmDecl, int]] = []
     lost: set[str] = set()
-    for text in definitions(source.text):
-        program, whole = _reduced(source, text)
+    for text, whole in parts:
+        program, line = (whole, 0) if whole is not None else _reduced(source, text)
         if program is None:
             lost |= set(_HEAD.findall(text.lstrip("\n").partition("\n")[0]))
             continue
         items += program.items
-        if not whole:
-            damaged += [item for item in program.items if not isinstance(item, s.Use)]
+        if whole is None:
+            damaged += [(item, line) for item in program.items if not isinstance(item, s.Use)]
     span = items[0].span.to(items[-1].span) if items else Span(source, 1, 1, 1, 1)
-    return Recovered(s.Program(span, tuple(items)), errors, tuple(damaged), frozenset(lost))
+    return Recovered(s.Program(span, tuple(items)), tuple(errors), tuple(damaged), frozenset(lost))
 
 
-def _reduced(source: Source, text: str) -> tuple[s.Program | None, bool]:
-    """One definition without the lines that are wrong, and whether there are none; None if its first line is."""
+def _reduced(source: Source, text: str) -> tuple[s.Program | None, int]:
+    """One definition without the lines that are wrong, and the first of these; None if that is its first line."""
     lines = text.split("\n")
     first = next(n for n, line in enumerate(lines) if line)
-    for attempt in range(_FAULTS):
+    cut = len(lines)
+    for _ in range(_FAULTS):
         try:
-            return parse_part(source, "\n".join(lines)), attempt == 0
+            return parse_part(source, "\n".join(lines)), cut
         except SyntaxFault as fault:
             span = fault.diagnostic.span
+        before = list(lines)
         if span is None or not _without(lines, span.line - 1, first):
-            return None, False
-    return None, False
+            break
+        cut = min(cut, next(n for n, (old, new) in enumerate(zip(before, lines, strict=True), 1) if old != new))
+    return None, cut
 
 
 def _without(lines: list[str], at: int, first: int) -> bool:

@@ -13,6 +13,7 @@ from ..program import examine, in_order
 from ..recover import recover
 from ..uses import FileScope, load_used, read_source
 from ..walk import children
+from .memory import Memory
 from .names import Names
 from .types import Superseded, Types
 
@@ -61,19 +62,21 @@ def analyse(
     source: Source,
     folder: Path | None,
     *,
+    memory: Memory | None = None,
     read: Callable[[Path], Source] = read_source,
     superseded: Callable[[], bool] = lambda: False,
 ) -> Analysis:
-    """Read, check and lower a text. ``read`` gives the files that it uses. Raises Superseded once ``superseded`` says so."""
+    """Read, check and lower a text. ``memory`` is what is known of it from before, and is brought up to date; ``read`` gives the files that it uses.
+    Raises Superseded once ``superseded`` says so."""
     if superseded():
         raise Superseded
     recovered = recover(source)
     scope, missing = load_used(recovered.program, folder, read)
-    types = Types(superseded)
-    _, found = examine(scope, recovered.damaged, types)
+    memory = memory or Memory()
+    _, found = examine(scope, recovered.damaged, memory.lowering(superseded), everything=True)
     lost = recovered.lost | _not_loaded(scope)
     kept = [d for d in found if not (d.code in _UNKNOWN and d.span is not None and _word(d) in lost)]
-    return Analysis(source, scope, tuple(in_order(source, [*recovered.errors, *missing, *kept])), types)
+    return Analysis(source, scope, tuple(in_order(source, [*recovered.errors, *missing, *kept])), memory.types(scope))
 
 
 #: Errors about a name, which say nothing where its definition could not be read.

@@ -33,7 +33,7 @@ def hover(found: Analysis, text: Text, line: int, column: int) -> Hover | None:
     for node in reversed(nodes):
         type = found.types.text(node.span)
         if type and not isinstance(node, (s.String, s.NoneLiteral)):
-            return _shown(text, node.span, [code(f"{written(node.span)}: {type}")])
+            return _shown(text, node.span, [code(f"{_bare(written(node.span))}: {type}")])
     return None
 
 
@@ -107,6 +107,18 @@ def written(span: Span) -> str:
         lines = [span.source.line(span.line)[span.column - 1 :], *(span.source.line(n) for n in range(span.line + 1, span.end_line))]
         text = " ".join(line.strip() for line in [*lines, span.source.line(span.end_line)[: span.end_column - 1]])
     return text if len(text) <= _LONG else text[: _LONG - 4] + " ..."
+
+
+def _bare(text: str) -> str:
+    """An expression without the parentheses around all of it, which belong to its place; those of a tuple stay."""
+    depth = 0
+    for n, character in enumerate(text):
+        depth += (character in "([") - (character in ")]")
+        if depth == 0 and n + 1 < len(text):
+            return text  # the first bracket ends before
+        if depth == 1 and character == ",":
+            return text
+    return text[1:-1] if text.startswith("(") and text.endswith(")") else text
 
 
 def code(text: str) -> str:

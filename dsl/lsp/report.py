@@ -51,6 +51,8 @@ def _one(found: Analysis, text: Text, uri: str, uri_of: Callable[[str], str], so
             own = span  # the call that led into another file
         lines.append(f"note: {place['said']}{place['at']}line {line}" + ("" if source == found.source else f" of {Path(source.name).name}"))
         add(span, place["said"])
+    for label in error.labels:
+        add(label.span, label.text)
     if error.suggestion:
         lines.append(f"try: {error.suggestion}")
     if own is None:

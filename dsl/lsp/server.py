@@ -28,6 +28,7 @@ from .complete import completions, signature
 from .fixes import fixes
 from .hover import hover
 from .layout import edits
+from .memory import Memory
 from .outline import outline
 from .report import diagnostics
 from .text import Text
@@ -60,6 +61,7 @@ class Server(LanguageServer):
     def __init__(self) -> None:
         super().__init__("unspool", VERSION, text_document_sync_kind=lsp.TextDocumentSyncKind.Full)
         self.documents: dict[str, Document] = {}
+        self.memories: dict[str, Memory] = {}
         self.worker = ThreadPoolExecutor(1, "analysis")
         self.tasks: set[asyncio.Task[None]] = set()
         self.asked_to_end = False
@@ -76,6 +78,7 @@ class Server(LanguageServer):
     def drop(self, uri: str) -> None:
         """Forget a text that was closed: its file counts again."""
         gone = self.documents.pop(uri, None)
+        self.memories.pop(uri, None)
         if gone is not None:
             gone.over.set()
             self.text_document_publish_diagnostics(lsp.PublishDiagnosticsParams(uri, []))
@@ -95,7 +98,7 @@ class Server(LanguageServer):
         if len(text.text) > LIMIT:
             text = Text("", text.encoding)
             self.window_show_message(lsp.ShowMessageParams(lsp.MessageType.Warning, f"{uri} has more than {LIMIT} characters and is not analysed"))
-        path, over = _path(uri), threading.Event()
+        path, over, memory = _path(uri), threading.Event(), self.memories.setdefault(uri, Memory())
         buffers = {other.path: other.text.text for other in self.documents.values() if other.path is not None}
 
         def read(file: Path) -> Source:
@@ -103,7 +106,7 @@ class Server(LanguageServer):
 
         def run() -> Analysis:
             source = Source(str(path) if path is not None else uri, text.text)
-            return analyse(source, path.parent if path is not None else None, read=read, superseded=over.is_set)
+            return analyse(source, path.parent if path is not None else None, memory=memory, read=read, superseded=over.is_set)
 
         loop = asyncio.get_running_loop()
         document = Document(uri, version, text, loop.run_in_executor(self.worker, run), over)

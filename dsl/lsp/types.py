@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ...compiler.diagnostics import Span
+from ...compiler.graph.graph import Value
 from .. import syntax as s
-from ..context import Context, describe
+from ..context import Context, LowerError, Poisoned, describe
 from ..operand import (
     Array,
     BuiltinError,
@@ -24,21 +25,28 @@ from ..operand import (
     Weak,
     WeakExpression,
 )
-from ..walk import base_name
+from ..walk import base_name, children
 
 
 class Superseded(Exception):
     """Nobody waits for this any more: the text has changed."""
 
 
-class Types:
-    """Implements :class:`dsl.context.Observer`. ``superseded`` is asked at every statement."""
+#: A span without its text, which has changed elsewhere when this is asked for.
+Place = tuple[str, int, int, int, int]
+
+
+def place(span: Span) -> Place:
+    """The place of a span."""
+    return (span.source.name, span.line, span.column, span.end_line, span.end_column)
+
+
+class Seen:
+    """What the parts of one algorithm are. Implements :class:`dsl.context.Observer`; ``superseded`` is asked at every statement."""
 
     def __init__(self, superseded: Callable[[], bool]) -> None:
         self._superseded = superseded
-        self._seen: dict[Span, dict[object, Operand]] = {}
-
-    # -- what the lowering tells
+        self.found: dict[Place, dict[object, Operand]] = {}
 
     def expression(self, ctx: Context, node: s.Expr, operand: Operand) -> None:
         """See :class:`dsl.context.Observer`."""
@@ -55,6 +63,25 @@ class Types:
                 if name is not None and bound is not None and bound.operand is not None:
                     self._add(ctx, name.span, bound.operand)
 
+    def failed(self, ctx: Context, node: s.Statement) -> None:
+        """See :class:`dsl.context.Observer`. What can be lowered of the parts is, into nothing."""
+        todo = [child for child in children(node) if isinstance(child, s.Expr)]
+        while todo and not self._superseded():
+            part = todo.pop()
+            if place(part.span) in self.found or (isinstance(part, s.Name) and part.text not in ctx.names):
+                continue
+
+            def lower(part: s.Expr = part) -> list[Value]:
+                ctx.expr(part)
+                return []
+
+            try:
+                with ctx.at(part.span):
+                    ctx.builder.region([], lower)
+            except (LowerError, Poisoned):
+                inner = [c.value if isinstance(c, s.Argument) else c for c in children(part)]
+                todo += [c for c in inner if isinstance(c, s.Expr)]
+
     def names(self, ctx: Context) -> None:
         """See :class:`dsl.context.Observer`."""
         spans: dict[str, Span] = {}
@@ -66,13 +93,19 @@ class Types:
                 self._add(ctx, spans.get(name, bound.span), bound.operand)
 
     def _add(self, ctx: Context, span: Span, operand: Operand) -> None:
-        self._seen.setdefault(span, {})[ctx.trail] = operand
+        self.found.setdefault(place(span), {})[tuple((name, place(where)) for name, where in ctx.trail)] = operand
 
-    # -- what editors ask
+
+class Types:
+    """What the parts of a program are, by its algorithms."""
+
+    def __init__(self, seen: Iterable[Seen]) -> None:
+        self._seen = list(seen)
 
     def at(self, span: Span) -> list[Operand]:
         """What stands at a span: once for an algorithm, once for each use of a function."""
-        found = self._seen.get(span, {})
+        key = place(span)
+        found = {trail: operand for seen in self._seen for trail, operand in seen.found.get(key, {}).items()}
         return [found[()]] if () in found else list(found.values())
 
     def text(self, span: Span) -> str:

@@ -13,21 +13,23 @@ from tests.dsl.fuzzing import fuzz
 from tests.dsl.test_fuzz import CORPUS, mutate
 from tests.errors.test_error_pages import PAGES, write_files
 from unspool.compiler.diagnostics import ProgramError, Source
+from unspool.dsl.context import Observer
 from unspool.dsl.format import format_text
 from unspool.dsl.lower_declarations import _CONSTRAINTS
-from unspool.dsl.lsp import vocabulary
+from unspool.dsl.lsp import memory, vocabulary
 from unspool.dsl.lsp.analysis import Analysis, analyse
 from unspool.dsl.lsp.complete import completions, signature
 from unspool.dsl.lsp.fixes import fixes
 from unspool.dsl.lsp.hover import hover
 from unspool.dsl.lsp.layout import edits
+from unspool.dsl.lsp.memory import Memory
 from unspool.dsl.lsp.outline import outline
 from unspool.dsl.lsp.report import diagnostics
 from unspool.dsl.lsp.text import Text
 from unspool.dsl.lsp.types import Superseded
 from unspool.dsl.program import load_text
-from unspool.dsl.syntax import KEYWORDS, TYPE_NAMES
-from unspool.dsl.uses import read_source
+from unspool.dsl.syntax import KEYWORDS, TYPE_NAMES, AlgorithmDecl
+from unspool.dsl.uses import FileScope, read_source
 
 ROOT = Path(__file__).resolve().parents[2]
 LASSO = (ROOT / "tests" / "programs" / "lasso.us").read_text(encoding="utf-8")
@@ -101,6 +103,13 @@ def test_errors_are_those_of_the_checker_and_further_ones_where_a_definition_doe
     assert [d.code for d in caught.value.diagnostics] == ["US0101"]
 
 
+def test_errors_before_a_line_that_does_not_parse_stay() -> None:
+    text = HEAD + "    r = unknown\n    s = A @ A\n    for k in 0..K:\n        r = r +\n        q = later\n"
+    assert [(d.code, d.span.line - HEAD.count("\n")) for d in look(text).errors if d.span] == [("US0201", 1), ("US0302", 2), ("US0101", 4)]
+    text = "fn g(x):\n    y = unknown\n    z = x +\n    return unseen\n\nalgorithm a(x: real[n]) -> real[n]:\n    return g(x)[0]\n"
+    assert [(d.code, d.span.line) for d in look(text).errors if d.span] == [("US0201", 2), ("US0101", 3)]
+
+
 def test_what_could_not_be_read_is_not_called_unknown(tmp_path: Path) -> None:
     (tmp_path / "ops.us").write_text("fn blur(x) = x +\n", encoding="utf-8")
     text = 'use "ops.us": blur\n\nfn twice(x = 2 * x\n\nalgorithm a(x: real[n]) -> real[n]:\n    return blur(twice(x))\n'
@@ -127,6 +136,7 @@ def test_an_error_inside_a_library_function_stands_at_its_call_and_points_inside
 HOVERS = [
     ("    r = A |@ y\n    return r\n", ""),
     ("    r = A.T |@ y\n    return r\n", "A.T @ y: real[n]"),
+    ("    r = 2 * (A.T |@ y)\n    return r\n", "```us\nA.T @ y: real[n]"),
     ("    r = A.|T @ y\n    return r\n", "A.T: real[n, m]"),
     ("    |r = A.T @ y\n    return r\n", "r: real[n]"),
     ("    return |A.T @ y\n", "given A: real[m, n]"),
@@ -171,6 +181,8 @@ def test_hover_goes_on_around_errors() -> None:
     broken = HEAD + "    r = A.T @ y\n    z = A @ |r\n    w = A.T @ (\n    q = unknown(z)\n    return r\n"
     assert "r: real[n]" in hovered(broken)
     assert "A @ r: real[m]" in hovered(broken.replace("A @ |r", "A |@ r"))
+    assert "A.T @ y: real[n]" in hovered(HEAD + "    r = unknown * (A.T |@ y)\n    return r\n")
+    assert "A.T @ y: real[n]" in hovered(HEAD + "    return sum(unknown, axis=0) + abs(A.T |@ y)\n")
     loop = HEAD + "    x = zeros(n)\n    for k in 0..:\n        x = |x / 2\n    return x\n"
     assert "x: real[n]" in hovered(loop)
 
@@ -365,9 +377,17 @@ def test_columns_count_in_the_units_agreed(encoding: str, units: int) -> None:
 # -- whatever comes -----------------------------------------------------------------------------------------------------
 
 
+MEMORY = Memory()
+
+
 def whatever(text: str) -> str:
-    """Everything that can be asked of a text, at a place made of it; the errors of the checker are all there."""
+    """Everything that can be asked of a text, at a place made of it; the errors of the checker are all there. What is known of the text before
+    makes no difference."""
     found, places = look(text), Text(text)
+    again = analyse(Source("f.us", text), None, memory=MEMORY)
+    assert again.errors == found.errors
+    spans = [span for span, _ in found.names.uses]
+    assert [again.types.text(span) for span in spans] == [found.types.text(span) for span in spans]
     lines = text.split("\n")
     line = len(text) % len(lines) + 1
     column = len(lines[line - 1]) * 2 // 3 + 1
@@ -401,6 +421,31 @@ def test_texts_as_they_are_typed() -> None:
 @pytest.mark.slow
 def test_many_texts_as_they_are_typed() -> None:
     fuzz("texts asked about as an editor does", 5000, 4, typed, whatever, seconds=10)
+
+
+def test_an_edit_lowers_what_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    lowered: list[str] = []
+    lower = memory.lower_algorithm
+
+    def counted(scope: FileScope, decl: AlgorithmDecl, observer: Observer | None = None) -> object:
+        lowered.append(decl.name.text)
+        return lower(scope, decl, observer)
+
+    monkeypatch.setattr(memory, "lower_algorithm", counted)
+    kept, head = Memory(), "fn g(v) = 2 * v\n\nfn h(v) = v\n\n"
+    one, two = ("algorithm one(x: real[n]) -> real[n]:\n    return g(x)\n\n", "algorithm two(x: real[n]) -> real[n]:\n    return x + 1\n")
+
+    def lowers(text: str) -> list[str]:
+        lowered.clear()
+        analyse(Source("f.us", text), None, memory=kept)
+        return list(lowered)
+
+    assert lowers(head + one + two) == ["one", "two"]
+    assert lowers(head + one + two) == []
+    assert lowers(head + one + two.replace("1", "(1")) == ["two"]
+    assert lowers(head.replace("2 *", "3 *") + one + two) == ["one", "two"]
+    assert lowers(head.replace("= v", "= 2 * v") + one + two) == ["one"]
+    assert lowers("\n" + head + one + two) == ["one", "two"]
 
 
 def test_an_analysis_ends_once_nobody_waits() -> None:
