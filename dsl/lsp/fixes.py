@@ -1,17 +1,20 @@
-"""Quick fixes: a suggestion that is what should stand there, put there."""
+"""Quick fixes: a suggestion that is what should stand there, a word or an expression, put there."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from lsprotocol import types as lsp
 
+from ..shape_help import CODES
+from .hover import bare
 from .text import Text
 
 #: Errors whose suggestion, if it is one word, is the word that was meant.
 MISSPELT = ("US0201", "US0503", "US0509", "US0601", "US0602")
 _WRITE = re.compile(r"(?:write|a power is) `([^`]+)`|(?:inequality is|a comparison is|compare with) `([^`]+)`")
+_FITS = re.compile(r"`[^`]+` fits")
 _NUMBER = re.compile(r"(\d[\d_]*)\.|\.(\d[\d_]*)")
 
 
@@ -20,18 +23,29 @@ def fixes(text: Text, uri: str, version: int | None, errors: Iterable[lsp.Diagno
     found = []
     for error in errors:
         suggestion = error.data.get("suggestion") if isinstance(error.data, dict) else None
-        change = _change(text, error, str(suggestion)) if suggestion else None
-        if change is None:
-            continue
-        where, new = change
-        document = lsp.OptionalVersionedTextDocumentIdentifier(uri, version)
-        edit = lsp.WorkspaceEdit(document_changes=[lsp.TextDocumentEdit(document, [lsp.TextEdit(where, new)])])
-        found.append(lsp.CodeAction(f"Write {new}", lsp.CodeActionKind.QuickFix, [error], is_preferred=True, edit=edit))
+        changes = list(_changes(text, error, str(suggestion))) if suggestion else []
+        for where, new in changes:
+            document = lsp.OptionalVersionedTextDocumentIdentifier(uri, version)
+            edit = lsp.WorkspaceEdit(document_changes=[lsp.TextDocumentEdit(document, [lsp.TextEdit(where, new)])])
+            found.append(lsp.CodeAction(f"Write {new}", lsp.CodeActionKind.QuickFix, [error], is_preferred=len(changes) == 1, edit=edit))
     return found
 
 
+def _changes(text: Text, error: lsp.Diagnostic, suggestion: str) -> Iterator[tuple[lsp.Range, str]]:
+    """Where to write what; of two expressions that fit, either."""
+    if error.code in CODES and _FITS.match(suggestion):
+        start, end = (text.offset(*text.place(p)) for p in (error.range.start, error.range.end))
+        there = text.text[start:end]
+        for new in re.findall(r"`([^`]+)`", suggestion):
+            yield error.range, f"({new})" if bare(there) != there else new
+        return
+    change = _change(text, error, suggestion)
+    if change is not None:
+        yield change
+
+
 def _change(text: Text, error: lsp.Diagnostic, suggestion: str) -> tuple[lsp.Range, str] | None:
-    """Where to write what."""
+    """Where to write what word."""
     start, end = (text.offset(*text.place(p)) for p in (error.range.start, error.range.end))
     there = text.text[start:end]
     if error.code in MISSPELT and re.fullmatch(r"\w+|\w+\.us", suggestion):

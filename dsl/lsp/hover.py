@@ -33,7 +33,7 @@ def hover(found: Analysis, text: Text, line: int, column: int) -> Hover | None:
     for node in reversed(nodes):
         type = found.types.text(node.span)
         if type and not isinstance(node, (s.String, s.NoneLiteral)):
-            return _shown(text, node.span, [code(f"{_bare(written(node.span))}: {type}")])
+            return _shown(text, node.span, [code(f"{bare(written(node.span))}: {type}")])
     return None
 
 
@@ -109,7 +109,7 @@ def written(span: Span) -> str:
     return text if len(text) <= _LONG else text[: _LONG - 4] + " ..."
 
 
-def _bare(text: str) -> str:
+def bare(text: str) -> str:
     """An expression without the parentheses around all of it, which belong to its place; those of a tuple stay."""
     depth = 0
     for n, character in enumerate(text):

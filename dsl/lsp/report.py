@@ -66,7 +66,7 @@ def _one(found: Analysis, text: Text, uri: str, uri_of: Callable[[str], str], so
         code_description=lsp.CodeDescription(page.as_uri()) if page.is_file() else None,
         source="unspool",
         related_information=related or None,
-        data={"suggestion": error.suggestion} if error.suggestion else None,
+        data={"suggestion": error.suggestion} if error.suggestion and own == error.span else None,
     )
 
 

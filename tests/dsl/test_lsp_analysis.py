@@ -127,7 +127,10 @@ def test_an_error_inside_a_library_function_stands_at_its_call_and_points_inside
     (error,) = diagnostics(look(text), Text(text), "file:///a.us", lambda name: Path(name).as_uri())
     assert (error.code, error.range.start.line, error.range.start.character) == ("US0301", 3, 11)
     assert error.related_information is not None
-    assert [Path(r.location.uri).name for r in error.related_information] == ["prox.us", "a.us"]
+    related = [(Path(r.location.uri).name, r.location.range.start.line, r.message) for r in error.related_information]
+    assert related[0][:2] == ("prox.us", 5)
+    assert ("a.us", 3, "in soft, called") in related
+    assert ("prox.us", 5, "t: [m]") in related
     assert "note: in soft, called at line 4" in error.message
 
 
@@ -323,6 +326,7 @@ def test_formatting_makes_what_dsl_fmt_makes(text: str) -> None:
     assert text != made or changes == []
 
 
+MATRIX = "algorithm f(A: real[m, n], x: real[n], y: real[m]) -> real[n]:\n"
 SCALAR = "algorithm f(x: real) -> real:\n"
 FIXES = [
     ("fn f(x) = sqr(x)\n", "fn f(x) = sqrt(x)\n"),
@@ -334,11 +338,13 @@ FIXES = [
     ("fn f(a, b) = a ^ b\n", "fn f(a, b) = a ** b\n"),
     ("fn f(a, b) = a + 1.\n", "fn f(a, b) = a + 1.0\n"),
     ("fn f(a, b) = a + .5\n", "fn f(a, b) = a + 0.5\n"),
+    (f"{MATRIX}    return A.T @ (A.T @ x)\n", f"{MATRIX}    return A.T @ (A @ x)\n"),
+    (f"{MATRIX}    return A @ y\n", f"{MATRIX}    return A.T @ y\n"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("wrong", "right"), FIXES, ids=range(len(FIXES)))
-def test_a_suggestion_that_is_a_word_is_a_quick_fix(wrong: str, right: str) -> None:
+def test_a_suggestion_that_says_what_to_write_is_a_quick_fix(wrong: str, right: str) -> None:
     errors = diagnostics(look(wrong), Text(wrong), "file:///f.us", str)
     (fix,) = fixes(Text(wrong), "file:///f.us", 1, errors)
     assert fix.edit is not None

@@ -17,7 +17,7 @@ from unspool.dsl.textmate import grammar, text
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTENSION = ROOT / "editors" / "vscode"
-FILES = sorted(p for folder in ("tests/programs", "stdlib", "benchmarks/polybench") for p in (ROOT / folder).glob("*.us"))
+FILES = sorted(p for folder in ("tests/programs", "stdlib") for p in (ROOT / folder).glob("*.us"))
 RULES = [
     (re.compile(rule["match"]), rule.get("name", ""), {int(n): c["name"] for n, c in rule.get("captures", {}).items()})
     for rule in grammar()["patterns"]
@@ -100,10 +100,12 @@ def test_programs_are_coloured_as_by_pygments() -> None:
             found: list[object] = [None] * len(line)
             covered = [character.isspace() for character in line]
             for start, end, name in scopes(line):
+                if name.startswith(("variable.parameter", "support.function")):  # weights= and where( are a type and a keyword to Pygments
+                    expected[start:end] = [None] * (end - start)
                 found[start:end] = [kind(name)] * (end - start)
                 covered[start:end] = [True] * (end - start)
             assert all(covered), line
-            assert [(c, f) for c, f, e in zip(line, found, expected, strict=True) if f is not e and not c.isspace() and "where(" not in line] == [], line
+            assert [(c, f) for c, f, e in zip(line, found, expected, strict=True) if f is not e and not c.isspace()] == [], line
 
 
 def test_the_extension_names_files_that_are_there_and_the_command() -> None:
