@@ -90,7 +90,7 @@ def _scope(python: PythonSource, reader: BlockReader, read: s.Fn | s.AlgorithmDe
     deep = too_deep(program)
     if deep is not None:
         raise ProgramError([deep])
-    scope = FileScope(python.source, program, [], {**reader.definitions, read.name.text: read})
+    scope = FileScope(python.source, program, [], {**reader.definitions, read.name.text: read}, python=True)
     reached = [scope, *(other for used in reader.scopes for other in used.project)]
     scope.project.extend({id(one): one for one in reached}.values())
     found = check_file(scope)

@@ -146,7 +146,12 @@ def _loose_index(ctx: Context, node: s.Call, name: str) -> None:
         inside = any(isinstance(n, s.Name) and n.text == last.text for a in node.arguments[:-1] for n in descend(a))
         if inside and builtin_named(last.text) is None:
             body = expression_text(node.arguments[0].value)
-            raise ctx.fault("US0201", f"unknown name {last.text}", last.span, f"{name}({body} for {last.text} in 0..n)")
+            raise ctx.fault("US0201", f"unknown name {last.text}", last.span, _indexed(ctx, name, body, last.text))
+
+
+def _indexed(ctx: Context, name: str, body: str, index: str) -> str:
+    """A reduction over an index, as it is written in a file or in Python."""
+    return f"us.{name}({body} for {index} in range(n))" if ctx.scope.python else f"{name}({body} for {index} in 0..n)"
 
 
 def _are_sizes(args: Sequence[Operand]) -> bool:

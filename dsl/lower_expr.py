@@ -139,14 +139,14 @@ def _attribute(ctx: Context, node: s.Attribute) -> Operand:
             raise ctx.fault("US0210", f"{noun(value)} has no .{name}", node.name.span, "a module has .weights")
         one_instance(ctx, value, f"{value.name}[k].weights")
         return Array(ctx.builder.op("weights", name=value.name, index=value.index, types=(value.weights,)))
-    raise ctx.fault("US0210", f"{noun(value)} has no .{name}", node.name.span, _as_function(node, name))
+    raise ctx.fault("US0210", f"{noun(value)} has no .{name}", node.name.span, _as_function(ctx, node, name))
 
 
-def _as_function(node: s.Attribute, name: str) -> str:
+def _as_function(ctx: Context, node: s.Attribute, name: str) -> str:
     """What to try for ``x.sum``."""
     shown = expression_text(node.value)
     if builtin_named(name) is not None:
-        return f"{name}({shown})"
+        return f"{'us.' if ctx.scope.python else ''}{name}({shown})"
     if name in ("t", "transpose"):
         return f"{shown}.T"
     found = other_words.word(name)

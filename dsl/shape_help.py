@@ -15,6 +15,7 @@ from typing import Any
 from ..compiler.diagnostics import Diagnostic, Label
 from ..compiler.graph.types import Type
 from . import syntax as s
+from .builtins.all import BUILTINS
 from .context import Context, LowerError, Poisoned, Retype, Unit
 from .operand import Array
 from .shape_rewrites import Shapes, of_expression, of_value
@@ -50,6 +51,8 @@ def explained(
     suggestion = found.suggestion
     if fitting:
         suggestion = ", and so does ".join(f"`{text}` fits" if not n else f"`{text}`" for n, text in enumerate(fitting))
+        if node.span != found.span:  # the error is at a part of what is rewritten
+            suggestion = f"as a whole, {suggestion}"
     elif found.code == "US0302" and labels:
         suggestion = None if suggestion and ".T" in suggestion else suggestion
     return replace(found, labels=labels, suggestion=suggestion)
@@ -137,8 +140,8 @@ def _fitting(
     for tier, made in sorted(candidates, key=lambda c: c[0]):
         if (fits and tier > best) or len(fits) == 2 or tried == _TRIALS or (unit.trials or 0) >= _ALL_TRIALS:
             break
-        text = expression_text(made)
-        if len(text) > _LONGEST or text in fits or text == expression_text(node):
+        text = _spelled(inner, made)
+        if len(text) > _LONGEST or text in fits or text == _spelled(inner, node):
             continue
         tried += 1
         unit.trials = (unit.trials or 0) + 1
@@ -149,6 +152,16 @@ def _fitting(
         fits.append(text)
         best = tier
     return fits
+
+
+def _spelled(ctx: Context, node: s.Expr) -> str:
+    """An expression as the program has it: in Python, builtins are those of ``us``."""
+    if ctx.scope.python:
+        for call in [n for n in descend(node) if isinstance(n, s.Call)]:
+            name = call.function
+            if isinstance(name, s.Name) and name.text not in ctx.names and name.text not in ctx.scope.definitions and name.text in BUILTINS:
+                node = exchanged(node, name, s.Name(name.span, f"us.{name.text}"))
+    return expression_text(node)
 
 
 def _works(ctx: Context, run: Callable[[Context, Any], object], node: s.Node) -> bool:

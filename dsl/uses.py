@@ -17,13 +17,14 @@ STDLIB = Path(__file__).resolve().parents[1] / "stdlib"
 @dataclass
 class FileScope:
     """One file, or one function of a Python file: its definitions and imported names, and other files by the name they are
-    used under. ``project`` holds the scopes of everything that is reached from it."""
+    used under. ``project`` holds the scopes of everything that is reached from it. ``python``: it is written as a Python function."""
 
     source: Source
     program: s.Program
     project: list[FileScope] = field(repr=False)
     definitions: dict[str, s.Fn | s.AlgorithmDecl] = field(default_factory=dict)
     files: dict[str, FileScope] = field(default_factory=dict)
+    python: bool = False
 
     def home(self, definition: s.Fn | s.AlgorithmDecl) -> FileScope:
         """The scope in which a function or algorithm was written: its names are looked up there."""

@@ -50,7 +50,7 @@ def test_what_fits_is_offered(statement: str, fits: str) -> None:
         assert " fits" not in (found.suggestion or "")
         return
     shown = f"`{fits}`" if " fits," in fits else f"`{fits}` fits"
-    assert found.suggestion == shown
+    assert found.suggestion in (shown, f"as a whole, {shown}")
     assert found.span is not None
     line = found.span.source.line(found.span.line)
     part = line[found.span.column - 1 : found.span.end_column - 1]
@@ -86,6 +86,13 @@ def test_the_python_spelling_has_them_too() -> None:
     assert lines[3].rstrip().endswith("-   - y: [m]")
     assert lines[1].index("A @ y") == lines[3].index("-")
     assert "\x1b" not in found.render()
+    with pytest.raises(ProgramError) as caught:
+
+        @us.algorithm
+        def product(x: us.real[n], y: us.real[m]) -> us.real[n, m]:  # type: ignore[name-defined]  # noqa: F821
+            return x * y
+
+    assert caught.value.diagnostics[0].suggestion == "`us.outer(x, y)` fits"
 
 
 def test_a_wide_line_is_cut_to_80_columns() -> None:
