@@ -235,7 +235,8 @@ class Lowering:
             self.span, self.making = node.span or outer_span, tuple(v.name for v in node.outputs)
             self.expand(node)
             for out in node.outputs:
-                self.scope[out.name] = self._noting(out.name, self.scope[out.name])
+                if out.name in self.scope:  # nothing reads the others: they are not made
+                    self.scope[out.name] = self._noting(out.name, self.scope[out.name])
                 self._record(out.name)
         self.frames[-1].position = len(nodes)
         self.span, self.making = outer_span, outer

@@ -110,6 +110,10 @@ class Statement:
 
     def reads(self) -> tuple[Access, ...]:
         """Every element access of the value, in order, repeats dropped."""
+        return self._reads
+
+    @cached_property
+    def _reads(self) -> tuple[Access, ...]:
         return tuple(dict.fromkeys(accesses(self.value)))
 
     def params(self) -> set[str]:
@@ -123,9 +127,13 @@ class Statement:
         sizes += [i for block in (*self.outputs, *self.inputs) for i in block.index]
         return set().union(*(s.names() for s in sizes)) - {d.name for d in self.dims}
 
-    def arrays(self) -> set[str]:
+    def arrays(self) -> frozenset[str]:
         """Every array it touches."""
-        return {self.write.array, *(r.array for r in self.reads()), *(w.array for w in (*self.outputs, *self.inputs))}
+        return self._arrays
+
+    @cached_property
+    def _arrays(self) -> frozenset[str]:
+        return frozenset((self.write.array, *(r.array for r in self.reads()), *(w.array for w in (*self.outputs, *self.inputs))))
 
 
 @dataclass(frozen=True)
@@ -149,12 +157,32 @@ class Leaf:
 
     statement: str
 
+    @property
+    def statements(self) -> tuple[str, ...]:
+        """The statement."""
+        return (self.statement,)
+
 
 @dataclass(frozen=True)
 class Sequence:
     """Children in order."""
 
     children: tuple[Order, ...]
+
+    @cached_property
+    def statements(self) -> tuple[str, ...]:
+        """Names of the statements below, in textual order."""
+        return tuple(s for child in self.children for s in child.statements)
+
+    @cached_property
+    def loops(self) -> tuple[LoopOrder, ...]:
+        """Every loop below, outer ones first."""
+        return tuple(loop for child in self.children for loop in loops_of(child))
+
+    @cached_property
+    def paths(self) -> dict[str, tuple[LoopOrder, ...]]:
+        """The loops around each statement below that are inside of here, outermost first."""
+        return {s: loop_path(child, s) for child in self.children for s in child.statements}
 
 
 @dataclass(frozen=True)
@@ -179,6 +207,11 @@ class LoopOrder:
     body: Order
     kind: str = "serial"
     exit: Exit | None = None
+
+    @property
+    def statements(self) -> tuple[str, ...]:
+        """Names of the statements below, in textual order."""
+        return self.body.statements
 
     def value(self, statement: str) -> Size:
         """The loop's value for a statement below it."""
@@ -291,20 +324,13 @@ def substitute(value: Expr, env: Mapping[str, Size]) -> Expr:
 
 def leaves(order: Order) -> Iterator[str]:
     """Names of the statements under an order, in textual order."""
-    if isinstance(order, Leaf):
-        yield order.statement
-    elif isinstance(order, Sequence):
-        for child in order.children:
-            yield from leaves(child)
-    else:
-        yield from leaves(order.body)
+    return iter(order.statements)
 
 
 def loops_of(order: Order) -> Iterator[LoopOrder]:
     """Every loop under an order, outer ones first."""
     if isinstance(order, Sequence):
-        for child in order.children:
-            yield from loops_of(child)
+        yield from order.loops
     elif isinstance(order, LoopOrder):
         yield order
         yield from loops_of(order.body)
@@ -342,8 +368,5 @@ def loop_path(order: Order, statement: str) -> tuple[LoopOrder, ...]:
     if isinstance(order, Leaf):
         return ()
     if isinstance(order, Sequence):
-        for child in order.children:
-            if statement in leaves(child):
-                return loop_path(child, statement)
-        return ()
+        return order.paths.get(statement, ())
     return (order, *loop_path(order.body, statement))
