@@ -21,6 +21,7 @@ from .verbs import (
     program,
     ptx,
     quit,
+    report,
     save,
     schedule,
     size,
@@ -33,7 +34,7 @@ from .verbs import (
 #: The modules of the verbs, in order.
 _VERBS = (
     load, list, check, program, size, option, graph, loops, deps, schedule, kernel, tree,
-    source, asm, ptx, explain, params, time, compare, undo, save, export, help, quit,
+    source, asm, ptx, explain, params, time, compare, undo, save, export, report, help, quit,
 )
 COMMANDS: dict[str, Command] = {verb.COMMAND.name: verb.COMMAND for verb in _VERBS}
 #: Other names of commands.

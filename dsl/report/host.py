@@ -15,6 +15,7 @@ def section(subject: Subject) -> Section | None:
     if host is None:
         return None
     links = GraphLinks(subject.links, "host", host.graph)
+    links.colour_lines()
     operations = subject.explained["host"]["operations"]
     html = render(
         "host.html",

@@ -67,6 +67,15 @@ class GraphLinks:
     def _of(self, node: Node) -> list[int]:
         return [self.links.number(self.name, "%", v.name) for v in node.outputs]
 
+    def colour_lines(self) -> None:
+        """Give what comes from one line of the program one colour."""
+        lines: dict[tuple[Source, int], int] = {}
+        for node in walk(self.graph.nodes):
+            if node.span is not None and node.op not in _LITERALS:
+                colour = lines.setdefault((node.span.source, node.span.line), len(lines))
+                for number in self._of(node):
+                    self.links.colour(number, colour)
+
     @cached_property
     def places(self) -> dict[Source, dict[int, Tag]]:
         """The tags of the program's lines that became something, by source."""

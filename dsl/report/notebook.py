@@ -11,13 +11,13 @@ from .stages import Pane, algorithm_panes
 from .subject import Subject
 
 #: Pixels.
-ALGORITHM, KERNEL = 330, 540
+ALGORITHM, KERNEL = 350, 540
 
 
 def algorithm_html(handle: AlgorithmHandle) -> str:
     """Program and graph of an algorithm."""
     kernels: list[tuple[str, list[Pane]]] = [(handle.algorithm.name, algorithm_panes(handle))]
-    html = render("stages.html", kernels=kernels)
+    html = render("stages.html", kernels=kernels, what="a line of the program")
     return frame(page(repr(handle), [], [Section("stages", "Stages", html)], small=True), ALGORITHM)
 
 

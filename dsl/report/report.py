@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ...backends.registry import check_usable
 from ...compiler.diagnostics import CompileError
@@ -12,7 +13,7 @@ from ..api import AlgorithmHandle
 from ..compile_options import CompileOptions
 from ..data import read_input
 from ..explain import measured
-from ..session import compile_kernel, prepare
+from ..session import Call, compile_kernel, prepare
 from ..stages import write
 from . import buffers, candidates, dataflow, domains, host, parameters, roofline, stages
 from .data import Data, parameter_values, problems
@@ -69,21 +70,23 @@ def write_report(
     algorithm = handle.algorithm
     values = parameter_values(params, [p.name for p in algorithm.params])
     given = tuple(name for spec in specs for name in read_input(spec, [i.name for i in algorithm.inputs]))
-    why, own = "", given or tuple(values)
-    call = data = None
-    if measure or own:
-        why = uncalled(handle, chosen)
-        if not why:
-            call = prepare(handle, specs, sizes, lead, counts, chosen)
-            lead = problems(call)
-            call = replace(call, lead=lead)
-            data = Data(call, values)
+    call, why = None, uncalled(handle, chosen) if measure or given or values else ""
+    if (measure or given or values) and not why:
+        call = prepare(handle, specs, sizes, lead, counts, chosen)
+        lead = problems(call)
     kernel, said = compile_kernel(handle, specs, sizes, lead, counts, chosen)
     yield from (line for line in (why, said if call is None else call.said) if line)
-    subject = Subject(handle, kernel, call, data, given=own, measure=measure, strict=chosen.numerics == "strict")
-    if measure and call is not None and data is not None:
-        subject.figures = measured(call, subject.explained, data.run)
-    write(path, report(subject, program))
+    subject = Subject(handle, kernel, given=given or tuple(values), measure=measure, strict=chosen.numerics == "strict")
+    write(path, report(subject if call is None else filled(subject, call, values), program))
+
+
+def filled(subject: Subject, call: Call, params: Mapping[str, Any] | None = None) -> Subject:
+    """A subject with the data of a call and values of parameters, measured if it is to be. Raises DataError for values that do not fit."""
+    call = replace(call, lead=problems(call))
+    made = replace(subject, call=call, data=Data(call, params or {}))
+    if made.measure and made.data is not None:
+        made.figures = measured(call, made.explained, made.data.run)
+    return made
 
 
 def uncalled(handle: AlgorithmHandle, chosen: CompileOptions) -> str:

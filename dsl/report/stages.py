@@ -10,7 +10,8 @@ from ...backends.origins import lines_of
 from ...backends.replay import nest_lines
 from ...compiler.diagnostics import Source
 from ...compiler.graph.text import graph_lines
-from ...compiler.loops.nest import Nest, loop_path
+from ...compiler.loops.dependences import paths
+from ...compiler.loops.nest import Nest
 from ...compiler.loops.schedule import apply_step, parse_schedule
 from ...compiler.loops.schedule_parts import split_batch
 from ...compiler.loops.scheduled import Scheduled
@@ -47,7 +48,7 @@ def section(subject: Subject) -> Section | None:
     """The stages of every kernel."""
     if not subject.parts:
         return None
-    html = render("stages.html", kernels=[(p.name, panes(subject.handle, p)) for p in subject.parts])
+    html = render("stages.html", kernels=[(p.name, panes(subject.handle, p)) for p in subject.parts], what="a statement")
     return Section("stages", "Stages", html)
 
 
@@ -124,19 +125,22 @@ def _steps(part: PartLinks, nest: Nest | None, text: str, function: str) -> Iter
         yield from ((str(step), Tag()) for step in steps)
         return
     now = Scheduled.start(nest)
+    places = _places(nest)
     for step in steps:
-        before, now = now, apply_step(now, step)
-        changed = [s.name for s in now.nest.statements if _place(before.nest, s.name) != _place(now.nest, s.name)]
+        now = apply_step(now, step)
+        before, places = places, _places(now.nest)
+        changed = [name for name, place in places.items() if before.get(name) != place]
         yield str(step), part.of_statements(function, changed, wide=len(changed) > 1)
 
 
-def _place(nest: Nest, statement: str) -> object:
-    """What a step may change of a statement: itself, the loops around it, the arrays it touches."""
-    found = nest.statement_table.get(statement)
-    if found is None:
-        return None
-    loops = [(loop.name, loop.kind, loop.value(statement)) for loop in loop_path(nest.order, statement)]
-    return found, loops, [nest.array_table.get(a) for a in sorted(found.arrays())]
+def _places(nest: Nest) -> dict[str, object]:
+    """What a step may change of each statement: itself, the loops around it, the arrays it touches."""
+    found: dict[str, object] = {}
+    for name, above in paths(nest.order).items():
+        statement = nest.statement_table[name]
+        loops = [(loop.name, loop.kind, loop.value(name)) for kind, loop in above if kind == "loop"]
+        found[name] = statement, loops, [nest.array_table.get(a) for a in sorted(statement.arrays())]
+    return found
 
 
 def _loops(part: PartLinks) -> Iterator[Tab]:
@@ -176,7 +180,9 @@ def _source(part: PartLinks) -> Tab:
 
 def algorithm_panes(handle: AlgorithmHandle) -> list[Pane]:
     """Program and graph of an algorithm that is not compiled."""
-    return graph_panes(handle, GraphLinks(Links(), handle.algorithm.name, handle.algorithm.graph))
+    links = GraphLinks(Links(), handle.algorithm.name, handle.algorithm.graph)
+    links.colour_lines()
+    return graph_panes(handle, links)
 
 
 def graph_panes(handle: AlgorithmHandle, links: GraphLinks) -> list[Pane]:

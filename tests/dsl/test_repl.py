@@ -252,6 +252,8 @@ def test_bad_lines(folder: Path) -> None:
         "schedule /dev/zero": "it is no file",
         'export "a\0b"': "is no path",
         "save /dev/null/x": "cannot write",
+        "report": "name a file",
+        "report x.html fast": "report is written `report FILE.html [time]`",
         "list everything": "list is written `list`",
         'load "smooth.us': "no closing quotation",
         "help flie": "there is no command or step `flie`",
@@ -271,6 +273,8 @@ def test_options_targets_and_parameters(folder: Path) -> None:
     assert "dtype      default" in told(session, "option dtype=default")
     assert "twice: one kernel" in told(session, "explain")
     assert told(session, "help undo") == "undo\n  Back to before the last line that changed something.\n  example: undo"
+    assert told(session, "schedule none", "parallel i0", "report twice.html") == "wrote twice.html"
+    assert "parallel</span> i0" in re.sub(r'<span class="n">(\w+)</span>', r"\1", Path("twice.html").read_text())
     assert "-->" in told(session, "help tile")
     assert len(told(session, "help steps").splitlines()) == len(STEPS)
 
@@ -438,7 +442,7 @@ def test_measuring(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # -- any line ------------------------------------------------------------------------------------------------------------
 
 #: Commands that compile machine code, or write.
-DEAR = frozenset({"time", "asm", "ptx", "source", "save", "export", "explain"})
+DEAR = frozenset({"time", "report", "asm", "ptx", "source", "save", "export", "explain"})
 WORDS = st.sampled_from(
     "S2 S6 S9 i0 i1 t3 t4 t5 i7 A A_0 out_A_17 t4_o i0_i smooth twice bad none auto now n=4 n=5,T=2 batch=3 dtype=f64 K= 0 1 2 4 16 -1 8,4 99999999999 "
     "t4,t5 t3<4 smooth.us :twice prox ; # \" ' min max".split()

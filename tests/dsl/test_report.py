@@ -411,7 +411,7 @@ def test_a_notebook_shows_frames(browser: Browser, ista: AlgorithmHandle, tmp_pa
     )
     browser.open(path, width=1280, dark=False)
     sizes = browser.run("[...document.querySelectorAll('iframe')].map(e => [e.clientWidth > 1000, e.clientHeight])")
-    assert sizes == [[True, 330], [True, 540]]
+    assert sizes == [[True, 350], [True, 540]]
     assert browser.errors == []
 
 
