@@ -386,7 +386,7 @@ def test_completion(folder: Path) -> None:
     assert "A_0" in offered("contract ")
     assert {"A_0", "S6"} <= set(offered("deps "))
     assert offered("size ") == ["T=", "batch=", "n="]
-    assert offered("option d") == ["dtype="]
+    assert offered("option dt") == ["dtype="]
     assert offered("source t") == ["triton", "tvm"]
     assert offered("help un") == ["undo", "unroll", "unroll_jam"]
     assert offered("schedule a") == ["auto"]
