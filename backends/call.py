@@ -44,7 +44,7 @@ class Path:
             setattr(self, name, value)
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"{name!r} was not traced; {', '.join(vars(self)) or 'nothing'} was")
+        raise AttributeError(f"{name!r} was not traced; {', '.join(vars(self)) or 'nothing'} was{did_you_mean(name, vars(self))}")
 
     def __repr__(self) -> str:
         return f"Path({', '.join(f'{n}={v!r}' for n, v in vars(self).items())})"

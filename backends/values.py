@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..compiler.graph.algorithm import Param
+from ..compiler.nearest import did_you_mean
 from . import constraints
 
 
@@ -45,7 +46,12 @@ class Values(nn.Module):
         self._params[attribute] = param
 
     def __getattr__(self, name: str) -> Any:
-        found: Any = super().__getattr__(name)
+        try:
+            found: Any = super().__getattr__(name)
+        except AttributeError as error:
+            known = [*self.__dict__.get("_params", {}), *self.__dict__.get("_modules", {}), *(n for n in dir(type(self)) if n[0] != "_")]
+            near = "" if name.startswith("_") else did_you_mean(name, known)
+            raise AttributeError(f"{error}{near}", name=name, obj=self) from None
         param = self.__dict__.get("_params", {}).get(name)
         return found if param is None else constraints.constrain(found, param.constraint)
 

@@ -123,8 +123,12 @@ class Options:
 
 
 def from_environment(environment: Mapping[str, str]) -> Options:
-    """The switches as an environment sets them; a value that makes no sense is ignored with a warning."""
+    """The switches as an environment sets them; a value that makes no sense, and a switch that there is not, is ignored with a warning."""
     found = Options()
+    names = [switch.metadata["env"] for switch in fields(Options)]
+    for name in environment:
+        if name.startswith("UNSPOOL_") and name not in names:
+            warnings.warn(f"{name} is no switch of unspool, and ignored{did_you_mean(name, names)}", stacklevel=2)
     for switch in fields(Options):
         text = environment.get(switch.metadata["env"], "")
         if not text:

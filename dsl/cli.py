@@ -19,6 +19,7 @@ from ..compiler.diagnostics import ProgramError, UnspoolError
 from . import complete
 from .arguments import file_and_name, iteration_counts, leading_shape, named_algorithm, size_pairs
 from .flags import PROGRAM_ORDER, changed, read, takes_options
+from .paint import print_error
 
 app = typer.Typer(
     name="dsl",
@@ -55,7 +56,7 @@ def _reported() -> Iterator[None]:
         yield
     except UnspoolError as error:
         prefix = "" if isinstance(error, ProgramError) else "error: "
-        print(f"{prefix}{error}", file=sys.stderr)
+        print_error(f"{prefix}{error}")
         raise typer.Exit(1) from None
 
 
@@ -69,7 +70,7 @@ def check(files: Annotated[list[Path], typer.Argument(help="Program files.", exi
         try:
             checked = load_file(file)
         except ProgramError as error:
-            print(error, file=sys.stderr)
+            print_error(str(error))
             failed = True
             continue
         names = ", ".join(checked.algorithms)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import unspool as us
 from unspool.compiler.diagnostics import ProgramError
 from unspool.compiler.nearest import did_you_mean, nearest
 from unspool.dsl.builtins.all import BUILTINS
 from unspool.dsl.other_words import _WORDS, TYPES
+from unspool.dsl.paint import print_error
 from unspool.dsl.program import load_text
 
 HEAD = "fn twice(v) = 2 * v\nalgorithm f(A: real[m, n], x: real[n], y: real[m]) -> real[n]:\n"
@@ -86,6 +90,32 @@ def test_words_of_others_mean_nothing_here() -> None:
     assert all(name not in us.dsl.syntax.TYPE_NAMES for name in TYPES)  # type: ignore[attr-defined]
 
 
+def test_a_switch_that_there_is_not() -> None:
+    with pytest.warns(UserWarning, match="UNSPOOL_DEBGU is no switch of unspool, and ignored; did you mean 'UNSPOOL_DEBUG'"):
+        us.options.from_environment({"UNSPOOL_DEBGU": "1"})
+
+
+def test_colours_at_a_terminal_only(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ProgramError) as caught:
+        load_text(f"{HEAD}    return A @ y + x @ 2\n", "p.us")
+    text = str(caught.value)
+
+    def shown() -> str:
+        out = io.StringIO()
+        print_error(text, Console(file=out, force_terminal=True, color_system="standard", soft_wrap=True))
+        return out.getvalue()
+
+    colour = re.compile(r"\x1b\[[\d;]*m")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert re.search(r"\x1b\[1;31m +\^+", shown())
+    assert re.search(r"\x1b\[34m +- +- y: \[m\]", shown())
+    assert colour.sub("", shown()) == text + "\n"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not re.search(r"\x1b\[[\d;]*[39]\d[\d;]*m", shown())
+    print_error(text)
+    assert capsys.readouterr().err == text + "\n"
+
+
 def test_nearest() -> None:
     assert nearest("Tile", ["tile", "split"]) == "tile"
     assert nearest("ISTA", ["ista", "fista"]) == "ista"
@@ -107,6 +137,7 @@ def test_calls_from_python_name_what_was_meant(tmp_path: Path) -> None:
         ("step", lambda: program.half.build(stepp=1.0)),
         ("f32", lambda: program.half.compile(shapes={"n": 3}, dtype="float32")),
         ("debug", lambda: us.options.scope(debgu=1).__enter__()),
+        ("step", lambda: program.half.build().stepp),
     ]
     for meant, call in wrong:
         with pytest.raises((us.UnspoolError, AttributeError, TypeError), match=f"; did you mean '{meant}'\\?$"):
