@@ -82,7 +82,11 @@ def program(handle: AlgorithmHandle, places: dict[Source, dict[int, Tag]]) -> li
         if own is not None and source == own.source:
             wanted |= set(range(own.line, own.end_line + 1))
         texts, numbers = _excerpt(source, wanted)
-        tabs.append(Tab(source.name, code(((t, tags.get(n, Tag())) for t, n in zip(texts, numbers)), "us", numbers), []))
+        embedded = source.name.endswith(".py") or (
+            handle.written is not None and own is not None and source == own.source and handle.written[1].python
+        )
+        lines = ((text, tags.get(n, Tag())) for text, n in zip(texts, numbers))
+        tabs.append(Tab(source.name, code(lines, "python" if embedded else "us", numbers), []))
     return tabs
 
 

@@ -394,6 +394,17 @@ def test_a_held_line_stays_until_escape(browser: Browser, page: Path) -> None:
     assert lit(browser, "p-program") == held
     browser.key("Escape")
     assert browser.run("document.querySelectorAll('.on').length") == 0
+    browser.run("document.querySelector('.p-program .code').focus()")
+    for _ in range(3):
+        browser.key("ArrowDown")
+    walked = lit(browser, "p-source")
+    assert walked
+    browser.key("Enter")
+    browser.point(".p-graph .l[data-s]", 5)
+    assert lit(browser, "p-source") == walked
+    assert browser.run("document.querySelectorAll('.p-loops .tab.lit').length") > 1
+    browser.key("Escape")
+    assert browser.run("document.querySelectorAll('.lit').length") == 0
     browser.point(".p-loops .tab", 1, click=True)
     shown = browser.run("[...document.querySelectorAll('.p-loops .code')].map(e => getComputedStyle(e).display !== 'none')")
     assert shown == [False, True, *[False] * (len(shown) - 2)]

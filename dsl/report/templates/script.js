@@ -9,9 +9,11 @@
       linked.get(number).push(element);
     }
   let lit = [], held = null, timer = 0;
+  const panes = all(".pane").map(pane => [all("button.tab", pane), all(".code", pane)]).filter(([tabs]) => tabs.length);
 
   function clear() {
     for (const element of lit) element.classList.remove("on", "near", "here");
+    for (const tab of all("button.tab.lit")) tab.classList.remove("lit");
     lit = [];
   }
 
@@ -22,6 +24,7 @@
     for (const element of found) element.classList.add(element.classList.contains("w") && element !== source ? "near" : "on");
     source.classList.add("here");
     lit = [...found];
+    for (const [tabs, texts] of panes) tabs.forEach((tab, n) => tab.classList.toggle("lit", texts[n].querySelector(".on, .near") !== null));
   }
 
   // Other panes scroll to the first line that is lit there; the page itself stays.
@@ -53,13 +56,17 @@
       if (held && !event.target.closest("button, a, summary")) release();
       return;
     }
-    if (held === source) return release();
+    hold(source);
+  });
+  function hold(source) {
+    const before = held;
     release();
+    if (before === source) return;
     held = source;
     light(source);
     source.classList.add("held");
     show(source);
-  });
+  }
   function release() {
     if (held) held.classList.remove("held");
     held = null;
@@ -78,14 +85,28 @@
   }
 
   // Tabs of a pane.
-  for (const pane of all(".pane")) {
-    const tabs = all("button.tab", pane), texts = all(".code", pane);
+  for (const [tabs, texts] of panes)
     tabs.forEach((tab, n) => tab.addEventListener("click", () => {
       tabs.forEach((other, m) => other.setAttribute("aria-pressed", m === n));
       texts.forEach((text, m) => { text.hidden = m !== n; });
       if (held) show(held);
     }));
-  }
+
+  // Without a mouse: arrows go from line to line of a text that has the focus, Enter holds.
+  document.addEventListener("keydown", event => {
+    const box = document.activeElement && document.activeElement.closest(".code");
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!box || (!step && event.key !== "Enter")) return;
+    const lines = all(".l[data-s]", box), at = lines.findIndex(line => line.classList.contains("here"));
+    if (!lines.length || (event.key === "Enter" && at < 0)) return;
+    event.preventDefault();
+    if (event.key === "Enter") return hold(lines[at]);
+    release();
+    const line = lines[Math.min(lines.length - 1, Math.max(0, at < 0 ? (step > 0 ? 0 : lines.length - 1) : at + step))];
+    line.scrollIntoView({ block: "nearest", inline: "nearest" });
+    light(line);
+    show(line);
+  });
 
   // Light or dark: as the system has it, until somebody chooses.
   const theme = document.getElementById("theme"), root = document.documentElement;
