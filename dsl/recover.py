@@ -86,7 +86,8 @@ def _without(lines: list[str], at: int, first: int) -> bool:
         if here != made:
             lines[at] = made
             return True
-    lines[at] = f"{blanks}0" if above is not None and _code(lines[above]).endswith(":") else ""
+    kept = f"{blanks}0"
+    lines[at] = kept if above is not None and _code(lines[above]).endswith(":") and here != kept else ""
     return True
 
 

@@ -35,7 +35,7 @@ from .text import Text
 from .types import Superseded
 
 #: Texts of more characters are not analysed: the editor is told, once for each.
-LIMIT = 2_000_000
+LIMIT = 500_000
 Answer = TypeVar("Answer")
 
 

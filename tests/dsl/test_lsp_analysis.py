@@ -103,6 +103,10 @@ def test_errors_are_those_of_the_checker_and_further_ones_where_a_definition_doe
     assert [d.code for d in caught.value.diagnostics] == ["US0101"]
 
 
+def test_a_line_that_stands_for_another_may_be_wrong_itself() -> None:
+    assert [d.code for d in look("algorithm f(x:\n    y z\n    0\n    return x\n").errors] == ["US0101"]
+
+
 def test_errors_before_a_line_that_does_not_parse_stay() -> None:
     text = HEAD + "    r = unknown\n    s = A @ A\n    for k in 0..K:\n        r = r +\n        q = later\n"
     assert [(d.code, d.span.line - HEAD.count("\n")) for d in look(text).errors if d.span] == [("US0201", 1), ("US0302", 2), ("US0101", 4)]
