@@ -18,7 +18,7 @@ from .c_runtime import prelude
 from .emit import CWriter, combine
 from .expressions import Printer
 from .kernel_text import Body, kernel_text
-from .printer import COMPLEXES, RANDOM, REALS, strip
+from .printer import COMPLEXES, INTEGERS, RANDOM, REALS, strip
 from .text import Text
 
 FLOATS = (*REALS, *COMPLEXES)
@@ -26,12 +26,15 @@ FLOATS = (*REALS, *COMPLEXES)
 _HARMLESS = frozenset({"where", "stop_gradient", "neg", "conj", "re", "im", "abs", "maximum", "minimum", "sign", "relu", "isfinite", *RANDOM})
 #: More parts of one expression than this are named first, as in other builds, so that its text stays small.
 _LARGEST = 400
+#: What an expression with checks begins with: one that is a block.
+_CHECKED = "__extension__"
 
 
 @dataclass(frozen=True)
 class Site:
     """What a numbered check is about: ``kind`` is ``index`` (of axis ``axis`` of ``what``), ``number`` (a result of operation ``what``, with
-    so many ``operands``) or ``other`` (``what`` is the message). ``around`` names the loops, ``rank`` is that of the element."""
+    so many ``operands``), ``division`` (of integers) or ``other``, of the run-time library, which notes no places (``what`` is the message).
+    ``around`` names the loops, ``rank`` is that of the element."""
 
     kind: str
     what: str
@@ -118,7 +121,7 @@ class DebugPrinter(Printer):
         i, n = self.names.fresh("at"), self.names.fresh("of")
         number = self.site("index", array, axis=axis)
         return (
-            f"__extension__ ({{ int64_t {i} = {text}, {n} = {extent}; "
+            f"{_CHECKED} ({{ int64_t {i} = {text}, {n} = {extent}; "
             f"{self._out_of_range(number, i, n)} {i}; }})"
         )
 
@@ -147,15 +150,20 @@ class DebugPrinter(Printer):
         """One op on the texts of its operands, its result checked."""
         if e.op == "check_index":
             return self._data_index(args)
-        if e.dtype not in FLOATS or e.op in _HARMLESS or (e.op == "cast" and e.args[0].dtype not in FLOATS):
+        if e.op in ("floordiv", "mod") and e.dtype in INTEGERS and not isinstance(e.args[1], Literal):
+            return self._division(e, args)
+        unchecked = e.dtype not in FLOATS or e.op in _HARMLESS or (e.op == "cast" and e.args[0].dtype not in FLOATS)
+        if unchecked and (e.op == "where" or sum(_CHECKED in a for a in args) < 2):
             return super().call(e, args)
-        lines, names = [], []
+        lines, names = [], []  # operands in the order they are written
         for operand, text in zip(e.args, args, strict=True):
             if isinstance(operand, Literal):
                 names.append(text)
                 continue
             names.append(self.names.fresh("p"))
             lines.append(f"{self.value_type(operand.dtype)} {names[-1]} = {strip(text)};")
+        if unchecked:
+            return f"{_CHECKED} ({{ {' '.join(lines)} {strip(super().call(e, names))}; }})"
         result = strip(super().call(e, names))
         dtypes = [a.dtype for a in e.args]
         return self.seen(e.op, e.dtype, result, list(zip(names, dtypes, strict=True)), lines)
@@ -168,7 +176,7 @@ class DebugPrinter(Printer):
         shown = [self.shown(name, d) for name, d in ((out, dtype), *operands)]
         test = " && ".join([f"!{self.finite(out, dtype)}", *finite]) + self.chosen
         return (
-            f"__extension__ ({{ {' '.join(lines)} {self.value_type(dtype)} {out} = {result}; "
+            f"{_CHECKED} ({{ {' '.join(lines)} {self.value_type(dtype)} {out} = {result}; "
             f"if (__builtin_expect({test}, 0)) {self.note(number, shown[:4])}; {out}; }})"
         )
 
@@ -184,12 +192,22 @@ class DebugPrinter(Printer):
         """A number for the message; the modulus of a complex one would say less than its real part."""
         return f"(double){name}.re" if dtype in COMPLEXES else f"(double){name}"
 
+    def _division(self, e: Call, args: list[str]) -> str:
+        """A division of integers, by 1 where it is by zero, which is noted."""
+        divisor, dtype = self.names.fresh("p"), "i64" if e.dtype == "key" else e.dtype
+        noted = self.note(self.site("division", "integer division by zero"), [])
+        return (
+            f"{_CHECKED} ({{ {self.value_type(dtype)} {divisor} = {strip(args[1])}; "
+            f"if ({divisor} == 0) {{ {f'if (1{self.chosen}) ' if self.chosen else ''}{noted}; {divisor} = 1; }} "
+            f"us_{e.op}_{dtype}({strip(args[0])}, {divisor}); }})"
+        )
+
     def _data_index(self, args: list[str]) -> str:
         """An index from data."""
         i, n = self.names.fresh("at"), self.names.fresh("of")
         number = self.site("index", "")
         return (
-            f"__extension__ ({{ int64_t {i} = {strip(args[0])}, {n} = {strip(args[1])}; "
+            f"{_CHECKED} ({{ int64_t {i} = {strip(args[0])}, {n} = {strip(args[1])}; "
             f"{self._out_of_range(number, i, n)} {i}; }})"
         )
 

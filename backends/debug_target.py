@@ -75,6 +75,8 @@ class DebugKernel(BuiltKernel):
         elif site.kind == "index":
             axis = f" of axis {site.axis} of {site.what}" if site.what else " that comes from data"
             what = f"the index {int(numbers[0])}{axis} is out of range: the size is {int(numbers[1])}"
+        elif site.kind == "division":
+            what = site.what
         else:
             what, around, element = site.what, [], []
         where = iterations(around, element, problem, batch)

@@ -78,6 +78,11 @@ algorithm learned(x: real[n]) -> real[n]:
         x = x + log(x)
     return x
 
+algorithm halves(a: i64[n], b: i64[n]) -> i64[n]:
+    for k in 0..4:
+        a = a // (b - k) + a % (b - k)
+    return a
+
 algorithm masked(x: real[n]) -> real[n]:
     return where(isfinite(x), x, 0)
 
@@ -134,7 +139,7 @@ def test_loops_that_end_by_data_and_problems_of_a_batch(target: str) -> None:
 @TARGETS
 def test_overflow_of_a_sum(target: str) -> None:
     found = fault(lambda: PROGRAM.totals(torch.tensor([2e38, 1.0, 2e38]), debug=True, target=target))
-    assert found.startswith("p.us:66:12: ")
+    assert found.startswith("p.us:71:12: ")
     assert "is inf" in found
 
 
@@ -198,6 +203,16 @@ def test_nan_that_came_with_the_data(target: str) -> None:
     assert "x came with an infinity at [0]" in fault(lambda: PROGRAM.totals(torch.tensor([inf, 1.0]), debug=True, target=target))
     masked = PROGRAM.masked(torch.tensor([1.0, nan, inf]), debug=True, target=target)  # the program knows how to treat it
     torch.testing.assert_close(masked, torch.tensor([1.0, 0.0, 0.0]))
+
+
+@TARGETS
+def test_division_of_integers(target: str) -> None:
+    a, b = torch.tensor([5, 60, -7]), torch.tensor([8, 9, -4])
+    assert torch.equal(PROGRAM.halves(a, b, debug=True, target=target), PROGRAM.halves(a, b))
+    found = fault(lambda: PROGRAM.halves(a, b - 6, debug=True, target=target))
+    assert found.startswith("p.us:61:13: ")
+    assert "division by zero" in found.splitlines()[0]
+    assert "(k = 2" in found.splitlines()[0]
 
 
 def test_a_kernel_in_which_nothing_can_fail() -> None:
