@@ -119,6 +119,11 @@ class Kernel:
             return [*first, (self._routine.algorithm.name, _compiled(plan))]
         return [(f"{self._routine.algorithm.name}_{n}", _compiled(p)) for n, p in sorted(plan.plans.items())]
 
+    def parts(self, *, gradients: bool = False) -> list[tuple[str, Compiled, Report | None]]:
+        """The compiled parts, by name, and with ``gradients`` those of the backward pass, with what they record."""
+        found: list[tuple[str, Compiled, Report | None]] = [(n, c, None) for n, c in self.compiled]
+        return [*found, *self._backward()] if gradients else found
+
     @property
     def graph(self) -> str:
         """The dataflow graph, simplified; of a host program, the one that calls the kernels."""
@@ -194,13 +199,10 @@ class Kernel:
         }
         if limits and not self.on_processor:
             raise CompileError("limits are measured on the processor: python -m benchmarks.gpu holds kernels against those of a GPU")
-        parts: list[tuple[str, Compiled, Report | None]] = [(n, c, None) for n, c in self.compiled]
         rewrites = self._rewrites()
         if rewrites:
             about["rewrites"] = rewrites
-        if gradients:
-            parts += self._backward()
-        return report(self._routine.algorithm.name, about, parts, self.host, roofline() if limits else None)
+        return report(self._routine.algorithm.name, about, self.parts(gradients=gradients), self.host, roofline() if limits else None)
 
     @property
     def on_processor(self) -> bool:

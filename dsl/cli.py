@@ -228,6 +228,7 @@ def report(
     params: Annotated[
         list[str] | None, typer.Option("--param", "-p", metavar="NAME=FILE", help="The value of a parameter, written as an input is.")
     ] = None,
+    gradients: Annotated[bool, typer.Option("--gradients", help="Also the kernels of the backward pass.")] = False,
     measure: Annotated[
         bool, typer.Option("--measure/--no-measure", help="Whether to time a call, the limits of this machine, and the search's candidates.")
     ] = True,
@@ -243,7 +244,8 @@ def report(
     with _reported():
         handle = named_algorithm(program)
         sizes, lead, given = size_pairs(size, "--size"), leading_shape(batch), iteration_counts(handle, counts)
-        for line in write_report(out, program, handle, inputs or [], sizes, lead, given, read(flags), params=params or [], measure=measure):
+        more: dict[str, Any] = {"params": params or [], "gradients": gradients, "measure": measure}
+        for line in write_report(out, program, handle, inputs or [], sizes, lead, given, read(flags), **more):
             print(line, file=sys.stderr)
     print(f"wrote {out}")
 

@@ -14,7 +14,7 @@ from ..compiler.version import VERSION
 from .timing import machine, version
 
 #: Packages whose versions matter, those that need not be there behind.
-PACKAGES = ("torch", "numpy", "islpy", "lark", "networkx", "safetensors", "typer", "rich", "prompt_toolkit", "pygments")
+PACKAGES = ("torch", "numpy", "islpy", "jinja2", "lark", "networkx", "safetensors", "typer", "rich", "prompt_toolkit", "pygments")
 OPTIONAL = ("numba", "llvmlite", "triton", "apache-tvm", "cuda-bindings", "nvidia-cuda-nvrtc", "ray", "jax", "matplotlib", "pygls")
 
 

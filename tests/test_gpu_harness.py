@@ -163,14 +163,14 @@ def script() -> ModuleType:
 
 
 def test_the_bundle_has_what_the_library_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every dependency of the library that such a machine lacks (torch brings filelock), within the limits of pyproject.toml."""
+    """Every dependency of the library that such a machine lacks (torch brings filelock and jinja2), within the limits of pyproject.toml."""
     gpu = script()
     wanted = gpu.wanted()
     assert "typer>=0.12,<0.29" in wanted
     assert {"islpy>=2024.2", "lark>=1.2", "safetensors>=0.4.3", "hypothesis>=6.100", "mdurl"} <= set(wanted)
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("dependencies = [")[2].partition("]")[0]
     needed = {line.strip().strip('",').partition(">")[0] for line in text.splitlines() if line.strip()}
-    assert needed - {"torch", "filelock", "networkx", "numpy"} <= set(gpu.PACKAGES)
+    assert needed - {"torch", "filelock", "jinja2", "networkx", "numpy"} <= set(gpu.PACKAGES)
     monkeypatch.setattr(sys, "argv", ["gpu.py", "all"])
     with pytest.raises(SystemExit, match="PART is one of bundle, tests, bench, not 'all'"):
         gpu.main()

@@ -63,6 +63,7 @@ def write_report(
     chosen: CompileOptions,
     *,
     params: Sequence[str] = (),
+    gradients: bool = False,
     measure: bool,
 ) -> Iterator[str]:
     """Write the report of an algorithm for the inputs and parameters that ``specs`` and ``params`` name (others are made up, or start as the program
@@ -76,7 +77,7 @@ def write_report(
         lead = problems(call)
     kernel, said = compile_kernel(handle, specs, sizes, lead, counts, chosen)
     yield from (line for line in (why, said if call is None else call.said) if line)
-    subject = Subject(handle, kernel, given=given or tuple(values), measure=measure, strict=chosen.numerics == "strict")
+    subject = Subject(handle, kernel, given=given or tuple(values), measure=measure, strict=chosen.numerics == "strict", gradients=gradients)
     write(path, report(subject if call is None else filled(subject, call, values), program))
 
 

@@ -18,7 +18,7 @@ from .links import Links, PartLinks
 class Subject:
     """An algorithm and its kernel. ``call`` has the data, and so has ``data`` as a layer (None: nothing is called); ``given`` names the inputs
     and parameters that the user gave. ``measure``: whether
-    to measure, ``strict``: whether it was compiled with strict numerics; ``figures`` are then what :func:`~..explain.measured` found."""
+    to measure, ``strict``: whether it was compiled with strict numerics; ``gradients``: whether the kernels of the backward pass are shown, too; ``figures`` are then what :func:`~..explain.measured` found."""
 
     handle: AlgorithmHandle
     kernel: Kernel
@@ -27,12 +27,13 @@ class Subject:
     given: tuple[str, ...] = ()
     measure: bool = False
     strict: bool = False
+    gradients: bool = False
     figures: Mapping[str, Any] | None = None
 
     @cached_property
     def explained(self) -> dict[str, Any]:
         """What ``dsl explain`` tells, with the limits of the machine if it is measured."""
-        return self.kernel.report(limits=self.measure and self.kernel.on_processor)
+        return self.kernel.report(gradients=self.gradients, limits=self.measure and self.kernel.on_processor)
 
     @cached_property
     def links(self) -> Links:
@@ -42,4 +43,4 @@ class Subject:
     @cached_property
     def parts(self) -> list[PartLinks]:
         """The kernels and their links."""
-        return [PartLinks(self.links, name, compiled) for name, compiled in self.kernel.compiled]
+        return [PartLinks(self.links, name, compiled) for name, compiled, _ in self.kernel.parts(gradients=self.gradients)]

@@ -299,6 +299,14 @@ def test_parameters_and_convergence_of_data(page: Path) -> None:
     assert "#0707" not in text  # every colour of a plot is the page's
 
 
+def test_kernels_of_the_backward_pass() -> None:
+    handle = us.loads("algorithm twice(x: real[n]) -> real[n]:\n    param s: positive\n    return 2 * s * x\n", "t.us").twice
+    text = report(Subject(handle, handle.compile({"n": 4}), gradients=True), "twice")
+    assert re.findall(r"<h3>(?:Kernel )?(\w+)</h3>", text) == ["twice", "twice_backward"] * (text.count("<h3>") // 2)
+    program = lines_with(text.partition("Kernel twice_backward")[2], "program")
+    assert of(program, "2 * s * x")
+
+
 def test_what_cannot_be_called_is_told(ista: AlgorithmHandle, tmp_path: Path) -> None:
     path = tmp_path / "x.html"
     handle = us.loads("algorithm a(y: real[n]) -> real[n]:\n    module f: (real[n]) -> real[n]\n    return f(y)\n", "m.us").a
