@@ -17,8 +17,8 @@ from .links import Links, PartLinks
 @dataclass
 class Subject:
     """An algorithm and its kernel. ``call`` has the data, and so has ``data`` as a layer (None: nothing is called); ``given`` names the inputs
-    and parameters that the user gave. ``measure``: whether
-    to measure, ``strict``: whether it was compiled with strict numerics; ``gradients``: whether the kernels of the backward pass are shown, too; ``figures`` are then what :func:`~..explain.measured` found."""
+    and parameters that the user gave. ``measure``: whether to measure; ``figures`` are then what :func:`~..explain.measured` found. ``strict``:
+    whether it was compiled with strict numerics; ``gradients``: whether the kernels of the backward pass are shown, too."""
 
     handle: AlgorithmHandle
     kernel: Kernel
