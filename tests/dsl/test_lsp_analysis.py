@@ -425,12 +425,12 @@ def typed(rng: random.Random) -> str:
 
 
 def test_texts_as_they_are_typed() -> None:
-    assert fuzz("texts asked about as an editor does", 25, 3, typed, whatever, seconds=10)["wrong"] > 10
+    assert fuzz("texts asked about as an editor does", 15, 3, typed, whatever, seconds=10)["wrong"] > 5
 
 
 @pytest.mark.slow
 def test_many_texts_as_they_are_typed() -> None:
-    fuzz("texts asked about as an editor does", 5000, 4, typed, whatever, seconds=10)
+    fuzz("texts asked about as an editor does", 3000, 4, typed, whatever, seconds=10)
 
 
 def test_an_edit_lowers_what_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import pytest
 from lsprotocol import types as lsp
 from pygls.exceptions import JsonRpcException
 
+from benchmarks.editor import measure
 from tests.dsl.editor import PATIENCE, Editor
 from unspool.dsl.lsp import server as served
 
@@ -137,6 +138,13 @@ def test_an_enormous_text_is_told_and_left_alone(editor: Editor, tmp_path: Path)
     assert editor.errors(uri) == []
     assert f"more than {served.LIMIT} characters" in editor.hears("characters")
     editor.shut(uri)
+
+
+@pytest.mark.slow
+def test_an_edit_is_answered_within_300_milliseconds() -> None:
+    found = measure()
+    assert found.get("processor", found["edit"]) < 0.3  # of the processor, so that other load does not count
+    assert found["completion"] < 0.3
 
 
 # -- bad input --------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from unspool.dsl.textmate import grammar, text
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTENSION = ROOT / "editors" / "vscode"
-FILES = sorted(p for folder in ("tests/programs", "stdlib") for p in (ROOT / folder).glob("*.us"))
+FILES = [*sorted((ROOT / "tests" / "programs").glob("*.us")), ROOT / "stdlib" / "optim.us"]
 RULES = [
     (re.compile(rule["match"]), rule.get("name", ""), {int(n): c["name"] for n, c in rule.get("captures", {}).items()})
     for rule in grammar()["patterns"]
