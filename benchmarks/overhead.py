@@ -1,7 +1,7 @@
-"""What compiling, calling, importing and editing cost: rows of the suite's second table, each measured in a fresh process.
+"""What compiling, calling, importing, talking and editing cost: rows of the suite's second table, each measured in a fresh process.
 
-``python -m benchmarks.overhead`` prints all rows; with ``compile TARGET FILE ALGORITHM``, ``call TARGET no_grad|autograd``, ``import`` or ``editor`` it
-is one of the fresh processes, and prints what it measured as JSON.
+``python -m benchmarks.overhead`` prints all rows; with ``compile TARGET FILE ALGORITHM``, ``call TARGET no_grad|autograd``, ``import``, ``editor``
+or ``repl`` it is one of the fresh processes, and prints what it measured as JSON.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,12 @@ def rows(*, quick: bool = False, say: Callable[[str], object] = lambda _: None) 
     runs = [_fresh("import") for _ in range(3 if quick else 9)]
     torch, alone, load = (statistics.median(r[part] for r in runs) for part in ("torch", "unspool", "load"))
     found.append(_row("import unspool beyond torch", "-", alone, "s", f"torch alone {torch:.2f} s; the first program is loaded in {load:.2f} s"))
+    if importlib.util.find_spec("pty") is not None:
+        say("talking")
+        run = _fresh("repl")
+        found.append(_row("repl: started to the first prompt, median", "-", run["prompt"], "s", "at a terminal; torch comes while one types"))
+        note = f"{run['steps']} steps on {run['kernels']} kernels of PolyBench; slowest {run['slowest']:.3f} s; within 0.2 s {run['within']:.1%}"
+        found.append(_row("repl: an answer to a step, median", "-", run["step"], "s", note))
     if importlib.util.find_spec("pygls") is None:
         say("no pygls: nothing is measured of the language server")
         return found
@@ -173,12 +179,14 @@ def measure_import() -> dict[str, float]:
 
 if __name__ == "__main__":
     from .editor import measure as measure_editor
+    from .repl import measure as measure_repl
 
-    kinds: dict[str, Callable[..., dict[str, float]]] = {
+    kinds: dict[str, Callable[..., Mapping[str, float | str]]] = {
         "editor": measure_editor,
         "compile": measure_compile,
         "call": measure_call,
         "import": measure_import,
+        "repl": measure_repl,
     }
     if sys.argv[1:]:
         print(json.dumps(kinds[sys.argv[1]](*sys.argv[2:])))

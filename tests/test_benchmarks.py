@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import ablation, limits, report, unrolled
+from benchmarks import ablation, limits, repl, report, unrolled
 from benchmarks.contest import FORWARD, GRADIENT, Contest, Contestant, Outcome, Score, deviation, hold
 from benchmarks.plan import Plan, chosen, missing
 from benchmarks.problem import targets
@@ -289,3 +290,11 @@ def test_parts_of_the_compiler_can_be_left_out() -> None:
         plain(*problem.inputs)
     (plan,) = plain._routine.main.plans.values()
     assert "batch" not in plan.compiled.schedule
+
+
+def test_what_the_repl_takes() -> None:
+    answers = repl.steps("jacobi_1d", {"n": 30, "T": 3})
+    assert {line.split()[0] for line in answers} == {"parallel", "tile", "reverse"}
+    assert all(t > 0 for t in answers.values())
+    if importlib.util.find_spec("pty") is not None:
+        assert 0 < repl.first_prompt() < repl.PATIENCE
