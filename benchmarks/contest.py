@@ -22,9 +22,10 @@ Arrays = Sequence[np.ndarray]
 
 
 def arrays(result: Any) -> Arrays:
-    """A result (of torch, JAX or NumPy, one or several) in float64 NumPy."""
+    """A result (of torch, JAX or NumPy, one or several) in float64 NumPy, complex numbers as pairs."""
     parts = result if isinstance(result, (tuple, list)) else [result]
-    return [np.asarray(p.detach().cpu() if isinstance(p, torch.Tensor) else p, dtype=np.float64) for p in parts]
+    found = [np.asarray(p.detach().cpu() if isinstance(p, torch.Tensor) else p) for p in parts]
+    return [np.asarray(np.ascontiguousarray(p).view(p.real.dtype) if np.iscomplexobj(p) else p, dtype=np.float64) for p in found]
 
 
 def deviation(got: Arrays, expected: Arrays) -> float:

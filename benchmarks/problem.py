@@ -239,8 +239,10 @@ def _named(name: str, variant: str) -> str:
 
 
 def lift(value: Any, dtype: torch.dtype) -> Any:
-    """A floating tensor in another precision; anything else as it is."""
-    return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+    """A floating or complex tensor in another precision; anything else as it is."""
+    if not isinstance(value, Tensor) or not (value.is_floating_point() or value.is_complex()):
+        return value
+    return value.to(dtype.to_complex() if value.is_complex() else dtype)
 
 
 def quiet(function: Callable[..., Any], *operands: Any) -> Callable[[], Any]:

@@ -272,7 +272,7 @@ def test_the_suite_writes_json_and_a_table(
     assert "unspool" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["fista", "unem_gaussian", "alf_lb", "capped_simplex"])
+@pytest.mark.parametrize("name", ["fista", "unem_gaussian", "alf_lb", "capped_simplex", "cirim", "recurrent_varnet"])
 def test_torch_computes_what_programs_of_the_library_do(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.problem.targets", list)  # ours are tested with the library
     for contest in library.contests()[name](Plan("quick", frozenset({"eager"}))):

@@ -19,6 +19,7 @@ from ..contest import FORWARD, GRADIENT, Contest
 from ..peers import library_torch, torch_compiled, torch_eager
 from ..plan import Plan
 from ..problem import Problem
+from . import mri
 from .ista import mean_squares
 
 Contests = Callable[[Plan], Iterator[Contest]]
@@ -32,6 +33,7 @@ def contests() -> Mapping[str, Contests]:
     return {
         **sparse, "unem_gaussian": unem_gaussian, "unem_dirichlet": unem_dirichlet, "gmm": gmm, "factor_analysis": factor_analysis,
         "alf_lb": alf_lb, "sinkhorn": sinkhorn, "tv": tv, "pdhg_lp": pdhg_lp, "capped_simplex": capped_simplex,
+        "cirim": mri.cirim, "recurrent_varnet": mri.recurrent_varnet,
     }  # fmt: skip
 
 
