@@ -28,6 +28,7 @@ HOWS = [
     pytest.param({"target": "interpreter"}, id="interpreter"),
     pytest.param({"schedule": ""}, marks=SLOW, id="plain"),
     pytest.param({}, marks=SLOW, id="c"),
+    pytest.param({"target": "emulated", "schedule": ""}, marks=SLOW, id="emulated"),
 ]
 
 
