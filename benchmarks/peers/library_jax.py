@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.scipy.sparse.linalg import cg
 
 
 def soft(v: Array, t: Array) -> Array:
@@ -167,3 +168,52 @@ def capped_simplex(v: Array, total: Array, cap: Array, iterations: int) -> Array
     inside = ((v > shift) & (v < shift + cap)).sum(-1, keepdims=True)
     shift = shift + (jnp.clip(v - shift, 0, cap).sum(-1, keepdims=True) - total) / jnp.maximum(inside, 1)
     return jnp.clip(v - shift, 0, cap)
+
+
+def entropies(W: Array, X: Array, T: Array) -> Array:
+    """Cross-entropy of each sample."""
+    logits = X @ W
+    return jax.nn.logsumexp(logits, -1) - (T * logits).sum(-1)
+
+
+def weighted(W: Array, s: Array, X: Array, T: Array, ridge: Array) -> Array:
+    """The lower objective of hyper-cleaning."""
+    return (jax.nn.sigmoid(s) * entropies(W, X, T)).mean() + ridge * (W**2).sum()
+
+
+def trained(W: Array, s: Array, X: Array, T: Array, step: Array, ridge: Array, iterations: int) -> Array:
+    """Gradient descent on it."""
+
+    def one(W: Array, _: None) -> tuple[Array, None]:
+        return W - step * jax.grad(weighted)(W, s, X, T, ridge), None
+
+    return lax.scan(one, W, None, iterations)[0]
+
+
+def hyperclean(
+    X: Array, T: Array, Xv: Array, Tv: Array, s: Array, eta: Array, step: Array, ridge: Array, inner: int
+) -> tuple[Array, Array]:
+    """Hyper-cleaning by unrolling."""
+    zero = jnp.zeros((X.shape[1], T.shape[1]), X.dtype)
+
+    def cleaned(s: Array) -> Array:
+        return entropies(trained(zero, s, X, T, step, ridge, inner), Xv, Tv).mean()
+
+    s = lax.scan(lambda s, rate: (s - rate * jax.grad(cleaned)(s), None), s, eta)[0]
+    return s, trained(zero, s, X, T, step, ridge, inner)
+
+
+def hyperclean_implicit(
+    X: Array, T: Array, Xv: Array, Tv: Array, s: Array, eta: Array, step: Array, ridge: Array, inner: int
+) -> tuple[Array, Array]:
+    """Hyper-cleaning by implicit differentiation, with conjugate gradients."""
+    slope = jax.grad(weighted)
+
+    def one(state: tuple[Array, Array], rate: Array) -> tuple[tuple[Array, Array], None]:
+        s, W = state
+        W = trained(W, s, X, T, step, ridge, inner)
+        right = jax.grad(lambda W: entropies(W, Xv, Tv).mean())(W)
+        Z, _ = cg(lambda v: jax.jvp(lambda W: slope(W, s, X, T, ridge), (W,), (v,))[1], right, tol=1e-3)
+        return (s + rate * jax.grad(lambda s: (Z * slope(W, s, X, T, ridge)).sum())(s), W), None
+
+    return lax.scan(one, (s, jnp.zeros((X.shape[1], T.shape[1]), X.dtype)), eta)[0]

@@ -215,3 +215,64 @@ def pdhg_lp(
             x_start, y_start, least, length = x, y, error, 0
             x_sum, y_sum = torch.zeros_like(c), torch.zeros_like(b)
     return x, y, error
+
+
+def entropies(W: Tensor, X: Tensor, T: Tensor) -> Tensor:
+    """Cross-entropy of each sample."""
+    logits = X @ W
+    return logits.logsumexp(-1) - (T * logits).sum(-1)
+
+
+def weighted(W: Tensor, s: Tensor, X: Tensor, T: Tensor, ridge: Tensor) -> Tensor:
+    """The lower objective of hyper-cleaning."""
+    return (torch.sigmoid(s) * entropies(W, X, T)).mean() + ridge * (W**2).sum()
+
+
+def trained(W: Tensor, s: Tensor, X: Tensor, T: Tensor, step: Tensor, ridge: Tensor, iterations: int, kept: bool = False) -> Tensor:
+    """Gradient descent on it; ``kept``: with a graph of all steps."""
+    for _ in range(iterations):
+        W = W if kept and W.requires_grad else W.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(weighted(W, s, X, T, ridge), W, create_graph=kept)
+        W = W - step * slope
+    return W if kept else W.detach()
+
+
+@torch.enable_grad()
+def hyperclean(
+    X: Tensor, T: Tensor, Xv: Tensor, Tv: Tensor, s: Tensor, eta: Tensor, step: Tensor, ridge: Tensor, inner: int
+) -> tuple[Tensor, Tensor]:
+    """Hyper-cleaning by unrolling."""
+    zero = X.new_zeros(X.shape[1], T.shape[1])
+    for rate in eta:
+        s = s.detach().requires_grad_()
+        W = trained(zero, s, X, T, step, ridge, inner, kept=True)
+        (slope,) = torch.autograd.grad(entropies(W, Xv, Tv).mean(), s)
+        s = s - rate * slope
+    s = s.detach()
+    return s, trained(zero, s, X, T, step, ridge, inner)
+
+
+@torch.enable_grad()
+def hyperclean_implicit(
+    X: Tensor, T: Tensor, Xv: Tensor, Tv: Tensor, s: Tensor, eta: Tensor, step: Tensor, ridge: Tensor, inner: int
+) -> tuple[Tensor, Tensor]:
+    """Hyper-cleaning by implicit differentiation, with conjugate gradients."""
+    W = X.new_zeros(X.shape[1], T.shape[1])
+    for rate in eta:
+        W = trained(W, s.detach(), X, T, step, ridge, inner).requires_grad_()
+        s = s.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(weighted(W, s, X, T, ridge), W, create_graph=True)
+        (r,) = torch.autograd.grad(entropies(W, Xv, Tv).mean(), W)
+        Z, p, rr = torch.zeros_like(r), r, (r**2).sum()
+        limit = 1e-6 * rr
+        for _ in range(10 * W.numel()):
+            (q,) = torch.autograd.grad(slope, W, p, retain_graph=True)
+            a = rr / (p * q).sum()
+            Z, r = Z + a * p, r - a * q
+            before, rr = rr, (r**2).sum()
+            if rr < limit:
+                break
+            p = r + rr / before * p
+        (mixed,) = torch.autograd.grad(slope, s, Z)
+        s = s + rate * mixed
+    return s.detach(), W.detach()

@@ -1,6 +1,7 @@
 """Programs of the standard library, as they stand: a group of its own, so that the suite stays what it was.
 
-JAX and torch.compile are left out of unem_dirichlet and pdhg_lp, which are conditions on data and loops that end by themselves; gradients are asked for
+JAX and torch.compile are left out of unem_dirichlet and pdhg_lp, which are conditions on data and loops that end by themselves, torch.compile also of
+hyper-cleaning, whose iterations it would take one by one; gradients are asked for
 where programs have parameters that one learns, or are projections.
 """
 
@@ -34,6 +35,7 @@ def contests() -> Mapping[str, Contests]:
         **sparse, "unem_gaussian": unem_gaussian, "unem_dirichlet": unem_dirichlet, "gmm": gmm, "factor_analysis": factor_analysis,
         "alf_lb": alf_lb, "sinkhorn": sinkhorn, "tv": tv, "pdhg_lp": pdhg_lp, "capped_simplex": capped_simplex,
         "cirim": mri.cirim, "recurrent_varnet": mri.recurrent_varnet,
+        "hyperclean": _cleaning("hyperclean", 50), "hyperclean_implicit": _cleaning("hyperclean_implicit", 10),
     }  # fmt: skip
 
 
@@ -184,6 +186,27 @@ def capped_simplex(plan: Plan) -> Iterator[Contest]:
         wanted=(0,), order=lambda given, inputs, params: (*inputs, 40),
     )  # fmt: skip
     yield from _held(plan, "capped_simplex", f"{batch} vectors of {n}, K=40", problem, gradient=True)
+
+
+def _cleaning(name: str, inner: int) -> Contests:
+    """Hyper-cleaning, 20 iterations."""
+
+    def held(plan: Plan) -> Iterator[Contest]:
+        n, clean, d, c = plan.pick((24, 12, 4, 3), (1000, 200, 64, 10), (1000, 200, 64, 10))
+        random, K = np.random.default_rng(0), 20
+        X, Xv, means = random.standard_normal((n, d)), random.standard_normal((clean, d)), random.standard_normal((d, c))
+        told, truth = (X @ means).argmax(1), (Xv @ means).argmax(1)
+        told = np.where(random.random(n) < 0.4, random.integers(0, c, n), told)
+        inputs = _f32(X / np.sqrt(d)), _f32(np.eye(c)[told]), _f32(Xv / np.sqrt(d)), _f32(np.eye(c)[truth]), torch.zeros(n)
+        values = {"eta": torch.full((K,), float(n)), "step": torch.tensor(0.5), "ridge": torch.tensor(0.005)}
+        problem = Problem(
+            getattr(us.stdlib.bilevel, name), inputs, values=values, counts={"K": K, "J": inner},
+            order=lambda given, inputs, params: (*inputs, *params, inner),
+        )  # fmt: skip
+        size = f"{n} samples, {clean} clean, d={d}, {c} classes, K={K}, J={inner}"
+        yield from _held(plan, name, size, problem, compiled=False, tolerance=5e-3)
+
+    return held
 
 
 def _held(
