@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..compiler.diagnostics import Span
@@ -11,7 +12,7 @@ from ..compiler.graph.types import size_fn
 from ..compiler.nearest import nearest
 from . import syntax as s
 from .builtins.all import builtin_named
-from .context import HOOKS, MAX_CALLS, Binding, Context, describe, lowers, noun
+from .context import HOOKS, MAX_CALLS, Binding, Context, LowerError, describe, lowers, noun
 from .dtypes import can_store
 from .lower_expr import one_instance, unknown_name
 from .lower_sum import REDUCTIONS, index_sum
@@ -136,7 +137,12 @@ def _builtin(ctx: Context, node: s.Call, builtin: Builtin) -> Operand:
     args, kwargs = _arguments(ctx, node, builtin.names)
     if builtin.name in ("min", "max") and len(args) > 1 and not kwargs and _are_sizes(args):
         return SizeOperand(size_fn(builtin.name, *(ctx.size_of(a) for a in args)))
-    return _applied(ctx, node, lambda: builtin.lower(ctx, tuple(args), kwargs))
+    try:
+        return _applied(ctx, node, lambda: builtin.lower(ctx, tuple(args), kwargs))
+    except LowerError as error:
+        if error.diagnostic.code == "US0402" and error.diagnostic.suggestion is None and builtin.signature:
+            error.diagnostic = replace(error.diagnostic, suggestion=builtin.signature)
+        raise
 
 
 def _loose_index(ctx: Context, node: s.Call, name: str) -> None:

@@ -100,8 +100,9 @@ def unknown_name(ctx: Context, node: s.Name) -> LowerError:
             f"bind {name} before the block", (f"bound at {ended}",),
         )  # fmt: skip
     hint = other_words.hint(name, [*ctx.names, *ctx.scope.definitions, *ctx.scope.files])
-    if ctx.function and hint is None:
-        hint = f"a fn sees its parameters only; pass {name} to {ctx.function}"
+    if hint is None and not ctx.scope.python:
+        above = f"`{name} = ...` above binds it, `{name}: real` in the signature makes it an input"
+        hint = f"a fn sees its parameters only; pass {name} to {ctx.function}" if ctx.function else above
     return ctx.fault("US0201", f"unknown name {name}", node.span, hint)
 
 
@@ -149,7 +150,7 @@ def _as_function(ctx: Context, node: s.Attribute, name: str) -> str:
         return f"{'us.' if ctx.scope.python else ''}{name}({shown})"
     if name in ("t", "transpose"):
         return f"{shown}.T"
-    found = other_words.word(name)
+    found = other_words.attribute(name)
     return found if found is not None else "arrays have .T and .H; all else is a function: sum(x)"
 
 

@@ -14,13 +14,12 @@ MODULES = frozenset("np numpy torch math tf jnp jax scipy linalg F nn us cmath r
 
 #: What is written for a name of theirs; ``sqrt(x)``-like texts are examples.
 _WORDS = {
-    "transpose": "x.T", "swapaxes": "permute(x, 1, 0)", "t": "x.T", "matmul": "A @ b", "mm": "A @ b", "bmm": "A @ b", "mv": "A @ b",
+    "transpose": "x.T", "swapaxes": "permute(x, 1, 0)", "matmul": "A @ b", "mm": "A @ b", "bmm": "A @ b", "mv": "A @ b",
     "multiply": "x * y", "add": "x + y", "subtract": "x - y", "divide": "x / y", "power": "x**y", "pow": "x**y", "square": "x**2",
     "negative": "-x", "fmod": "x % y", "vdot": "dot(x, y)", "inner": "dot(x, y)",
-    "len": "an axis has a size with a name: x: real[n]", "shape": "an axis has a size with a name: x: real[n]",
-    "size": "an axis has a size with a name: x: real[n]", "print": "results are what an algorithm returns; trace= shows iterates",
+    "len": "an axis has a size with a name: x: real[n]", "print": "results are what an algorithm returns; trace= shows iterates",
     "range": "a range is 0..n", "true": "True", "false": "False", "null": "None", "nil": "None", "none": "None",
-    "float": "cast(x, real)", "int": "cast(x, i64)", "double": "cast(x, f64)", "pi": "write 3.141592653589793", "e": "exp(1.0)",
+    "float": "cast(x, real)", "int": "cast(x, i64)", "double": "cast(x, f64)", "pi": "write 3.141592653589793",
     "inf": "write a large number, 1e30, or bound it with `where`", "nan": "test with isfinite(x)", "isnan": "not isfinite(x)",
     "absolute": "abs(x)", "fabs": "abs(x)", "maximum": "max(x, y)", "minimum": "min(x, y)", "fmax": "max(x, y)", "fmin": "min(x, y)",
     "amax": "max(x)", "amin": "min(x)", "average": "mean(x)", "std": "sqrt(var(x))", "ln": "log(x)", "log2": "log(x) / log(2.0)",
@@ -34,8 +33,16 @@ _WORDS = {
     "broadcast_to": "expand(x, m, n)", "pinv": "solve(A.T @ A, A.T @ b)", "lstsq": "solve(A.T @ A, A.T @ b)", "inverse": "inv(A)",
     "norm_l2": "norm(x)", "l2norm": "norm(x)", "spectral_norm": "norm2(A)", "normalize": "x / norm(x)", "copy": "values are never shared: y = x",
     "clone": "values are never shared: y = x", "detach": "stop_gradient(x)", "enumerate": "for i in 0..n", "select": "where(c, a, b)",
-    "append": "arrays have fixed sizes: concat(a, b, axis=0), or x[i] = e", "this": "name the array", "dim": "axis=", "item": "x[0]",
     "softthreshold": "use prox: soft", "soft_threshold": "use prox: soft", "softthresh": "use prox: soft", "shrink": "use prox: soft",
+}  # fmt: skip
+
+#: Attributes of arrays elsewhere.
+_ATTRIBUTES = {
+    "shape": "an axis has a size with a name: x: real[n]", "size": "an axis has a size with a name: x: real[n]",
+    "ndim": "the type says how many axes there are: x: real[m, n]", "dtype": "the type says it: x: f32[n]", "item": "x[0]",
+    "append": "arrays have fixed sizes: concat(a, b, axis=0), or x[i] = e", "fill": "x[...] = 0", "numpy": "values are plain arrays: x",
+    "cpu": "values are plain arrays: x", "to": "cast(x, f32)", "astype": "cast(x, f32)", "float": "cast(x, real)", "long": "cast(x, i64)",
+    "mT": "x.T", "mH": "x.H",
 }  # fmt: skip
 
 #: Types by their names elsewhere.
@@ -62,14 +69,18 @@ def word(name: str) -> str | None:
     return None
 
 
+def attribute(name: str) -> str | None:
+    """How the language says what the attribute ``name`` of an array is elsewhere."""
+    return _ATTRIBUTES.get(name) or word(name)
+
+
 def hint(name: str, known: list[str]) -> str | None:
     """What to try for a name that means nothing: a known one spelled almost so, what it is called here, a library's one."""
-    own = nearest(name, known, 0.75)
-    exact = word(name)
-    if own is not None and (exact is None or own.lower() == name.lower()):
-        return own
-    if exact is not None:
-        return exact
+    if len(name) == 1:  # like no other
+        return None
+    found = nearest(name, known, 0.75) or word(name)
+    if found is not None:
+        return found
     close = nearest(name, [*known, *sorted(BUILTINS)], 0.7)
     if close is not None:
         return close

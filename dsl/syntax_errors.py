@@ -149,9 +149,8 @@ def describe_token(token: Token, span: Span, previous: Span | None, accepted: Se
     if text in KEYWORDS and "NAME" in accepted and token.type != "NAME" and not _starts_expression(accepted):
         return keyword_as_name(text, span)
     if token.type == "EQUAL" and "_NL" not in accepted and "EQUAL" not in accepted and "__ANON_1" not in accepted:
-        return Diagnostic(
-            "US0101", f"`=` cannot stand here; expected {_expected(accepted)}", span, suggestion="a comparison is `==`"
-        )
+        meant = "write `in`" if accepted == {"IN"} else "an assignment is `=`" if before == ":" else "a comparison is `==`"
+        return Diagnostic("US0101", f"`=` cannot stand here; expected {_expected(accepted)}", span, suggestion=meant)
     found = {"_NL": "the line ends", "$END": "the file ends", "_DEDENT": "the block ends"}.get(token.type, f"found `{text}`")
     after = f" after `{before.strip()}`" if before.strip() else ""
     hint = syntax_hint(token, span, previous, before, accepted)

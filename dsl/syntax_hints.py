@@ -61,10 +61,16 @@ def _misspelt(
 
 def _punctuation(token: Token, text: str, before: str, accepted: Set[str], head: str, line: str) -> str | None:
     """Another sign that was meant."""
+    from .builtins.all import BUILTINS  # which need the parser
+
     if text == "=" and "__ANON_1" in accepted:
         return "a comparison is `==`"
     if ("__ANON_1" in accepted and head == "for") or ("__ANON_1" in accepted and " in range(" in line):
         return "a range is written 0..n"
+    if text in ("do", "then", "begin") and "COLON" in accepted:
+        return "end the line with `:`"
+    if text == "(" and before == "for":
+        return "no brackets: for k in 0..K:"
     if text == ".." and "COLON" in accepted:
         return "a slice is written a:b"
     if text == "in" and "FOR" in accepted:
@@ -83,6 +89,8 @@ def _punctuation(token: Token, text: str, before: str, accepted: Set[str], head:
         return "an input has a type: x: real[n]"
     if token.type == "STRING" and "STAR" in accepted:
         return "a comment begins with `#`" if text[:1] == before[:1] else None
+    if token.type in ("NAME", "INT", "FLOAT") and before in BUILTINS:
+        return f"{before}({text})"
     if (
         token.type in ("NAME", "INT", "FLOAT", "LPAR")
         and "STAR" in accepted

@@ -35,6 +35,10 @@ HEAD = "fn twice(v) = 2 * v\nalgorithm f(A: real[m, n], x: real[n], y: real[m]) 
         ("if n > 1:\n        x = x / 2\n    else if n > 0:\n        x = 2 * x", "US0101", "`elif`"),
         ("z = sum(i in 0..n, x[i])", "US0101", "an index stands behind: sum(e for i in 0..n)"),
         ("z = sum(x[i], i)", "US0201", "sum(x[i] for i in 0..n)"),
+        ("for k = 0..3:\n        x = x / 2", "US0101", "write `in`"), ("for k in 0..3 do:\n        x = x / 2", "US0101", "end the line with `:`"),
+        ("for (k in 0..3):\n        x = x / 2", "US0101", "no brackets: for k in 0..K:"), ("z = argmin x", "US0101", "argmin(x)"),
+        ("z := x", "US0101", "an assignment is `=`"), ("z = where(x > 0, x)", "US0402", "where(condition, x, y)"),
+        ("z = t * x", "US0201", "`t = ...` above binds it, `t: real` in the signature makes it an input"),
         # keywords
         ("parm s = 1", "US0101", "`param step[K]: positive = 0.1`"), ("let z = x", "US0101", "`name = expression`"),
         ("retrun x", "US0101", "`return x`"), ("for k in 0..3 unitl norm(x) < 1:\n        x = x / 2", "US0101", "`until`"),
