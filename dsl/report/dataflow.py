@@ -85,6 +85,7 @@ class _Maker:
         self.boxes: list[Drawn] = []
         self.edges: list[Edge] = []
         self.types: dict[str, str] = {}
+        self.flows: dict[tuple[int, str, str], str] = {}  # what flows along the edges of a layout, which its boxes keep
 
     def region(self, args: Sequence[Value], nodes: Sequence[Node], results: Sequence[str], end: str) -> Layout:
         """The layout of a region: its arguments above, what it yields below. Values from outside are not drawn inside."""
@@ -107,7 +108,7 @@ class _Maker:
             if name in made:
                 edges.append((made[name], key, name))
         placed = layout(boxes, [(a, b) for a, b, _ in edges])
-        self.flows = {**getattr(self, "flows", {}), **{(id(placed), a, b): self.types.get(n, "") for a, b, n in edges}}
+        self.flows.update({(id(placed), a, b): self.types.get(n, "") for a, b, n in edges})
         return placed
 
     def box(self, key: str, texts: tuple[str, ...], kind: str, tag: Tag) -> Box:
