@@ -12,8 +12,6 @@ from pygments.formatters import HtmlFormatter
 from ..lexers import lexer
 from .links import Tag
 
-_PLAIN = Tag()
-
 
 @dataclass(frozen=True)
 class Line:
@@ -40,8 +38,3 @@ def highlighted(text: str, language: str, count: int) -> list[Markup]:
     # Pygments closes and opens its spans at the end of each line.
     found = highlight(text.replace("\r", " "), known, HtmlFormatter(nowrap=True)).split("\n")[:count]
     return [Markup(line) for line in found] + [Markup("")] * (count - len(found))
-
-
-def plain(lines: Iterable[str]) -> list[tuple[str, Tag]]:
-    """Lines that are linked to nothing."""
-    return [(line, _PLAIN) for line in lines]

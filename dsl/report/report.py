@@ -77,7 +77,9 @@ def write_report(
         lead = problems(call)
     kernel, said = compile_kernel(handle, specs, sizes, lead, counts, chosen)
     yield from (line for line in (why, said if call is None else call.said) if line)
-    subject = Subject(handle, kernel, given=given or tuple(values), measure=measure, strict=chosen.numerics == "strict", gradients=gradients)
+    subject = Subject(
+        handle, kernel, given=given or tuple(values), measure=measure, strict=chosen.numerics == "strict", gradients=gradients
+    )
     write(path, report(subject if call is None else filled(subject, call, values), program))
 
 
