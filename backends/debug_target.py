@@ -103,6 +103,10 @@ class DebugTarget(CTarget):
         """Those of target ``c``; kernels check what they read and compute."""
         return Capabilities(self.machine, self.dtypes, debug=True)
 
+    def printed(self, function: Function) -> DebugSource:
+        """The C source, with its checks: printed anew each time, as functions that are equal may come from other places."""
+        return self.source(function)
+
     def source(self, function: Function) -> DebugSource:
         """The C source, with its checks."""
         text, sites = emit_debug(function, self.machine)
@@ -110,5 +114,4 @@ class DebugTarget(CTarget):
 
     def build(self, function: Function, source: str) -> DebugKernel:
         """The callable kernel."""
-        printed: Any = self.printed(function)
-        return DebugKernel(build(source, function.name), function, printed.sites)
+        return DebugKernel(build(source, function.name), function, self.printed(function).sites)

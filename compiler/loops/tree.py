@@ -82,7 +82,7 @@ class Call:
     op: str
     args: tuple[Expr, ...]
     dtype: str
-    span: Span | None = None
+    span: Span | None = field(default=None, compare=False, repr=False)
 
 
 Expr = Load | Literal | FromInt | Call
@@ -108,7 +108,7 @@ class Store:
     value: Expr
     reduce: str = ""
     statement: str = field(default="", compare=False, repr=False)
-    origin: Origin | None = None
+    origin: Origin | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

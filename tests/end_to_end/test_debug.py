@@ -262,6 +262,14 @@ def test_programs_without_a_fault(name: str) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
+def test_equal_programs_at_other_places() -> None:
+    text = "algorithm g(x: real[n]) -> real[n]:\n    return log(x - 2)\n"
+    with us.options.scope(verify=2):
+        for lines in (0, 3):
+            program = us.loads("\n" * lines + text, "q.us")
+            assert fault(lambda p=program: p.g(X, debug=True, target="c")).startswith(f"q.us:{lines + 2}:12: log(-1) is nan")
+
+
 def test_what_does_not_go_together() -> None:
     shapes = {"n": 3}
     for options, words in [
