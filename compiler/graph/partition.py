@@ -43,18 +43,18 @@ class _Cutter:
         out: list[Node] = []
         while pending:
             ready = self._ready(pending, done, defined_here, True)
-            group = self._timely(ready, [p for p in pending if p not in ready], results)
-            later = {n for p in pending if p not in group for n in free_names(p)} | results
+            group = self._timely(ready, without(pending, ready), results)
             views = [n for part in connected(group) if all(n.op in CHEAP for n in part) for n in part]
+            pending = without(pending, group)
             out += views
             if len(group) > len(views):
-                out.append(self._kernel([n for n in group if n not in views], later))
-            pending = [p for p in pending if p not in group]
+                later = {n for p in pending for n in free_names(p)} | results
+                out.append(self._kernel(without(group, views), later))
             done |= {v.name for n in group for v in n.outputs}
             host = self._ready(pending, done, defined_here, False)
             for node in host:
                 out.append(self._inside(node))
-            pending = [p for p in pending if p not in host]
+            pending = without(pending, host)
             done |= {v.name for n in host for v in n.outputs}
         return out
 
@@ -78,17 +78,18 @@ class _Cutter:
             if any(v.name in asked for v in node.outputs):
                 needed.append(node)
                 asked |= free_names(node)
-        late: list[Node] = []
-        for part in connected([n for n in ready if n not in needed]):
-            if not needed or self._saved(part, needed, rest, results) > 0:
-                late += part
-        return [n for n in ready if n not in late]
-
-    def _saved(self, part: list[Node], needed: list[Node], rest: list[Node], results: set[str]) -> int:
-        """How many bytes fewer are moved if nodes go into a later kernel, and not into that of the needed ones: what they make is not written and read
-        again; what the needed ones make or read, too, is read once more, and perhaps written for that."""
         read, read_now = ({n for node in nodes for n in free_names(node)} for nodes in (rest, needed))
-        made, made_now = ({v.name for node in nodes for v in node.outputs} for nodes in (part, needed))
+        made_now = {v.name for node in needed for v in node.outputs}
+        late: list[Node] = []
+        for part in connected(without(ready, needed)):
+            if not needed or self._saved(part, made_now, read_now, read, results) > 0:
+                late += part
+        return without(ready, late)
+
+    def _saved(self, part: list[Node], made_now: set[str], read_now: set[str], read: set[str], results: set[str]) -> int:
+        """How many bytes fewer are moved if nodes go into a later kernel, and not into the one that makes and reads these names now: what they make is
+        not written and read again; what that kernel makes or reads, too, is read once more, and perhaps written for that."""
+        made = {v.name for node in part for v in node.outputs}
         saved = sum(self._bytes(n) * (1 if n in results else 2) for n in made & read)
         for name in {n for node in part for n in free_names(node)} - made:
             if name in made_now:
@@ -123,15 +124,21 @@ class _Cutter:
         return Node("kernel", tuple(inputs), tuple(outputs), attrs, (region,), group[0].span)
 
 
+def without(nodes: Sequence[Node], others: Sequence[Node]) -> list[Node]:
+    """The nodes that are none of the others, which are the same objects."""
+    gone = {id(n) for n in others}
+    return [n for n in nodes if id(n) not in gone]
+
+
 def connected(nodes: Sequence[Node]) -> list[list[Node]]:
     """Nodes in parts, so that none reads what one of another part makes; each part in the order that they had."""
-    parts: list[list[Node]] = []
-    for node in nodes:
-        reads = free_names(node)
-        touched = [p for p in parts if any(v.name in reads for n in p for v in n.outputs)]
-        parts = [p for p in parts if p not in touched] + [[*(n for p in touched for n in p), node]]
-    order = {id(n): i for i, n in enumerate(nodes)}
-    return [sorted(p, key=lambda n: order[id(n)]) for p in parts]
+    import networkx as nx  # takes a while, and only host programs need it
+
+    graph = nx.Graph()
+    graph.add_nodes_from(range(len(nodes)))
+    maker = {v.name: i for i, n in enumerate(nodes) for v in n.outputs}
+    graph.add_edges_from((maker[name], i) for i, n in enumerate(nodes) for name in free_names(n) if name in maker)
+    return [[nodes[i] for i in sorted(part)] for part in nx.connected_components(graph)]
 
 
 def kernels(graph: Graph) -> list[Node]:
