@@ -25,7 +25,7 @@ def main() -> None:
     T, Tv = (np.eye(10, dtype=np.float32)[y] for y in (told, digits[clean]))
 
     start = np.zeros(1000, np.float32)
-    s, W = us.stdlib.bilevel.hyperclean(x[noisy], T, x[clean], Tv, start, K=60, J=60, eta=1000.0)
+    s, W = us.stdlib.bilevel.hyperclean(x[noisy], T, x[clean], Tv, start, K=60, J=60, eta=1.0)
     weight = 1 / (1 + np.exp(-s))
 
     suspects = weight < 0.5

@@ -199,7 +199,7 @@ def hyperclean(
     def cleaned(s: Array) -> Array:
         return entropies(trained(zero, s, X, T, step, ridge, inner), Xv, Tv).mean()
 
-    s = lax.scan(lambda s, rate: (s - rate * jax.grad(cleaned)(s), None), s, eta)[0]
+    s = lax.scan(lambda s, rate: (s - len(s) * rate * jax.grad(cleaned)(s), None), s, eta)[0]
     return s, trained(zero, s, X, T, step, ridge, inner)
 
 
@@ -214,6 +214,6 @@ def hyperclean_implicit(
         W = trained(W, s, X, T, step, ridge, inner)
         right = jax.grad(lambda W: entropies(W, Xv, Tv).mean())(W)
         Z, _ = cg(lambda v: jax.jvp(lambda W: slope(W, s, X, T, ridge), (W,), (v,))[1], right, tol=1e-3)
-        return (s + rate * jax.grad(lambda s: (Z * slope(W, s, X, T, ridge)).sum())(s), W), None
+        return (s + len(s) * rate * jax.grad(lambda s: (Z * slope(W, s, X, T, ridge)).sum())(s), W), None
 
     return lax.scan(one, (s, jnp.zeros((X.shape[1], T.shape[1]), X.dtype)), eta)[0]

@@ -247,7 +247,7 @@ def hyperclean(
         s = s.detach().requires_grad_()
         W = trained(zero, s, X, T, step, ridge, inner, kept=True)
         (slope,) = torch.autograd.grad(entropies(W, Xv, Tv).mean(), s)
-        s = s - rate * slope
+        s = s - len(s) * rate * slope
     s = s.detach()
     return s, trained(zero, s, X, T, step, ridge, inner)
 
@@ -274,5 +274,5 @@ def hyperclean_implicit(
                 break
             p = r + rr / before * p
         (mixed,) = torch.autograd.grad(slope, s, Z)
-        s = s + rate * mixed
+        s = s + len(s) * rate * mixed
     return s.detach(), W.detach()

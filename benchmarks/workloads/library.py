@@ -198,7 +198,7 @@ def _cleaning(name: str, inner: int) -> Contests:
         told, truth = (X @ means).argmax(1), (Xv @ means).argmax(1)
         told = np.where(random.random(n) < 0.4, random.integers(0, c, n), told)
         inputs = _f32(X / np.sqrt(d)), _f32(np.eye(c)[told]), _f32(Xv / np.sqrt(d)), _f32(np.eye(c)[truth]), torch.zeros(n)
-        values = {"eta": torch.full((K,), float(n)), "step": torch.tensor(0.5), "ridge": torch.tensor(0.005)}
+        values = {"eta": torch.ones(K), "step": torch.tensor(0.5), "ridge": torch.tensor(0.005)}
         problem = Problem(
             getattr(us.stdlib.bilevel, name), inputs, values=values, counts={"K": K, "J": inner},
             order=lambda given, inputs, params: (*inputs, *params, inner),

@@ -20,13 +20,13 @@ _FEATURES, _LAYERS, _WIDTH, _GOOD = 10, 8, 12, (1, 5)
 
 
 def hyperclean() -> Figure:
-    """400 of scikit-learn's digits, of which 40% have a wrong label, and 100 clean ones; 100 lower steps of 0.5, ridge 0.005, eta 400. Weights: means
+    """400 of scikit-learn's digits, of which 40% have a wrong label, and 100 clean ones; 100 lower steps of 0.5, ridge 0.005, eta 1. Weights: means
     over samples."""
     return _cleaned("hyperclean", K=40, J=100)
 
 
 def hyperclean_implicit() -> Figure:
-    """400 of scikit-learn's digits, of which 40% have a wrong label, and 100 clean ones; 10 lower steps of 0.5, ridge 0.005, eta 400. Weights: means
+    """400 of scikit-learn's digits, of which 40% have a wrong label, and 100 clean ones; 10 lower steps of 0.5, ridge 0.005, eta 1. Weights: means
     over samples."""
     return _cleaned("hyperclean_implicit", K=40, J=10)
 
@@ -95,7 +95,7 @@ def _cleaned(name: str, **counts: int) -> Figure:
     x, y = _digits(500)
     wrong = torch.rand(400, generator=torch.Generator().manual_seed(0)) < 0.4
     told = torch.where(wrong[:, None], y[:400].roll(3, 1), y[:400])
-    _, path = getattr(_BILEVEL, name)(x[:400], told, x[400:], y[400:], torch.zeros(400), eta=400.0, trace=["s"], **counts)
+    _, path = getattr(_BILEVEL, name)(x[:400], told, x[400:], y[400:], torch.zeros(400), eta=1.0, trace=["s"], **counts)
     w = torch.sigmoid(path.s.detach())
     return us.plot_curves({"weight of clean samples": w[:, ~wrong].mean(-1), "of noisy samples": w[:, wrong].mean(-1)}, log=False)
 

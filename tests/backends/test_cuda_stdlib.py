@@ -26,6 +26,7 @@ def _positive(*shape: int) -> Tensor:
 
 _A, _LABELS = _normal(6, 10), torch.eye(3, dtype=torch.float64)[torch.tensor([0, 1, 2, 0, 1, 2])]
 _SIMPLEX = _positive(BATCH, 6, 4) / 5
+_CLEANING = (_normal(BATCH, 6, 4), _LABELS, _normal(6, 4), _LABELS, _normal(BATCH, 6))
 #: What each program is built with, and its inputs.
 PROGRAMS: dict[str, tuple[dict[str, object], tuple[Tensor, ...]]] = {
     **{f"sparse.{name}": ({"A": _A, "K": 4}, (_normal(BATCH, 6),)) for name in ("ista", "fista", "iht", "lista", "alista", "admm_lasso", "amp")},
@@ -40,6 +41,7 @@ PROGRAMS: dict[str, tuple[dict[str, object], tuple[Tensor, ...]]] = {
     "primal_dual.tv": ({"K": 4}, (_positive(BATCH, 9, 11), torch.tensor(0.1).double())),
     "optim.mfac_static": ({}, (_normal(BATCH, 5, 7), torch.tensor(0.5).double())),
     "optim.gns_smooth_max": ({"K": 3}, (_normal(BATCH, 9, 4), _normal(BATCH, 9), *torch.tensor([0.7, 1.0]).double(), _normal(BATCH, 4))),
+    "bilevel.hyperclean": ({"K": 2, "J": 3}, _CLEANING),
     "primal_dual.capped_simplex": ({}, (_normal(BATCH, 7), torch.tensor(2.0).double(), torch.tensor(1.0).double())),
 }
 DEFAULT = {"sparse.amp", "primal_dual.sinkhorn"}
