@@ -143,8 +143,8 @@ def _three(outcome: Outcome) -> list[str]:
     return [first, *(f"{relative[peer]:.2f}x" if peer in relative else "" for peer in ("eager", BEST))]
 
 
-def long(outcomes: Sequence[Outcome], facts: Mapping[str, Any], costs: Sequence[Mapping[str, Any]]) -> str:
-    """For benchmarks/README.md: every peer's best variant, and what compiling and calling costs."""
+def long(outcomes: Sequence[Outcome], facts: Mapping[str, Any], costs: Sequence[Mapping[str, Any]], results: str) -> str:
+    """For benchmarks/README.md, with ``results``, the file that has it all: every peer's best variant, and what compiling and calling costs."""
     present = _present(outcomes)
     heads = [{**PEERS, **OURS}[peer] for peer in present]
     lines = [*_head(outcomes, facts, [*present[1:], BEST]), ""]
@@ -161,7 +161,7 @@ def long(outcomes: Sequence[Outcome], facts: Mapping[str, Any], costs: Sequence[
         lines.append("")
     fewest = min((s.timing.runs for o in outcomes for s in o.scores if s.timing), default=0)
     lines.append(
-        f"Every figure is a median of at least {fewest} interleaved samples; `benchmarks/results/unrolled.json` has all of them,"
+        f"Every figure is a median of at least {fewest} interleaved samples; `benchmarks/results/{results}` has all of them,"
     )
     lines.append("with minima, the number of samples, the relative error against the interpreter in float64, and every variant.")
     failures = [f"- {o.program}, {o.size}, {o.mode}: {s.name}: {s.failure}" for o in outcomes for s in o.scores if s.failure]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 RESULTS = {"suite": HERE / "results" / "unrolled.json", "library": HERE / "results" / "library.json"}
+#: Where their tables stand in benchmarks/README.md.
+MARKS = {"suite": "unrolled suite: make bench", "library": "library: benchmarks.unrolled"}
 ROUNDS = {"quick": 5, "default": 21, "full": 31}
 SECONDS = {"quick": 3.0, "default": 10.0, "full": 45.0}
 
@@ -41,12 +43,10 @@ def suite(
     seconds: Annotated[float, typer.Option(min=0, help="Time for sampling one contest; 0: as the scale has it.")] = 0,
     costs: Annotated[bool, typer.Option("--costs/--no-costs", help="Also measure compiling, calling and importing.")] = True,
     out: Annotated[Path | None, typer.Option(help="The JSON file; benchmarks/results/unrolled.json or library.json.")] = None,
-    publish: Annotated[bool, typer.Option("--publish", help="Put the tables into README.md and benchmarks/README.md.")] = False,
+    publish: Annotated[bool, typer.Option("--publish", help="Put the tables into benchmarks/README.md, and those of the suite into README.md.")] = False,
 ) -> None:
     if group not in RESULTS:
         raise typer.BadParameter(f"{group!r} is none of {', '.join(RESULTS)}", param_hint="--group")
-    if publish and group != "suite":
-        raise typer.BadParameter("the published tables are those of the suite", param_hint="--publish")
     if quick and full:
         raise typer.BadParameter("--quick and --full exclude each other")
     _settle(threads)
@@ -102,8 +102,9 @@ def run(
     def put_down() -> None:
         write(out, report.as_json(outcomes, facts, rows))
         if publish:
-            report.between(HERE / "README.md", "unrolled suite: make bench", report.long(outcomes, facts, rows))
-            report.between(HERE.parent / "README.md", "speed: make bench", report.short(outcomes, facts))
+            report.between(HERE / "README.md", MARKS[group], report.long(outcomes, facts, rows, out.name))
+            if group == "suite":
+                report.between(HERE.parent / "README.md", "speed: make bench", report.short(outcomes, facts))
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
