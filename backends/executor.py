@@ -427,7 +427,9 @@ def _made(graph: Graph, settings: Settings, per_problem: tuple[bool, ...]) -> Pl
             fall_back(graph.name, error)
             return HostPlan(HostProgram(graph), strict=strict, debug=settings.debug)
     try:
-        return HostPlan(compile_host(graph, target, strict=strict, schedule=settings.schedule), strict=strict, debug=settings.debug)
+        shared = {v.name for v, own in zip(graph.inputs, per_problem, strict=True) if not own}
+        program = compile_host(graph, target, strict=strict, schedule=settings.schedule, shared=shared)
+        return HostPlan(program, strict=strict, debug=settings.debug)
     except CompileError as error:
         fall_back(graph.name, error)
         return HostPlan(HostProgram(graph), strict=strict, debug=settings.debug)

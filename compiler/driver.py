@@ -18,7 +18,7 @@ host program for the interpreter.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -268,13 +268,16 @@ def _batch_tile(
     return replace(made, nest=stages.run("tile", NEST, lambda: made.nest))
 
 
-def compile_host(graph: Graph, target: Target, *, strict: bool = False, schedule: str | None = None) -> HostProgram:
+def compile_host(
+    graph: Graph, target: Target, *, strict: bool = False, schedule: str | None = None, shared: Set[str] = frozenset()
+) -> HostProgram:
     """The host program of any graph, its affine parts compiled where the target takes them. ``schedule`` is that of the kernels it
-    names (see :func:`~.loops.schedule_parts.split_kernels`). Raises IllegalSchedule for a bad one."""
+    names (see :func:`~.loops.schedule_parts.split_kernels`); ``shared`` are the inputs that problems of a batch usually share. Raises
+    IllegalSchedule for a bad schedule."""
     stages = Stages(graph.name)
     start = stages.run("graph", GRAPH, lambda: graph)
     simple = stages.run("simplify", GRAPH, lambda: simplify(start), before=start)
-    cut = stages.run("partition", GRAPH, lambda: partition(simple, lambda n: expands(n) and _held(n, simple, target)))
+    cut = stages.run("partition", GRAPH, lambda: partition(simple, lambda n: expands(n) and _held(n, simple, target), shared))
     made: dict[int, Compiled] = {}
     refused: dict[int, str] = {}
     parts = {f"{graph.name}_{node.attr('number')}": node for node in kernels(cut)}

@@ -3,13 +3,16 @@
     topk; add; mul; svd; exp      -->      topk; kernel{add; mul}; svd; kernel{exp}
     a = x - y; f = fft(z); b = a + f      -->      f = fft(z); kernel{a = x - y; b = a + f}
 
+Problems of a batch share what depends on shared inputs alone. A matrix of that kind, and what the host waits for, is made by a kernel without a batch,
+once for all of them; so a library call that reads it is one call, not one for each problem.
+
 A node that nothing on the host waits for goes with those that read it, where that moves fewer bytes: what stands between two library calls is then one
 kernel. What is left is the host program: the interpreter runs it and calls a kernel where it meets one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 
 from .graph import Builder, Graph, Node, Region, Value, free_names, make_attrs, walk
@@ -22,16 +25,19 @@ CHEAP = frozenset(
 )
 
 
-def partition(graph: Graph, expands: Callable[[Node], bool]) -> Graph:
-    """The host program of a graph; ``expands`` tells which nodes may go into kernels."""
-    cutter = _Cutter(graph, expands)
+def partition(graph: Graph, expands: Callable[[Node], bool], shared: Set[str] = frozenset()) -> Graph:
+    """The host program of a graph; ``expands`` tells which nodes may go into kernels, ``shared`` names the inputs that problems of a batch share."""
+    cutter = _Cutter(graph, expands, shared)
     nodes = cutter.cut(graph.nodes, set(graph.results))
     return replace(graph, nodes=tuple(nodes))
 
 
 class _Cutter:
-    def __init__(self, graph: Graph, expands: Callable[[Node], bool]) -> None:
+    def __init__(self, graph: Graph, expands: Callable[[Node], bool], shared: Set[str]) -> None:
         self.types = graph.types
+        self.own = {v.name for v in graph.inputs} - shared
+        if shared:
+            self._follow(graph.nodes)
         self.expands = expands
         self.builder = Builder(graph.name, [Value(n, t) for n, t in self.types.items()])
         self.count = 0
@@ -47,9 +53,10 @@ class _Cutter:
             views = [n for part in connected(group) if all(n.op in CHEAP for n in part) for n in part]
             pending = without(pending, group)
             out += views
-            if len(group) > len(views):
-                later = {n for p in pending for n in free_names(p)} | results
-                out.append(self._kernel(without(group, views), later))
+            parts = self._parts(without(group, views), pending)
+            for n, part in enumerate(parts):
+                readers = [*pending, *(node for other in parts[n + 1 :] for node in other)]
+                out.append(self._kernel(part, {name for p in readers for name in free_names(p)} | results))
             done |= {v.name for n in group for v in n.outputs}
             host = self._ready(pending, done, defined_here, False)
             for node in host:
@@ -57,6 +64,27 @@ class _Cutter:
             pending = without(pending, host)
             done |= {v.name for n in host for v in n.outputs}
         return out
+
+    def _follow(self, nodes: Sequence[Node]) -> None:
+        """Note what depends on inputs that are not shared."""
+        for node in nodes:
+            if free_names(node) & self.own:
+                self.own.update(v.name for v in (*node.outputs, *(a for r in node.regions for a in r.args)))
+            for region in node.regions:
+                self._follow(region.nodes)
+
+    def _parts(self, group: list[Node], rest: list[Node]) -> list[list[Node]]:
+        """The nodes of one kernel, or of two: first what problems share, where it is a matrix or the host waits for it."""
+        if not any(v.name in self.own for node in group for v in node.outputs):
+            return [group] if group else []
+        wanted = {n for p in rest if not self.expands(p) for n in free_names(p)}
+        common: list[Node] = []
+        for node in reversed(group):
+            matrix = node.op not in CHEAP and any(v.type.rank > 1 for v in node.outputs)
+            if not any(v.name in self.own for v in node.outputs) and (matrix or any(v.name in wanted for v in node.outputs)):
+                common.insert(0, node)
+                wanted |= free_names(node)
+        return [common, without(group, common)] if any(n.op not in CHEAP for n in common) else [group]
 
     def _ready(self, pending: list[Node], done: set[str], here: set[str], kernel: bool) -> list[Node]:
         """Nodes of one kind that can run now, through others of the same kind."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from zlib import crc32
 
 import torch
@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import SIZES, random_graphs, random_inputs
+from unspool.compiler.graph.batch import batch
 from unspool.compiler.graph.graph import Graph, Node
 from unspool.compiler.graph.interp import interpret
 from unspool.compiler.graph.partition import CHEAP, kernel_graph, kernels, partition
@@ -21,9 +22,9 @@ def no_fft(node: Node) -> bool:
     return node.op not in ("fft", "for")
 
 
-def cut(text: str, expands: Callable[[Node], bool] = no_fft) -> tuple[Graph, list[list[str]]]:
+def cut(text: str, expands: Callable[[Node], bool] = no_fft, shared: Set[str] = frozenset()) -> tuple[Graph, list[list[str]]]:
     """The host program of a graph, and the operations in each of its kernels."""
-    made = partition(parse_graph(text), expands)
+    made = partition(parse_graph(text), expands, shared)
     verify(made)
     return made, [[n.op for n in node.regions[0].nodes] for node in kernels(made)]
 
@@ -31,7 +32,8 @@ def cut(text: str, expands: Callable[[Node], bool] = no_fft) -> tuple[Graph, lis
 @settings(max_examples=60)
 @given(graph=random_graphs(), seed=st.integers(0, 10**6), salt=st.integers(0, 1000))
 def test_it_keeps_every_bit(graph: Graph, seed: int, salt: int) -> None:
-    made = partition(graph, lambda n: not n.regions and crc32(f"{n.op}{salt}".encode()) % 3 > 0)
+    shared = {v.name for v in graph.inputs if crc32(f"{v.name}{salt}".encode()) % 2}
+    made = partition(graph, lambda n: not n.regions and crc32(f"{n.op}{salt}".encode()) % 3 > 0, shared)
     verify(made)
     inputs = random_inputs(graph, seed)
 
@@ -84,3 +86,47 @@ graph g(%x: c64[2, n], %y: c64[n]) {
 """)
     assert [n.op for n in made.nodes] == ["slice", "kernel", "fft", "fft"]
     assert ops == [["mul"]]
+
+
+ADMM = """
+graph g(%A: f64[m, n], %y: f64[m], %rho: f64[]) {
+  %AA = einsum(%A, %A) {spec='xa,xb->ab'} : f64[n, n]
+  %M = add(%AA, %rho) {} : f64[n, n]
+  %b = einsum(%A, %y) {spec='xa,x->a'} : f64[n]
+  %C = cholesky(%M) {} : f64[n, n]
+  %x = solve_triangular(%C, %b) {lower=True} : f64[n]
+  return %x
+}
+"""
+
+
+def test_what_problems_share_is_made_once_where_a_library_call_reads_it() -> None:
+    """Else the factorisation would be one for each problem."""
+
+    def loops(node: Node) -> bool:
+        return node.op not in ("cholesky", "solve_triangular")
+
+    assert cut(ADMM, loops)[1] == [["einsum", "add", "einsum"]]
+    made, ops = cut(ADMM, loops, {"A", "rho"})
+    assert ops == [["einsum", "add"], ["einsum"]]
+    side = batch(made, [False, True, False])
+    types = {node.op: node.output.type for node in side.nodes}
+    assert types["cholesky"].rank == 2
+    assert cut(ADMM, loops, {"A", "rho", "y"})[1] == [["einsum", "add", "einsum"]]
+
+
+def test_a_matrix_that_problems_share_is_made_once() -> None:
+    _, ops = cut(
+        """
+graph g(%W: c64[n, n], %s: c64[n], %x: c64[n]) {
+  %f = fft(%x) {axis=-1} : c64[n]
+  %V = mul(%W, %s) {} : c64[n, n]
+  %t = mul(%s, %s) {} : c64[n]
+  %u = mul(%t, %f) {} : c64[n]
+  %y = einsum(%V, %u) {spec='ab,b->a'} : c64[n]
+  return %y
+}
+""",
+        shared={"W", "s"},
+    )
+    assert ops == [["mul"], ["mul", "mul", "einsum"]]
