@@ -159,7 +159,7 @@ def test_tables_show_losses() -> None:
     short = report.short(outcomes, FACTS)
     assert "| ista | 4x8 | 2 | 0.50x | 0.50x | 1 | 3.00x | 3.00x |" in short
     assert "Geometric means, forward: 0.50x over torch eager, 0.50x over the best peer." in short
-    long = report.long(outcomes, FACTS, [{"what": "import", "target": "-", "value": 0.25, "unit": "s", "note": "n"}])
+    long = report.long(outcomes, FACTS, [{"what": "import", "target": "-", "value": 0.25, "unit": "s", "note": "n"}], "unrolled.json")
     assert "| ista | 4x8 | 2 | 1 0.50x | 4 2.00x | 0.50x (eager) |" in long
     assert "| import | - | 0.25 | s | n |" in long
     assert "at least 21 interleaved samples" in long
