@@ -77,13 +77,9 @@ class _Cutter:
         """The nodes of one kernel, or of two: first what problems share, where it is a matrix or the host waits for it."""
         if not any(v.name in self.own for node in group for v in node.outputs):
             return [group] if group else []
-        wanted = {n for p in rest if not self.expands(p) for n in free_names(p)}
-        common: list[Node] = []
-        for node in reversed(group):
-            matrix = node.op not in CHEAP and any(v.type.rank > 1 for v in node.outputs)
-            if not any(v.name in self.own for v in node.outputs) and (matrix or any(v.name in wanted for v in node.outputs)):
-                common.insert(0, node)
-                wanted |= free_names(node)
+        shared = [node for node in group if not any(v.name in self.own for v in node.outputs)]
+        matrices = {v.name for node in shared if node.op not in CHEAP for v in node.outputs if v.type.rank > 1}
+        common = makers(shared, self._asked(rest) | matrices)
         return [common, without(group, common)] if any(n.op not in CHEAP for n in common) else [group]
 
     def _ready(self, pending: list[Node], done: set[str], here: set[str], kernel: bool) -> list[Node]:
@@ -98,14 +94,9 @@ class _Cutter:
 
     def _timely(self, ready: list[Node], rest: list[Node], results: set[str]) -> list[Node]:
         """Those of the nodes that are ready which are not better computed by a later kernel; all of them if the host has nothing left to do."""
-        asked = {n for p in rest if not self.expands(p) for n in free_names(p)}
         if all(self.expands(p) for p in rest):
             return ready
-        needed: list[Node] = []
-        for node in reversed(ready):
-            if any(v.name in asked for v in node.outputs):
-                needed.append(node)
-                asked |= free_names(node)
+        needed = makers(ready, self._asked(rest))
         read, read_now = ({n for node in nodes for n in free_names(node)} for nodes in (rest, needed))
         made_now = {v.name for node in needed for v in node.outputs}
         late: list[Node] = []
@@ -113,6 +104,10 @@ class _Cutter:
             if not needed or self._saved(part, made_now, read_now, read, results) > 0:
                 late += part
         return without(ready, late)
+
+    def _asked(self, rest: list[Node]) -> set[str]:
+        """What the host reads of nodes that are left."""
+        return {n for node in rest if not self.expands(node) for n in free_names(node)}
 
     def _saved(self, part: list[Node], made_now: set[str], read_now: set[str], read: set[str], results: set[str]) -> int:
         """How many bytes fewer are moved if nodes go into a later kernel, and not into the one that makes and reads these names now: what they make is
@@ -156,6 +151,17 @@ def without(nodes: Sequence[Node], others: Sequence[Node]) -> list[Node]:
     """The nodes that are none of the others, which are the same objects."""
     gone = {id(n) for n in others}
     return [n for n in nodes if id(n) not in gone]
+
+
+def makers(nodes: Sequence[Node], names: Set[str]) -> list[Node]:
+    """Those of the nodes that make these names, and those that they read from, in order."""
+    found: list[Node] = []
+    wanted = set(names)
+    for node in reversed(nodes):
+        if any(v.name in wanted for v in node.outputs):
+            found.append(node)
+            wanted |= free_names(node)
+    return found[::-1]
 
 
 def connected(nodes: Sequence[Node]) -> list[list[Node]]:
