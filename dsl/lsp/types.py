@@ -24,6 +24,7 @@ from ..operand import (
     TupleOperand,
     Weak,
     WeakExpression,
+    noun,
 )
 from ..walk import base_name, children
 
@@ -137,9 +138,5 @@ def type_text(operand: Operand) -> str:
             return f"fn {description}"
         case StringOperand():
             return "a text"
-        case DTypeOperand(dtype=dtype):
-            return f"the type {dtype}"
-        case NameOperand(text=text):
-            return f"the name {text}"
-        case NoneOperand():
-            return "None"
+        case DTypeOperand() | NameOperand() | NoneOperand():
+            return noun(operand)
