@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import unspool as us
+from experiments.layer_selection import GROUPS, WIDTH, Squares
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _BILEVEL = us.stdlib.bilevel
-_FEATURES, _LAYERS, _WIDTH, _GOOD = 10, 8, 12, (1, 5)
+_FEATURES, _GOOD = 10, (1, 5)
 
 
 def hyperclean() -> Figure:
@@ -141,17 +142,6 @@ def _descended(name: str, **options: Any) -> Figure:
     return us.plot_curves(curves)
 
 
-class _Squares(nn.Module):
-    """Squared errors of a linear function of groups of features, each times its gate."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.w = nn.Parameter(torch.zeros(_LAYERS, _WIDTH))
-
-    def forward(self, x: Tensor, t: Tensor, gate: Tensor) -> Tensor:
-        return ((gate * (x.unflatten(-1, (_LAYERS, _WIDTH)) * self.w).sum(-1)).sum(-1) - t[:, 0]) ** 2
-
-
 class _Entropy(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -163,14 +153,14 @@ class _Entropy(nn.Module):
 
 def _selected(name: str) -> Figure:
     random = torch.Generator().manual_seed(0)
-    x = torch.einsum("nli,lij->nlj", torch.randn(120, _LAYERS, 4, generator=random), torch.randn(_LAYERS, 4, _WIDTH, generator=random)).tanh()
-    good = torch.zeros(_LAYERS, 1)
+    x = torch.einsum("nli,lij->nlj", torch.randn(120, GROUPS, 4, generator=random), torch.randn(GROUPS, 4, WIDTH, generator=random)).tanh()
+    good = torch.zeros(GROUPS, 1)
     good[list(_GOOD)] = 1
-    t = (x * good * torch.randn(_LAYERS, _WIDTH, generator=random)).sum((1, 2))[:, None] + 0.5 * torch.randn(120, 1, generator=random)
+    t = (x * good * torch.randn(GROUPS, WIDTH, generator=random)).sum((1, 2))[:, None] + 0.5 * torch.randn(120, 1, generator=random)
     x = x.flatten(1)
     with torch.no_grad():
         inputs = x[:60], t[:60], x[60:], t[60:]
-        _, path = getattr(_BILEVEL, name)(*inputs, loss=_Squares(), K=100, layers=_LAYERS, step=0.02, eta=0.1, trace=["alpha"])
-    gates = _LAYERS * path.alpha.softmax(-1)
+        _, path = getattr(_BILEVEL, name)(*inputs, loss=Squares(), K=100, layers=GROUPS, step=0.02, eta=0.1, trace=["alpha"])
+    gates = GROUPS * path.alpha.softmax(-1)
     matter = good[:, 0] == 1
     return us.plot_curves({"gates of layers that matter": gates[:, matter].mean(-1), "of others": gates[:, ~matter].mean(-1)}, log=False)

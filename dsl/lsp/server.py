@@ -20,7 +20,7 @@ from lsprotocol import types as lsp
 from pygls.lsp.server import LanguageServer
 from pygls.uris import from_fs_path, to_fs_path
 
-from ...compiler.diagnostics import Source, UnspoolError
+from ...compiler.diagnostics import Source, Span, UnspoolError
 from ...compiler.version import VERSION
 from ..uses import read_source
 from .analysis import Analysis, analyse
@@ -29,6 +29,7 @@ from .fixes import fixes
 from .hover import hover
 from .layout import edits
 from .memory import Memory
+from .names import Symbol
 from .outline import outline
 from .report import diagnostics
 from .text import Text
@@ -195,6 +196,11 @@ def _questions(server: Server) -> None:
     def at(document: Document, position: lsp.Position) -> tuple[int, int]:
         return document.text.place(position)
 
+    def occurrences(document: Document, analysis: Analysis, position: lsp.Position) -> tuple[tuple[Span, Symbol] | None, list[Span]]:
+        """The use at a position, and all uses of what it names."""
+        use = analysis.names.at(*at(document, position), behind=True)
+        return use, [] if use is None else analysis.names.occurrences(use[1])
+
     @server.feature(lsp.TEXT_DOCUMENT_HOVER)
     async def _hover(ls: Server, params: lsp.HoverParams) -> lsp.Hover | None:
         return await ls.ask(params.text_document.uri, lambda d, a: hover(a, d.text, *at(d, params.position)))
@@ -215,8 +221,7 @@ def _questions(server: Server) -> None:
     @server.feature(lsp.TEXT_DOCUMENT_REFERENCES)
     async def _references(ls: Server, params: lsp.ReferenceParams) -> list[lsp.Location] | None:
         def answer(d: Document, a: Analysis) -> list[lsp.Location]:
-            use = a.names.at(*at(d, params.position), behind=True)
-            spans = a.names.occurrences(use[1]) if use is not None else []
+            use, spans = occurrences(d, a, params.position)
             wanted = [s for s in spans if use is None or params.context.include_declaration or s != use[1].span]
             return [lsp.Location(d.uri, d.text.range(span)) for span in wanted]
 
@@ -225,9 +230,7 @@ def _questions(server: Server) -> None:
     @server.feature(lsp.TEXT_DOCUMENT_DOCUMENT_HIGHLIGHT)
     async def _highlight(ls: Server, params: lsp.DocumentHighlightParams) -> list[lsp.DocumentHighlight] | None:
         def answer(d: Document, a: Analysis) -> list[lsp.DocumentHighlight]:
-            use = a.names.at(*at(d, params.position), behind=True)
-            spans = a.names.occurrences(use[1]) if use is not None else []
-            return [lsp.DocumentHighlight(d.text.range(span)) for span in spans]
+            return [lsp.DocumentHighlight(d.text.range(span)) for span in occurrences(d, a, params.position)[1]]
 
         return await ls.ask(params.text_document.uri, answer)
 
