@@ -100,7 +100,9 @@ class HostPlan:
                 number = node.attr("number")
                 self._parts[number] = kernel_graph(node, f"{program.graph.name}_{number}")
                 if number in program.kernels:
-                    self.plans[number] = KernelPlan(self._parts[number], program.kernels[number], strict=strict)
+                    batching = program.batching.get(number)
+                    flags = None if batching is None else batching.per_problem
+                    self.plans[number] = KernelPlan(self._parts[number], program.kernels[number], strict=strict, per_problem=flags)
 
     def __call__(
         self, tensors: Sequence[Tensor], batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], modules: Modules

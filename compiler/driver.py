@@ -30,7 +30,7 @@ from .graph.graph import Graph, Node, walk
 from .graph.masked import masked
 from .graph.ops.select import FEW
 from .graph.ops.table import lookup
-from .graph.partition import kernel_graph, kernels, partition
+from .graph.partition import kernel_graph, kernels, own_names, partition
 from .graph.problem import Problem
 from .graph.simplify import simplify
 from .graph.specialize import size_names
@@ -125,21 +125,23 @@ class Compiled:
         return team_saves(self.nest, self.target.capabilities.machine) / max(1, instances_of_nest(self.nest, counts))
 
 
-@dataclass
-class HostProgram:
-    """A graph that runs on the host, with kernels by number for its ``kernel`` nodes; ``refused``: why others are none."""
-
-    graph: Graph
-    kernels: Mapping[int, Compiled] = field(default_factory=dict)
-    refused: Mapping[int, str] = field(default_factory=dict)
-
-
 @dataclass(frozen=True)
 class Batching:
     """What a call with many problems looks like: which inputs every problem has for itself, and which outputs."""
 
     per_problem: tuple[bool, ...]
     own: tuple[bool, ...]
+
+
+@dataclass
+class HostProgram:
+    """A graph that runs on the host, with kernels by number for its ``kernel`` nodes; ``refused``: why others are none; ``batching``: what
+    calls with many problems give to them, where problems do not share a kernel."""
+
+    graph: Graph
+    kernels: Mapping[int, Compiled] = field(default_factory=dict)
+    refused: Mapping[int, str] = field(default_factory=dict)
+    batching: Mapping[int, Batching] = field(default_factory=dict)
 
 
 def compile_graph(
@@ -257,7 +259,7 @@ def _batch_tile(
     :func:`~.loops.batch_tile.can_tile_batch`."""
     if batching is None or not size:
         if size and forced:
-            raise IllegalSchedule(f"step `batch {size}` does not apply: the kernels of a host program take no tiles of problems")
+            raise IllegalSchedule(f"step `batch {size}` does not apply: the problems of a batch share this kernel")
         return None
     reason = can_tile_batch(nest, batching.per_problem, batching.own, stay=stay)
     if reason and forced:
@@ -282,12 +284,18 @@ def compile_host(
     refused: dict[int, str] = {}
     parts = {f"{graph.name}_{node.attr('number')}": node for node in kernels(cut)}
     chosen = {} if schedule is None else split_kernels(schedule, list(parts))
+    own, batching = own_names(cut, shared), dict[int, Batching]()
     for name, node in parts.items():
+        number, flags = node.attr("number"), tuple([n in own for n in node.inputs])
+        if any(flags):
+            batching[number] = Batching(flags, (True,) * len(node.outputs))
         try:
-            made[node.attr("number")] = compile_graph(kernel_graph(node, name), target, strict=strict, schedule=chosen.get(name))
+            made[number] = compile_graph(
+                kernel_graph(node, name), target, strict=strict, schedule=chosen.get(name), batching=batching.get(number)
+            )
         except CannotExpand as error:  # the interpreter runs this part
-            refused[node.attr("number")] = str(error)
-    return HostProgram(cut, made, refused)
+            refused[number] = str(error)
+    return HostProgram(cut, made, refused, batching)
 
 
 def _held(node: Node, graph: Graph, target: Target) -> bool:

@@ -35,9 +35,7 @@ def partition(graph: Graph, expands: Callable[[Node], bool], shared: Set[str] = 
 class _Cutter:
     def __init__(self, graph: Graph, expands: Callable[[Node], bool], shared: Set[str]) -> None:
         self.types = graph.types
-        self.own = {v.name for v in graph.inputs} - shared
-        if shared:
-            self._follow(graph.nodes)
+        self.own = own_names(graph, shared)
         self.expands = expands
         self.builder = Builder(graph.name, [Value(n, t) for n, t in self.types.items()])
         self.count = 0
@@ -64,14 +62,6 @@ class _Cutter:
             pending = without(pending, host)
             done |= {v.name for n in host for v in n.outputs}
         return out
-
-    def _follow(self, nodes: Sequence[Node]) -> None:
-        """Note what depends on inputs that are not shared."""
-        for node in nodes:
-            if free_names(node) & self.own:
-                self.own.update(v.name for v in (*node.outputs, *(a for r in node.regions for a in r.args)))
-            for region in node.regions:
-                self._follow(region.nodes)
 
     def _parts(self, group: list[Node], rest: list[Node]) -> list[list[Node]]:
         """The nodes of one kernel, or of two: first what problems share, where it is a matrix or the host waits for it."""
@@ -145,6 +135,21 @@ class _Cutter:
         self.count += 1
         attrs = make_attrs({"types": types, "number": self.count - 1})
         return Node("kernel", tuple(inputs), tuple(outputs), attrs, (region,), group[0].span)
+
+
+def own_names(graph: Graph, shared: Set[str]) -> set[str]:
+    """The values that every problem of a batch has for itself: what depends on inputs that are not ``shared``."""
+    own = {v.name for v in graph.inputs} - shared
+
+    def follow(nodes: Sequence[Node]) -> None:
+        for node in nodes:
+            if free_names(node) & own:
+                own.update(v.name for v in (*node.outputs, *(a for r in node.regions for a in r.args)))
+            for region in node.regions:
+                follow(region.nodes)
+
+    follow(graph.nodes)
+    return own
 
 
 def without(nodes: Sequence[Node], others: Sequence[Node]) -> list[Node]:

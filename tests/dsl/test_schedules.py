@@ -136,7 +136,6 @@ def test_the_kernels_of_a_host_program_have_a_part_each() -> None:
     assert message(TWO, "\nkernel two_9", n=4) == "line 2 of the schedule: there is no kernel `two_9`; did you mean `two_1`?"
     assert message(TWO, "kernel two_1\nkernel two_1", n=4) == "line 2 of the schedule: a second part of kernel `two_1`"
     assert message(TWO, "kernel two_1\n\nparallel j", n=4).startswith("line 3 of the schedule: step `parallel j` does not")
-    assert "take no tiles of problems" in message(TWO, "kernel two_1\nbatch 16", n=4)
 
 
 def test_the_interpreter_takes_none() -> None:

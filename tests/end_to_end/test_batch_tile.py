@@ -137,3 +137,32 @@ def test_a_schedule_may_ask_for_a_tile_or_leave_it_out() -> None:
         torch.testing.assert_close(again(A, y), want, rtol=1e-4, atol=1e-4)
     with pytest.raises(us.UnspoolError, match="a batch tile holds 2 to 64 problems"):
         LASSO.ista.compile({"m": M, "n": N}, target="c", schedule="batch 1")
+
+
+def test_kernels_around_a_library_call_have_tiles_too() -> None:
+    (handle,) = us.loads("""algorithm pulled(given A: real[m, n], y: real[m]) -> real[n]:
+    iterations K = 4
+    param step[K] = 0.5
+    W = solve(A @ A.T + 0.1 * eye(m), A)
+    x = zeros(n)
+    for k in 0..K:
+        x = tanh(x - step[k] * (W.T @ (A @ x - y)))
+    return x
+""")
+    torch.manual_seed(0)
+    A = torch.randn(M, N, dtype=torch.float64) / 4
+    ours, reference = (handle.build(A=A, target=target, dtype="f64") for target in ("c", "interpreter"))
+    for count in (3, TILE + 3):
+        found = []
+        y = torch.randn(count, M, dtype=torch.float64)
+        for made in (ours, reference):
+            leaf = y.clone().requires_grad_()
+            x = made(leaf)
+            found.append([x.detach(), *torch.autograd.grad(x.square().sum(), [leaf, *made.parameters()])])
+        for got, want in zip(*found, strict=True):
+            torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
+    (plan,) = kernels(ours)
+    assert [c.tile is not None for c in plan.program.kernels.values()] == [False, True]  # problems share the first
+    (loop,) = [p for p in plan.plans.values() if p.compiled.tile is not None]
+    (adjoint,) = loop._derived.values()
+    assert adjoint.compiled.tile is not None
