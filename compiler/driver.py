@@ -34,6 +34,7 @@ from .graph.partition import kernel_graph, kernels, own_names, partition
 from .graph.problem import Problem
 from .graph.simplify import simplify
 from .graph.specialize import size_names
+from .graph.substitution import substitute
 from .graph.text import parse_graph, print_graph
 from .graph.types import Pick, Size
 from .graph.verify import verify
@@ -279,6 +280,11 @@ def compile_host(
     stages = Stages(graph.name)
     start = stages.run("graph", GRAPH, lambda: graph)
     simple = stages.run("simplify", GRAPH, lambda: simplify(start), before=start)
+    machine, debug = target.capabilities.machine, target.capabilities.debug
+    if not (strict or debug or schedule == "" or isinstance(target, GraphTarget) or isinstance(machine, Gpu)):
+        solved = substitute(simple, expands, own_names(simple, shared))
+        if solved is not simple:
+            simple = stages.run("substitute", GRAPH, lambda: simplify(solved))
     cut = stages.run("partition", GRAPH, lambda: partition(simple, lambda n: expands(n) and _held(n, simple, target), shared))
     made: dict[int, Compiled] = {}
     refused: dict[int, str] = {}

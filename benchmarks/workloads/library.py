@@ -62,6 +62,8 @@ def _sparse(name: str) -> Contests:
             extra=(_f32(truth),), order=lambda given, inputs, params: (given["A"], *inputs, *params, *after),
         )  # fmt: skip
         tolerance = 1e-2 if name in ("iht", "amp") else 1e-3  # entries at a threshold flip in float32
+        if name == "admm_lasso":
+            tolerance = 5e-3  # at the minimum nothing depends on rho: terms of its gradient cancel but for a ten-thousandth
         differentiated = name != "iht"  # its derivative in lam is 0 everywhere: no scale to compare with
         yield from _held(plan, name, f"{m}x{n}, batch {batch}, K={K}", problem, gradient=differentiated, tolerance=tolerance)
 
