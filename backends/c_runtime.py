@@ -43,8 +43,9 @@ def _substitute(text: str, dtype: str, lanes: int) -> str:
         "f": "f" if single else "", "F": "F" if single else "", "b": str(BITS.get(dtype, 0)), "w": str(BYTES.get(dtype, 0)), "n": str(lanes),
         "h": str(lanes // 2),
         "s": "s" if single else "d", "xs": ", ".join(["x"] * lanes),
+        "low": ", ".join(map(str, range(lanes // 2))), "high": ", ".join(map(str, range(lanes // 2, lanes))),
     }  # fmt: skip
-    return re.sub(r"\$(xs|[a-zA-Z])", lambda m: table[m[1]], text)
+    return re.sub(r"\$(xs|low|high|[a-zA-Z])", lambda m: table[m[1]], text)
 
 
 def polynomials(text: str, word: str, step: Callable[[str, str, float], str]) -> str:

@@ -36,8 +36,12 @@ static inline __attribute__((always_inline)) us_$tx$n us_fma_$tx$n(us_$tx$n a, u
 static inline __attribute__((always_inline)) $T us_sum_$tx2(us_$tx2 v) { return v[0] + v[1]; }
 //= us_sum : f32 f64 x 4 8 16
 static inline __attribute__((always_inline)) $T us_sum_$tx$n(us_$tx$n v) {  // halves: the order is fixed
+#if defined(__clang__) || __GNUC__ >= 12
+  return us_sum_$tx$h(__builtin_shufflevector(v, v, $low) + __builtin_shufflevector(v, v, $high));  // registers alone
+#else
   us_$tx$h low, high;
   memcpy(&low, &v, sizeof low);
   memcpy(&high, (const char *)&v + sizeof low, sizeof high);
   return us_sum_$tx$h(low + high);
+#endif
 }

@@ -10,19 +10,23 @@ from dataclasses import replace
 from ..compiler.diagnostics import CompileError
 from ..compiler.graph.types import HALF
 from ..compiler.loops.tree import Array, Function, Int, Load, Loop, Store
+from ..compiler.loops.tree_walk import loads
 from ..compiler.target import Machine
 from .c_runtime import prelude
 from .expressions import Printer
 from .kernel_text import Body, kernel_text
+from .lanes import FEWEST, Piece, pieces
 from .printer import REALS
 from .simd import SimdPlan
 from .statements import Source, describe
 from .text import Text
-from .tiles import trip
+from .tiles import moves, trip
 from .writer import Writer
 
 #: What reductions of real numbers start from.
 NEUTRAL = {"add": "0", "mul": "1", "max": "-INFINITY", "min": "INFINITY"}
+#: What a vector loop reduces into: an element of an array, and how.
+Place = tuple[str, tuple[Int, ...], str]
 
 
 def emit(function: Function, machine: Machine, *, strict: bool = False) -> Source:
@@ -85,58 +89,93 @@ class CWriter(Writer):
         return f"us_imax({count}, 0)"
 
     def simd(self, loop: Loop, lower: Int, upper: Int, made: SimdPlan) -> None:
-        """Print a vector loop. Where it has maxima or minima of real numbers, which compilers join one lane after the other, it reduces
-        into an array of lanes, whose halves are joined in turn."""
+        """Print a vector loop. What it reduces of real numbers goes into arrays of lanes (see :mod:`.lanes`), whose halves are joined in turn."""
         places = {(s.array, s.index, s.reduce): s for s in made.reductions}
         dtypes = {self.printer.arrays[s.array].dtype for s in made.reductions}
-        dtype = min(dtypes, default="")
-        size, trips = self.machine.lanes(dtype), trip(replace(loop, lower=lower, upper=upper))
-        real = len(dtypes) == 1 and dtype in REALS and loop.step == 1
-        if not real or size < 4 or not any(r in ("max", "min") for _, _, r in places) or (trips is not None and trips < 2 * size):
+        dtype, trips = min(dtypes, default=""), trip(replace(loop, lower=lower, upper=upper))
+        real = len(dtypes) == 1 and dtype in REALS and loop.step == 1 and all(reduce in NEUTRAL for _, _, reduce in places)
+        size = self.machine.lanes(dtype) if real else 0
+        strided = real and trips is not None and self._strided(loop)
+        size = FEWEST if strided else size
+        found = pieces(trips, size, not strided)
+        if not found:
             super().simd(loop, lower, upper, made)
             return
-        c_type = self.printer.storage_type(dtype)
-        lanes = {key: self.names.fresh("lanes") for key in places}
-        base, lane = self.names.fresh("base"), self.names.fresh("lane")
-        v, end = self.names.get("variable", loop.name), self.printer.int(upper)
-        self.text.if_(f"{self.printer.int(lower)} < {end}")
-        for key, text in lanes.items():
-            self.text.line(f"{c_type} {text}[{size}] __attribute__((aligned(64)));")
-            self.text.line("#pragma omp simd")
-            self.text.line(f"for (int64_t {lane} = 0; {lane} < {size}; {lane}++) {text}[{lane}] = {NEUTRAL[key[2]]};")
-        self.text.variable("int64_t", base, self.printer.int(lower))
-        self.text.advance(base, end, size)
-        self.text.line("#pragma omp simd")
-        self.text.count(lane, "0", str(size))
-        self.text.let("int64_t", v, f"{base} + {lane}")
-        self._reducing(loop, lanes, lane)
-        self.text.close()
-        self.text.close()
-        if trips is None or trips % size:
-            self.text.line("#pragma omp simd")
-            self.text.count(v, base, end)
-            self._reducing(loop, lanes, f"{v} - {base}")
+        begin, end = self.printer.int(lower), self.printer.int(upper)
+        self.text.if_(f"{begin} < {end}")
+        totals: list[dict[Place, str]] = []
+        for piece in found:
+            lanes = {key: self.names.fresh("lanes") for key in places}
+            for key, text in lanes.items():
+                self.text.line(f"{self.printer.storage_type(dtype)} {text}[{piece.lanes}] __attribute__((aligned(64)));")
+                self._each_lane(text, piece.lanes, NEUTRAL[key[2]])
+            self._lanes(loop, begin, end, piece, lanes, strided)
+            totals.append({key: self._joined(text, piece.lanes, size, key[2], dtype) for key, text in lanes.items()})
+        done = found[-1].end
+        if done is not None and done != trips:
+            totals.append({key: self.names.fresh("rest") for key in places})
+            for key, text in totals[-1].items():
+                self.text.variable(self.printer.storage_type(dtype), text, NEUTRAL[key[2]])
+            self.text.count(self.names.get("variable", loop.name), _sum(begin, done), end)
+            self._reducing(loop, totals[-1], "")
             self.text.close()
         for key, store in places.items():
-            text, width = lanes[key], size // 2
-            while width:
-                self.text.line("#pragma omp simd")
-                joined = combine(key[2], f"{text}[{lane}]", f"{text}[{lane} + {width}]", dtype)
-                self.text.line(f"for (int64_t {lane} = 0; {lane} < {width}; {lane}++) {text}[{lane}] = {joined};")
-                width //= 2
-            self.text.assign(
-                self.printer.element(store.array, store.index),
-                combine(key[2], self.printer.read(store.array, store.index), f"{text}[0]", dtype),
-            )
+            value = self.printer.read(store.array, store.index)
+            for total in totals:
+                value = combine(key[2], value, total[key], dtype)
+            self.text.assign(self.printer.element(store.array, store.index), value)
         self.text.close()
 
-    def _reducing(self, loop: Loop, lanes: Mapping[tuple[str, tuple[Int, ...], str], str], lane: str) -> None:
-        """The body of a vector loop that reduces into arrays of lanes."""
+    def _lanes(self, loop: Loop, begin: str, end: str, piece: Piece, lanes: Mapping[Place, str], strided: bool) -> None:
+        """Print a part of a vector loop that reduces into arrays of lanes, or into as many variables, one after the other."""
+        base, lane, v = self.names.fresh("base"), self.names.fresh("lane"), self.names.get("variable", loop.name)
+        self.text.variable("int64_t", base, _sum(begin, piece.first))
+        self.text.advance(base, end if piece.end is None else _sum(begin, piece.end), piece.lanes)
+        if strided:
+            for number in range(piece.lanes):
+                self.text.scope()
+                self.text.let("int64_t", v, f"{base} + {number}")
+                self._reducing(loop, lanes, f"[{number}]")
+                self.text.close()
+        else:
+            self.text.line("#pragma omp simd")
+            self.text.count(lane, "0", str(piece.lanes))
+            self.text.let("int64_t", v, f"{base} + {lane}")
+            self._reducing(loop, lanes, f"[{lane}]")
+            self.text.close()
+        self.text.close()
+        if piece.end is None:
+            self.text.line("#pragma omp simd")
+            self.text.count(v, base, end)
+            self._reducing(loop, lanes, f"[{v} - {base}]")
+            self.text.close()
+
+    def _strided(self, loop: Loop) -> bool:
+        """Whether a vector loop reads elements that are further apart: C compilers load and store those one by one, so lanes are variables."""
+        loaded = [x for t in loop.body.children if isinstance(t, Store) for x in loads(t.value)]
+        return any(abs(moves(x, self.printer.arrays, loop.name) or 0) > 1 for x in loaded)
+
+    def _joined(self, lanes: str, count: int, size: int, reduce: str, dtype: str) -> str:
+        """Print what joins an array of lanes, all but the last vector of a sum; the value."""
+        lane = self.names.fresh("lane")
+        while count > (size if reduce == "add" else 1):
+            count //= 2
+            self._each_lane(lanes, count, combine(reduce, f"{lanes}[{lane}]", f"{lanes}[{lane} + {count}]", dtype), lane)
+        return f"us_sum_{dtype}x{count}(us_load_{dtype}x{count}({lanes}))" if reduce == "add" else f"{lanes}[0]"
+
+    def _each_lane(self, lanes: str, count: int, value: str, lane: str = "") -> None:
+        """Print an assignment to each of the first ``count`` lanes."""
+        lane = lane or self.names.fresh("lane")
+        self.text.line("#pragma omp simd")
+        self.text.line(f"for (int64_t {lane} = 0; {lane} < {count}; {lane}++) {lanes}[{lane}] = {value};")
+
+    def _reducing(self, loop: Loop, places: Mapping[Place, str], lane: str) -> None:
+        """The body of a vector loop that reduces into variables, or into a lane of arrays."""
         for child in loop.body.children:
-            text = lanes.get((child.array, child.index, child.reduce)) if isinstance(child, Store) else None
+            text = places.get((child.array, child.index, child.reduce)) if isinstance(child, Store) else None
             if isinstance(child, Store) and text is not None:
                 with self.of(child):
-                    self.store(child, f"{text}[{lane}]", fused=False)
+                    self.store(child, f"{text}{lane}", fused=False)
             else:
                 self.tree(child)
 
@@ -147,6 +186,11 @@ class CWriter(Writer):
             clauses.setdefault(clause(reduce, dtype), []).append(variable)
         listed = "".join(f" reduction({c}: {', '.join(a)})" for c, a in clauses.items())
         self.text.line(f"#pragma omp simd{listed}")
+
+
+def _sum(base: str, more: int) -> str:
+    """The text of a sum."""
+    return f"{base} + {more}" if more else base
 
 
 def clause(reduce: str, dtype: str) -> str:
