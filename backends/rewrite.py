@@ -21,7 +21,7 @@ from ..compiler.loops.tree import (
     Store,
     Tree,
 )
-from .affine import const, names, substitute
+from .affine import const, name, names, plus, simple, substitute
 
 
 def int_names(tree: Tree | Block) -> set[str]:
@@ -104,6 +104,17 @@ def substitute_loads(block: Block, env: Mapping[Load, Load]) -> Block:
         return tree
 
     return Block(tuple(map(visit, block.children)))
+
+
+def counted(loop: Loop, lower: Int, upper: Int, variable: str) -> Loop:
+    """A loop counted from 0 by another variable. So the index of a local array holds nothing but the counter, and compilers see that
+    one vector register after the other is meant.
+
+        for j in 64 * i .. 64 * i + 64: a[j - 64 * i] = b[j]     -->     for n in 0 .. 64: a[n] = b[64 * i + n]
+    """
+    env = {loop.name: simple(plus(lower, name(variable)))}
+    body = map_ints(loop.body, lambda i: simple(substitute(i, env)))
+    return replace(loop, name=variable, lower=const(0), upper=simple(Int("-", (upper, lower))), body=body)
 
 
 def expand_locals(block: Block, copies: int, place: Int) -> Block:

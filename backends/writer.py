@@ -19,7 +19,7 @@ from ..compiler.target import Machine
 from .affine import constant, name, names, plus, simple
 from .c_runtime import BITS
 from .printer import Printer
-from .rewrite import expand_locals, int_names, substitute_loads
+from .rewrite import counted, expand_locals, int_names, substitute_loads
 from .shares import uneven
 from .simd import SimdPlan, plan
 from .statements import Statements
@@ -257,6 +257,10 @@ class Writer(Statements):
 
     def simd(self, loop: Loop, lower: Int, upper: Int, made: SimdPlan) -> None:
         """Print a vector loop; what it reduces into is held in variables around it."""
+        if not made.reductions and loop.step == 1 and constant(lower) is None and trip(replace(loop, lower=lower, upper=upper)) is not None:
+            if all(isinstance(t, (Store, Declare)) for t in loop.body.children):
+                loop = counted(loop, lower, upper, self.unused("n"))
+                lower, upper = loop.lower, loop.upper
         accumulators: dict[Store, str] = {}
         begun: dict[str, Store] = {}
         for store in made.reductions:
