@@ -14,7 +14,7 @@ from functools import cached_property
 
 from ..compiler.diagnostics import CompileError
 from ..compiler.loops.tree import Array, Block, Call, Declare, Function, Int, Load, Loop, Single, Store, Tree
-from ..compiler.loops.tree_walk import loads, walk
+from ..compiler.loops.tree_walk import guarded, loads, walk
 from ..compiler.target import Machine
 from .affine import constant, name, names, plus, simple
 from .c_runtime import BITS
@@ -121,7 +121,7 @@ class Writer(Statements):
             self.block(loop.body)
             self.text.close()
         else:
-            self.simd(loop, lower, upper, made)
+            self.vector(loop, lower, upper, made)
 
     def tested(self, loop: Loop) -> None:
         """Print a loop that looks at data before each iteration."""
@@ -255,6 +255,21 @@ class Writer(Statements):
 
     # -- vector loops ------------------------------------------------------------------------------------------------
 
+    def vector(self, loop: Loop, lower: Int, upper: Int, made: SimdPlan) -> None:
+        """Print a vector loop; what it reads at one place, and compilers cannot know that they may read it once, is held in variables around it."""
+        held = self.held(loop)
+        if not held:
+            self.simd(loop, lower, upper, made)
+            return
+        self.text.if_(f"{self.printer.int(lower)} < {self.printer.int(upper)}")
+        for load, array in held.items():
+            self.declare(array)
+            self.store(Store(array.name, (), load, ""))
+        body = substitute_loads(loop.body, {load: Load(array.name, (), load.dtype) for load, array in held.items()})
+        loop = replace(loop, body=body)
+        self.simd(loop, lower, upper, plan(loop, self.printer.arrays) or made)
+        self.text.close()
+
     def simd(self, loop: Loop, lower: Int, upper: Int, made: SimdPlan) -> None:
         """Print a vector loop; what it reduces into is held in variables around it."""
         if not made.reductions and loop.step == 1 and constant(lower) is None and trip(replace(loop, lower=lower, upper=upper)) is not None:
@@ -269,20 +284,15 @@ class Writer(Statements):
             )
             accumulators[store] = same or self.names.fresh("sum")
             begun.setdefault(accumulators[store], store)
-        held = self.held(loop)
-        if begun or held:
+        if begun:
             self.text.if_(f"{self.printer.int(lower)} < {self.printer.int(upper)}")
-        for load, array in held.items():
-            self.declare(array)
-            self.store(Store(array.name, (), load, ""))
         for acc, store in sorted(begun.items()):
             dtype = self.printer.arrays[store.array].dtype
             self.text.variable(self.printer.storage_type(dtype), acc, self.printer.read(store.array, store.index))
-        body = substitute_loads(loop.body, {load: Load(array.name, (), load.dtype) for load, array in held.items()})
         for first, end in [(lower, upper)] if begun else parts(loop, lower, upper, self.printer.arrays, self.machine):
             self.vector_hint([(s.reduce, self.printer.arrays[s.array].dtype, acc) for acc, s in begun.items()])
             self.head(loop, first, end)
-            for child in body.children:
+            for child in loop.body.children:
                 if isinstance(child, Store) and child in accumulators:
                     with self.of(child):
                         self.store(child, accumulators[child], fused=False)
@@ -291,20 +301,34 @@ class Writer(Statements):
             self.text.close()
         for acc, store in sorted(begun.items()):
             self.text.assign(self.printer.element(store.array, store.index), self.printer.stored(store.array, acc))
-        if begun or held:
+        if begun:
             self.text.close()
 
     def held(self, loop: Loop) -> dict[Load, Array]:
-        """What a vector loop of one assignment reads at one place of the array that it writes, with a variable for each.
+        """What a vector loop reads at one place and compilers would read again and again, or not make a vector loop of: with a variable for each.
 
-        Its iterations are independent, so none writes there; compilers cannot know, and load it again and again.
+        In a loop of one assignment, elements of the array that it writes: its iterations are independent, so none writes there. In any, what it
+        reads under a condition (`where`), if it reads it without one, too, or if it is a fixed element of an array.
         """
-        first, *others = loop.body.children
-        if others or not isinstance(first, Store) or first.reduce:
-            return {}
-        info = self.printer.arrays[first.array]
-        found = [x for x in loads(first.value) if x.array == first.array and moves(x, self.printer.arrays, loop.name) == 0]
-        return {x: Array(self.unused("held"), info.dtype, (), "local") for x in dict.fromkeys(found)}
+        arrays, children = self.printer.arrays, loop.body.children
+        stores = [t for t in children if isinstance(t, Store)]
+        own = {t.array.name for t in children if isinstance(t, Declare)}
+        memory = {a.name for a in arrays.values() if a.shape or a.scope != "local"} - own
+        written = {t.array for t in walk(loop.body) if isinstance(t, Store)}
+        found: list[Load] = []
+        if len(children) == 1 and stores and not stores[0].reduce:
+            found += [x for x in loads(stores[0].value) if x.array == stores[0].array]
+        reads = {pair for s in stores for pair in guarded(s.value)}
+        always = {x for x, under in reads if not under}
+        found += [x for s in stores for x, under in guarded(s.value) if under and x.array not in written and (x in always or self._fixed(x))]
+        still = [x for x in found if x.array in memory and moves(x, arrays, loop.name) == 0]
+        return {x: Array(self.unused("held"), arrays[x.array].dtype, (), "local") for x in dict.fromkeys(still)}
+
+    def _fixed(self, load: Load) -> bool:
+        """Whether a load is of an element that is the same in the whole function, and exists."""
+        shape = self.printer.arrays[load.array].shape if load.array in self.printer.arrays else ()
+        places = [(constant(i), constant(n)) for i, n in zip(load.index, shape)]
+        return load.array in self.printer.arrays and all(i is not None and n is not None and 0 <= i < n for i, n in places)
 
     @abstractmethod
     def vector_hint(self, reductions: Sequence[tuple[str, str, str]]) -> None:

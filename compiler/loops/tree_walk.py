@@ -35,6 +35,15 @@ def loads(e: Expr) -> Iterator[Load]:
             yield from loads(arg)
 
 
+def guarded(e: Expr, under: bool = False) -> Iterator[tuple[Load, bool]]:
+    """Every element an expression reads, and whether only under a condition: a value of a `where`, of which one is taken."""
+    if isinstance(e, Load):
+        yield e, under
+    elif isinstance(e, Call):
+        for number, arg in enumerate(e.args):
+            yield from guarded(arg, under or (e.op == "where" and number > 0))
+
+
 def expressions(tree: Tree) -> tuple[Expr, ...]:
     """The expressions of one node itself."""
     return (tree.value,) if isinstance(tree, Store) else tree.tests if isinstance(tree, Loop) else ()
