@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,9 +17,15 @@ from torch import Tensor
 
 import unspool as us
 from unspool.backends.registry import availability, canonical
-from unspool.dsl.api import AlgorithmHandle
 
 from .contest import Arrays, Contestant, arrays
+
+
+class Built(Protocol):
+    """What modules are built from: an algorithm, or several in a row."""
+
+    def build(self, **given: Any) -> torch.nn.Module: ...
+
 
 Compare = Callable[[Any], Arrays]
 #: The operands of a peer in a row, from what is given by name, the inputs, and the parameters in the order of ``values``.
@@ -74,9 +81,9 @@ class Problem:
     peers compute by value are pulled back through the constraint before they are compared.
     """
 
-    handle: AlgorithmHandle
+    handle: Built
     inputs: tuple[Any, ...]
-    given: Mapping[str, Tensor] = field(default_factory=dict)
+    given: Mapping[str, Any] = field(default_factory=dict)  # by name: tensors, or modules that a program calls
     values: Mapping[str, Tensor] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     loss: Callable[..., Tensor] | None = None  # of the result and ``extra``
@@ -239,7 +246,9 @@ def _named(name: str, variant: str) -> str:
 
 
 def lift(value: Any, dtype: torch.dtype) -> Any:
-    """A floating or complex tensor in another precision; anything else as it is."""
+    """A floating or complex tensor, or a copy of a module, in another precision; anything else as it is."""
+    if isinstance(value, torch.nn.Module):
+        return deepcopy(value).to(dtype)
     if not isinstance(value, Tensor) or not (value.is_floating_point() or value.is_complex()):
         return value
     return value.to(dtype.to_complex() if value.is_complex() else dtype)

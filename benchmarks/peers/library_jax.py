@@ -1,4 +1,4 @@
-"""Programs of the standard library in JAX, the twins of ``library_torch``: a scan over the iterations, to be jitted whole."""
+"""Programs of the standard library in JAX, the twins of those in ``library``: a scan over the iterations, to be jitted whole."""
 
 from __future__ import annotations
 
@@ -119,6 +119,33 @@ def factor_analysis(x: Array, B: Array, iterations: int) -> tuple[Array, Array]:
     return lax.scan(one, (B, jnp.maximum(spread, 1e-6)), length=iterations)[0]
 
 
+def gmm_full(x: Array, mu: Array, iterations: int) -> tuple[Array, Array, Array]:
+    """A mixture of normals with full covariances."""
+    c, d = mu.shape[-2:]
+    eye = jnp.eye(d, dtype=x.dtype)
+
+    def one(state: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:
+        share, mu, sigma = state
+        C = jnp.linalg.cholesky(sigma)
+        off = x[..., None, :, :] - mu[..., None, :]
+        far = (jax.scipy.linalg.solve_triangular(C, off.mT, lower=True) ** 2).sum(-2)
+        half = jnp.log(jnp.diagonal(C, axis1=-2, axis2=-1)).sum(-1)
+        r = jax.nn.softmax((jnp.log(share) - half)[..., None, :] - 0.5 * far.mT, -1)
+        weight = r.sum(-2) + 1e-10
+        mu = r.mT @ x / weight[..., None]
+        off = x[..., None, :, :] - mu[..., None, :]
+        return (weight / x.shape[-2], mu, off.mT @ (r.mT[..., None] * off) / weight[..., None, None] + 1e-6 * eye), None
+
+    sigma = jnp.broadcast_to((x.var(-2) + 1e-6)[..., None, :, None] * eye, (*mu.shape, d))
+    return lax.scan(one, (jnp.full((*x.shape[:-2], c), 1 / c, x.dtype), mu, sigma), length=iterations)[0]
+
+
+def factors(x: Array, B: Array, psi: Array) -> Array:
+    """The factors of samples under a factor model."""
+    scaled = B / psi[..., None]
+    return x @ scaled @ jnp.linalg.inv(jnp.eye(B.shape[-1]) + B.mT @ scaled)
+
+
 def unem_gaussian(support: Array, labels: Array, query: Array, scale: Array, balance: Array, temperature: Array) -> Array:
     """Few-shot classification with Gaussian classes."""
     zs, zq = scale * support, scale * query
@@ -135,22 +162,63 @@ def unem_gaussian(support: Array, labels: Array, query: Array, scale: Array, bal
     return lax.scan(one, start, (balance, temperature))[0][0]
 
 
+def loads(scores: Array, top: int) -> Array:
+    """How many tokens each expert gets."""
+    return jnp.zeros(scores.shape[-1], scores.dtype).at[lax.top_k(scores, top)[1].ravel()].add(1)
+
+
 def alf_lb(scores: Array, top: int, step: Array) -> tuple[Array, Array]:
     """Balancing of experts: the bias and the load."""
     tokens, experts = scores.shape
     target = tokens * top / experts
 
-    def loads(bias: Array) -> Array:
-        return jnp.zeros(experts, scores.dtype).at[lax.top_k(scores + bias, top)[1].ravel()].add(1)
-
     def one(state: tuple[Array, Array], s: Array) -> tuple[tuple[Array, Array], None]:
         bias, load = state
         bias = bias + s * (target - load) / target
-        return (bias, loads(bias)), None
+        return (bias, loads(scores + bias, top)), None
 
     zero = jnp.zeros(experts, scores.dtype)
-    found: Any = lax.scan(one, (zero, loads(zero)), step)[0]
+    found: Any = lax.scan(one, (zero, loads(scores, top)), step)[0]
     return found
+
+
+def alf_lb_sign(scores: Array, top: int, step: Array) -> tuple[Array, Array]:
+    """The same by signs."""
+    tokens, experts = scores.shape
+    target = tokens * top / experts
+
+    def one(state: tuple[Array, Array], s: Array) -> tuple[tuple[Array, Array], None]:
+        bias, load = state
+        bias = bias + s * jnp.sign(target - load)
+        return (bias, loads(scores + bias, top)), None
+
+    found: Any = lax.scan(one, (jnp.zeros(experts, scores.dtype), loads(scores, top)), step)[0]
+    return found
+
+
+def alf_lb_online(scores: Array, top: int, step: Array) -> tuple[Array, Array]:
+    """The same with fresh tokens in every iteration."""
+    _, tokens, experts = scores.shape
+    target = tokens * top / experts
+
+    def one(bias: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
+        fresh, s = now
+        load = loads(fresh + bias, top)
+        return bias + s * (target - load) / target, load
+
+    return lax.scan(one, jnp.zeros(experts, scores.dtype), (scores, step))
+
+
+def gns_smooth_max(A: Array, b: Array, mu: Array, exact: Array, x: Array, gamma: Array) -> Array:
+    """Newton steps on a smooth maximum."""
+
+    def one(x: Array, radius: Array) -> tuple[Array, None]:
+        p = jax.nn.softmax((A @ x - b) / mu)
+        g = p @ A
+        H = (A.T @ (p[:, None] * A) - exact * jnp.outer(g, g)) / mu
+        return x - jnp.linalg.solve(H + jnp.linalg.norm(g) / (radius + 1e-8) * jnp.eye(len(x)), g), None
+
+    return lax.scan(one, x, gamma)[0]
 
 
 def capped_simplex(v: Array, total: Array, cap: Array, iterations: int) -> Array:
