@@ -17,10 +17,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-#: A sample of a short function is the mean of several calls, together this many seconds.
+#: A sample of a short function is the mean of several calls, together this many seconds, and two at least.
 SAMPLE = 0.004
-#: A function is called this long before each sample, so that caches and threads are as in steady use.
+#: A short function is called this long, and once at least, before each sample, so that caches and threads are as in steady use: after another
+#: function has run, the first call of a program of Python's and several kernels takes 3 ms more, be it in one thread.
 WARM = 0.004
+#: Functions of more seconds are not short.
+LONG = 0.02
 #: Pause before each function, until waiting threads of the one before have gone to sleep.
 PAUSE = 0.002
 
@@ -48,7 +51,7 @@ def interleaved(
     samples, one slower than 2 s once it has 3; faster ones always get all ``rounds``.
     """
     expected = {name: _expected(function) for name, function in functions.items()}
-    calls = {name: max(1, min(100, int(SAMPLE / expected[name]))) for name in functions}
+    calls = {name: max(1 if expected[name] > LONG else 2, min(100, int(SAMPLE / expected[name]))) for name in functions}
     return in_turn(functions, expected, calls, _sample, rounds=rounds, seconds=seconds, on_round=on_round)
 
 

@@ -51,13 +51,13 @@ def test_samples_are_taken_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_short_functions_get_all_rounds_and_long_ones_end_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected: dict[str, float] = {"short": 0.001, "long": 0.3, "endless": 3.0}
+    expected: dict[str, float] = {"short": 0.001, "warm": 0.01, "long": 0.3, "endless": 3.0}
     functions: dict[str, Callable[[], object]] = {name: lambda name=name: name for name in expected}  # type: ignore[misc]
     monkeypatch.setattr(timing, "_expected", lambda function: expected[function()])
     monkeypatch.setattr(timing, "_sample", lambda function, calls: 1.0)
     found = timing.interleaved(functions, rounds=21, seconds=0)
-    assert {name: t.runs for name, t in found.items()} == {"short": 21, "long": 7, "endless": 3}
-    assert found["short"].calls == 4
+    assert {name: t.runs for name, t in found.items()} == {"short": 21, "warm": 21, "long": 7, "endless": 3}
+    assert {name: t.calls for name, t in found.items()} == {"short": 4, "warm": 2, "long": 1, "endless": 1}
     assert {t.runs for t in timing.interleaved(functions, rounds=21, seconds=60).values()} == {21}
 
 
