@@ -82,9 +82,10 @@ static inline $T us_sign_$t($T a) { return a != a ? a : ($T)(a > 0) - ($T)(a < 0
 //= us_relu : f32 f64
 static inline $T us_relu_$t($T a) { return a > 0 || a != a ? a : 0; }
 //= us_maximum : f32 f64
-static inline $T us_maximum_$t($T a, $T b) { $T m = a > b ? a : b; return a != a ? a : m; }  // NaN wins
+// NaN wins. If b is the new one of a reduction, nothing but one instruction waits for the one before.
+static inline $T us_maximum_$t($T a, $T b) { $T m = a < b ? b : a; return b != b ? b : m; }
 //= us_minimum : f32 f64
-static inline $T us_minimum_$t($T a, $T b) { $T m = a < b ? a : b; return a != a ? a : m; }
+static inline $T us_minimum_$t($T a, $T b) { $T m = a > b ? b : a; return b != b ? b : m; }
 //= us_reduce_maximum : f32 f64
 #pragma omp declare reduction(us_reduce_maximum_$t : $T : omp_out = us_maximum_$t(omp_out, omp_in)) initializer(omp_priv = -INFINITY)
 //= us_reduce_minimum : f32 f64

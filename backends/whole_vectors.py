@@ -4,6 +4,11 @@
 
 A vector that lies across two cache lines takes two accesses, and compilers leave what is over at the end to single elements where they might take
 shorter vectors. Rows of which it is not known where they begin, and loops of few iterations, stay as they are.
+
+Loops over functions that take many instructions (exponentials, gamma functions) are cut by their number alone, and what is left over in turn, as
+four values one by one take as long as four vectors:
+
+    for j in 0 .. 20 vector: x[j] = lgamma(y[j])     -->     for j in 0 .. 16; for j in 16 .. 20
 """
 
 from __future__ import annotations
@@ -12,20 +17,29 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from ..compiler.loops.tree import Array, Declare, Int, Load, Loop, Store
+from ..compiler.loops.tree import Array, Call, Declare, Expr, Int, Load, Loop, Store
 from ..compiler.loops.tree_walk import loads
 from ..compiler.target import Machine
-from .affine import ONE, const, constant, linear, offset
+from .affine import ONE, const, constant, linear, offset, plus, simple
 from .c_runtime import BITS
 
 #: Fewest whole vectors that are worth loops of their own before and behind; most assignments that are written out three times.
 _VECTORS, _STORES = 4, 24
+#: Lanes of the shortest vectors.
+_FEWEST = 4
+#: Functions of many instructions.
+_LONG = frozenset(
+    {"exp", "log", "log1p", "expm1", "sin", "cos", "tan", "tanh", "erf", "pow", "sigmoid", "softplus", "lgamma", "digamma", "polygamma1"}
+)
 
 
 def parts(loop: Loop, lower: Int, upper: Int, arrays: Mapping[str, Array], machine: Machine) -> list[tuple[Int, Int]]:
     """The ranges that a vector loop from ``lower`` to ``upper`` is cut into, in order."""
     first, last = constant(lower), constant(upper)
     stores = [t for t in loop.body.children if isinstance(t, Store)]
+    trips = constant(Int("-", (upper, lower)))
+    if trips is not None and loop.step == 1 and stores and any(_long(s.value) for s in stores):
+        return _shorter(lower, trips, machine.lanes(arrays[stores[-1].array].dtype))
     plain = len(stores) == sum(not isinstance(t, Declare) for t in loop.body.children)
     if first is None or last is None or loop.step != 1 or not plain or not 0 < len(stores) <= _STORES:
         return [(lower, upper)]
@@ -39,6 +53,22 @@ def parts(loop: Loop, lower: Int, upper: Int, arrays: Mapping[str, Array], machi
         return [(lower, upper)]
     places = sorted({first, start, end, last})
     return [(const(a), const(b)) for a, b in pairwise(places)]
+
+
+def _long(e: Expr) -> bool:
+    """Whether an expression has a function of many instructions."""
+    return isinstance(e, Call) and (e.op in _LONG or any(map(_long, e.args)))
+
+
+def _shorter(lower: Int, trips: int, lanes: int) -> list[tuple[Int, Int]]:
+    """A range cut into as many whole vectors as there are, then a vector of half of the lanes, and so on down to four, then what is left."""
+    places, size = [0], max(1, lanes)
+    while size >= _FEWEST:
+        end = places[-1] + (trips - places[-1]) // size * size
+        places += [end] if end > places[-1] else []
+        size //= 2
+    places += [trips] if trips > places[-1] or trips == 0 else []
+    return [(simple(plus(lower, a)), simple(plus(lower, b))) for a, b in pairwise(places)]
 
 
 def _beginning(

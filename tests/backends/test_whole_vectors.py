@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import unspool as us
 from unspool.backends.affine import constant
 from unspool.backends.autograd import run_flat
 from unspool.backends.cpu import CTarget
@@ -18,7 +19,7 @@ from unspool.backends.whole_vectors import parts
 from unspool.compiler.driver import compile_graph
 from unspool.compiler.graph.interp import interpret
 from unspool.compiler.graph.specialize import specialize
-from unspool.compiler.loops.tree import Array, Block, Int, Load, Loop, Store
+from unspool.compiler.loops.tree import Array, Block, Call, Int, Load, Loop, Store
 from unspool.compiler.target import Machine
 from unspool.dsl.program import load_text
 
@@ -95,3 +96,31 @@ def test_results_stay_the_same(target: type[CTarget] | type[NumbaTarget], dtype:
     (got,) = run_flat(KernelPlan(graph, compiled, strict=False), [x], [False], None, {"T": 3})
     (want,) = interpret(graph, [x], {"T": 3})
     torch.testing.assert_close(got, want)
+
+
+def test_long_functions_leave_shorter_vectors_over() -> None:
+    loop, arrays = row_loop(0, 95, 128, 0)
+    store = loop.body.children[0]
+    assert isinstance(store, Store)
+    costly = Loop("j", const(0), const(95), 1, Block((Store("B", store.index, Call("lgamma", (store.value,), "f32")),)), "vector")
+    assert ends(parts(costly, const(0), const(95), arrays, MACHINE)) == [(0, 80), (80, 88), (88, 92), (92, 95)]
+    assert ends(parts(costly, const(7), const(27), arrays, MACHINE)) == [(7, 23), (23, 27)]
+    assert ends(parts(costly, const(0), const(3), arrays, MACHINE)) == [(0, 3)]
+
+
+CONDITIONS = """
+algorithm conditions(x: real[n], y: real[n], cap: real) -> (real[n], real) where n >= 2:
+    low = where(x < cap, where(x > cap - 1, cap, y[1]), 0)
+    return low, sum(where(x[i] > 0, y[0] * lgamma(abs(x[i]) + 1), cap) for i in 0..n)
+"""
+
+
+@pytest.mark.parametrize("target", ["c", "numba"])
+def test_what_is_read_at_one_place_under_a_condition_is_held(target: str) -> None:
+    torch.manual_seed(0)
+    x, y, cap = torch.randn(37), torch.randn(37), torch.tensor(0.3)
+    algorithm = us.loads(CONDITIONS).conditions
+    expected = algorithm.build(target="interpreter", dtype="f64")(x.double(), y.double(), cap.double())
+    got = algorithm.build(target=target, dtype="f32")(x, y, cap)
+    for a, b in zip(got, expected):
+        torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-5)
