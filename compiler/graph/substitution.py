@@ -18,8 +18,8 @@ from itertools import pairwise
 from .graph import Builder, Graph, Node, Region, Value, walk
 from .types import Range, Size, Type
 
-#: Blocks of rows of a matrix: many take long to schedule, with few more zeros are multiplied. Matrices with fewer or more rows are left to the library.
-BLOCKS, LEAST, MOST = 4, 8, 2048
+#: Blocks of rows of a matrix: many take long to compile, with few more zeros are multiplied. Matrices with fewer or more rows are left to the library.
+BLOCKS, LEAST, MOST = 2, 8, 2048
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,7 @@ class Lowering:
     stacks: dict[str, list[tuple[str, Size]]] = field(default_factory=dict)  # value -> arrays and rows that record it
     wide: dict[str, float] = field(default_factory=dict)  # value -> elements of the widest use
     uses: dict[str, int] = field(default_factory=dict)
+    handed: dict[str, str] = field(default_factory=dict)  # stacks that are results and nothing else -> their outputs
     counter: int = 0
     span: Span | None = None
     making: tuple[str, ...] = ()  # the outputs of the node that is lowered
@@ -388,7 +389,7 @@ class Lowering:
 
     def _new_stack(self, hint: str, type: Type, trip: Size) -> str:
         """An array for what a loop stacks. Rows beyond the last iteration are zeros, as in the interpreter."""
-        array = self.new_array(hint, type)
+        array = self.handed.get(hint) or self.new_array(hint, type)
         written = size_fn("max", trip, 0)
         rest = type.shape[0] - written
         if rest.constant != 0:
@@ -440,6 +441,13 @@ class Lowering:
         for value, buffer in moves:
             self.store(value, buffer)
 
+    def _only_stacked(self, name: str) -> bool:
+        """Whether a result is a stack of a loop that nothing else reads."""
+        if self.graph.results.count(name) != 1 or any(name in free_names(n) for n in self.graph.nodes):
+            return False
+        loops = [n for n in self.graph.nodes if n.op == "for" and not n.attr("until")]
+        return any(v.name == name for n in loops for v in n.outputs[len(n.regions[0].args) :])
+
     # -- the whole ---------------------------------------------------------------------------------------------
 
     def whole(self) -> Nest:
@@ -451,6 +459,8 @@ class Lowering:
             self.scope[value.name] = stored(name, self.type(value.type))
         types = [self.type(t) for t in graph.result_types]
         outputs = [self.new_array(f"out_{r}", t, "output") for r, t in zip(graph.results, types, strict=True)]
+        if not self.accumulate and not self.debug:
+            self.handed = {name: a for name, a in zip(graph.results, outputs, strict=True) if self._only_stacked(name)}
         self.run_nodes(graph.nodes, graph.results, [v.name for v in graph.inputs], False)
         for name, array in zip(graph.results, outputs, strict=True):
             self.making = (name,)
