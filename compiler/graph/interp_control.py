@@ -230,11 +230,11 @@ def _flat_function(frame: Frame, attrs: Attrs, flat: list[tuple[int, ...]]) -> C
 
 def _checked(out: Any, attrs: Attrs, flat: list[tuple[int, ...]]) -> tuple[Any, ...]:
     """What a module returned, as a tuple. Raises DataError for a shape that its signature has not."""
-    out = tuple(out) if isinstance(out, (tuple, list)) else (out,)
-    if [tuple(y.shape) for y in out] != flat:
-        got, needed = (", ".join(map(str, s)) for s in ([tuple(y.shape) for y in out], flat))
+    found: tuple[Any, ...] = tuple(out) if isinstance(out, (tuple, list)) else (out,)
+    if [tuple(y.shape) for y in found] != flat:
+        got, needed = (", ".join(map(str, s)) for s in ([tuple(y.shape) for y in found], flat))
         raise DataError(f"module {attrs['name']} returned shape {got}, but {needed} is needed")
-    return out
+    return found
 
 
 def _instance(frame: Frame, attrs: Attrs) -> Any:
