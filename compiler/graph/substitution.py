@@ -18,8 +18,9 @@ from itertools import pairwise
 from .graph import Builder, Graph, Node, Region, Value, walk
 from .types import Range, Size, Type
 
-#: Blocks of rows of a matrix: many take long to compile, with few more zeros are multiplied. Matrices with fewer or more rows are left to the library.
-BLOCKS, LEAST, MOST = 2, 8, 2048
+#: Blocks of rows of a matrix: many take long to compile, with few more zeros are multiplied. A matrix of at most ``ONE`` rows is one block; those with
+#: fewer rows than ``LEAST`` or more than ``MOST`` are left to the library.
+BLOCKS, ONE, LEAST, MOST = 2, 64, 8, 2048
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ class _Substitution:
     def blocks(self, name: str) -> list[tuple[int, int]]:
         """Where blocks of rows of a matrix begin and end."""
         rows = self.types[name].shape[-1].constant or 0
-        ends = [rows * n // BLOCKS for n in range(BLOCKS + 1)]
+        count = 1 if rows <= ONE else BLOCKS
+        ends = [rows * n // count for n in range(count + 1)]
         return list(pairwise(ends))
 
     def inverted(self, triangle: _Triangle) -> list[Node]:

@@ -14,7 +14,7 @@ from unspool.compiler.graph.simplify import simplify
 from unspool.compiler.graph.specialize import specialize
 from unspool.compiler.graph.substitution import BLOCKS, substitute
 
-N = 13
+N, FEW = 69, 13
 SOLVES = {
     "lower": "solve_triangular(C, x + b, lower=True)",
     "upper": "solve_triangular(C, x + b)",
@@ -25,7 +25,7 @@ SOLVES = {
 }
 
 
-def program(solve: str, columns: str = "") -> Graph:
+def program(solve: str, columns: str = "", n: int = N) -> Graph:
     text = f"""algorithm f(C: real[n, n], b: real[n{columns}]) -> real[n{columns}]:
     x = zeros(n{columns})
     for k in 0..3:
@@ -33,7 +33,7 @@ def program(solve: str, columns: str = "") -> Graph:
     return x
 """
     (handle,) = us.loads(text)
-    return simplify(specialize(handle.algorithm.graph, "f64", {"n": N}))
+    return simplify(specialize(handle.algorithm.graph, "f64", {"n": n}))
 
 
 def substituted(graph: Graph, shared: set[str]) -> Graph:
@@ -42,14 +42,15 @@ def substituted(graph: Graph, shared: set[str]) -> Graph:
 
 @pytest.mark.parametrize("columns", ["", ", 2"])
 @pytest.mark.parametrize("name", SOLVES)
-def test_values_and_gradients_stay(name: str, columns: str) -> None:
-    graph = program(SOLVES[name], columns)
+@pytest.mark.parametrize("n", [FEW, N])
+def test_values_and_gradients_stay(name: str, columns: str, n: int) -> None:
+    graph = program(SOLVES[name], columns, n)
     made = substituted(graph, {"C"})
     (loop,) = (n for n in made.nodes if n.op == "for")
     assert expands(loop)
     dice = torch.Generator().manual_seed(0)
-    C = torch.randn(N, N, generator=dice, dtype=torch.float64) / 4 + 2 * torch.eye(N, dtype=torch.float64)
-    b = torch.randn(N, *([2] if columns else []), generator=dice, dtype=torch.float64)
+    C = torch.randn(n, n, generator=dice, dtype=torch.float64) / n + 2 * torch.eye(n, dtype=torch.float64)
+    b = torch.randn(n, *([2] if columns else []), generator=dice, dtype=torch.float64)
     found = []
     for one in (graph, simplify(made)):
         leaves = [C.clone().requires_grad_(), b.clone().requires_grad_()]
@@ -98,7 +99,7 @@ def test_a_batch_with_one_factor_is_one_kernel() -> None:
         u = u + x - z
     return z
 """)
-    A = torch.randn(7, N, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    A = torch.randn(7, FEW, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     y = torch.randn(19, 7, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     found = []
     for target in ("c", "interpreter"):
