@@ -31,6 +31,14 @@ def cirim(
     y: Tensor, mask: Tensor, S: Tensor, C1: Tensor, C2: Tensor, C3: Tensor, W1: Tensor, W2: Tensor, r1: Tensor, r2: Tensor, steps: int
 ) -> Tensor:
     """Cascades of recurrent inference machines; the gradient goes through all of them."""
+    return cirim_explicit(y, mask, S, C1, C2, C3, W1, W2, r1, r2, None, steps)
+
+
+def cirim_explicit(
+    y: Tensor, mask: Tensor, S: Tensor, C1: Tensor, C2: Tensor, C3: Tensor, W1: Tensor, W2: Tensor, r1: Tensor, r2: Tensor,
+    dc: Tensor | None, steps: int,
+) -> Tensor:  # fmt: skip
+    """The same; behind each cascade the samples are mixed in with a weight dc, if it is not None."""
     x = combined(y, S)
     estimates = []
     for k in range(len(C1)):
@@ -43,6 +51,10 @@ def cirim(
             v = convolved(b, C3[k])
             x = x + torch.complex(v[:, 0], v[:, 1])
             estimates.append(x)
+        if dc is not None:
+            z = torch.fft.fft2(S * x[:, None])
+            x = combined(z - dc[k] * (mask[:, None] * (z - y)), S)
+            estimates[-1] = x
     return torch.stack(estimates, 1).unflatten(1, (len(C1), steps))
 
 

@@ -27,16 +27,26 @@ def _scans(batch: int, coils: int, side: int) -> tuple[Tensor, ...]:
 
 def cirim(plan: Plan) -> Iterator[Contest]:
     """Two cascades of four steps."""
+    yield from _cascades(plan, "cirim")
+
+
+def cirim_explicit(plan: Plan) -> Iterator[Contest]:
+    """The same with explicit data consistency."""
+    yield from _cascades(plan, "cirim_explicit")
+
+
+def _cascades(plan: Plan, name: str) -> Iterator[Contest]:
+    handle = getattr(us.stdlib.mri, name)
     batch, coils, side, f = plan.pick((2, 2, 6, 3), (8, 8, 64, 32), (8, 8, 64, 32))
     y, mask, S, x = _scans(batch, coils, side)
     K, T = 2, 4
-    values = us.stdlib.mri.cirim.build(K=K, T=T, f=f, rng=us.key(0)).values()
+    values = handle.build(K=K, T=T, f=f, rng=us.key(0)).values()
     problem = Problem(
-        us.stdlib.mri.cirim, (y, mask, S, torch.tensor(1.0)), given={"rng": us.key(0)}, values=values, counts={"K": K, "T": T, "f": f},
+        handle, (y, mask, S, torch.tensor(1.0)), given={"rng": us.key(0)}, values=values, counts={"K": K, "T": T, "f": f},
         loss=lambda found, x: (found.abs() - x[:, None, None]).square().mean(), extra=(x,),
         order=lambda given, inputs, params: (*inputs[:3], *params, T),
     )  # fmt: skip
-    yield from _held(plan, "cirim", f"{batch} images of {side}x{side}, {coils} coils, {f} channels, K={K}, T={T}", problem)
+    yield from _held(plan, name, f"{batch} images of {side}x{side}, {coils} coils, {f} channels, K={K}, T={T}", problem)
 
 
 def recurrent_varnet(plan: Plan) -> Iterator[Contest]:

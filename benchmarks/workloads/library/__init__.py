@@ -25,7 +25,7 @@ def contests() -> Mapping[str, Contests]:
         "gns_newton": optim.gns_newton, "gns_smooth_max": optim.gns_smooth_max, "mfac_static": optim.mfac_static,
         "open_es": es.full_rank, "eggroll": es.low_rank(1), "generation": es.generation, "eggroll_int8": es.integers,
         **{name: es.forward_passes(name) for name in ("mezo", "mezo_deferred")},
-        "cirim": mri.cirim, "recurrent_varnet": mri.recurrent_varnet,
+        "cirim": mri.cirim, "cirim_explicit": mri.cirim_explicit, "recurrent_varnet": mri.recurrent_varnet,
         "hyperclean": bilevel.cleaning("hyperclean", 50), "hyperclean_implicit": bilevel.cleaning("hyperclean_implicit", 10),
         **{name: bilevel.general(name) for name in bilevel.GENERAL},
         **{name: networks.selection(name) for name in ("select_layers", "select_layers_direct")},
