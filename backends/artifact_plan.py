@@ -13,6 +13,7 @@ from torch import Tensor
 from ..compiler.diagnostics import CompileError, DataError
 from ..compiler.driver import Compiled
 from ..compiler.graph.algorithm import Algorithm
+from ..compiler.graph.factors import Factored
 from ..compiler.graph.graph import Graph, Node, Value
 from ..compiler.graph.keep import Tapes
 from ..compiler.graph.ops.common import torch_dtype
@@ -101,6 +102,12 @@ class StoredPlan(KernelPlan):
             found = _Part(stored[1], passed, [stored[0].index(i) for i in wrt])
             self._derived[wrt, given] = found
         return found
+
+    def factored(
+        self, wrt: tuple[int, ...], given: tuple[bool, ...], kept: tuple[str, ...], policy: Policy, shared: frozenset[int]
+    ) -> Factored | None:
+        """None, as above: they sum over problems themselves."""
+        return None
 
     def tangent(self, wrt: tuple[int, ...]) -> KernelPlan:
         """Raises DataError: forward derivatives are not stored."""

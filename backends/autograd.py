@@ -21,10 +21,12 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from ..compiler.graph.algorithm import Constraint
+from ..compiler.graph.segments import Policy
 from ..compiler.graph.types import BYTES
 from . import devices, memory
 from .constraints import pull_back
 from .execute import KernelPlan
+from .products import ELEMENTS, PROBLEMS, Products, pays
 
 #: Places of operands that are values of stored tensors, with their constraints.
 Links = Sequence[tuple[int, Constraint]]
@@ -76,6 +78,7 @@ class Call:
         likes: Sequence[int | None],
     ) -> None:
         self.plan, self.sizes, self.lead = plan, sizes, lead
+        self.products: Products | None = None  # of a gradient: what makes results of the factors that its kernel leaves
         self.shapes = [tuple(s) for s in shapes]
         self.likes = tuple(likes)
         ranks = [v.type.rank for v in plan.graph.inputs]
@@ -109,7 +112,8 @@ class Call:
             for i, v in self._views:
                 flat[i] = v(flat[i])
         found = self.plan.run(flat, self.flags, self.count, self.sizes, self._own)
-        return found if self._plain else self._shaped(found)
+        found = found if self._plain else self._shaped(found)
+        return found if self.products is None else self.products(found, flat, self.count or 1, self.lead)
 
     def _shaped(self, found: Sequence[Tensor]) -> list[Tensor]:
         out = []
@@ -120,18 +124,24 @@ class Call:
             out.append(y.reshape(shape))
         return out
 
-    def adjoint(self, wrt: tuple[int, ...], given: tuple[bool, ...], keeping: Keeping | None = None) -> Call:
+    def adjoint(self, wrt: tuple[int, ...], given: tuple[bool, ...], keeping: Keeping | None = None, *, last: bool = False) -> Call:
         """The gradient in operands ``wrt``: a call on these operands, what the forward pass has kept, and the cotangents that are
-        given."""
+        given. With ``last`` it is not differentiated again."""
         names = () if keeping is None else keeping.names
-        found = self._derived.get((wrt, given, names))
+        shared = self._shared(wrt) if last else frozenset[int]()
+        found = self._derived.get((wrt, given, names, shared))
         if found is None:
             kept = [] if keeping is None else keeping.call.result_shapes[len(self.likes) :]
             shapes = [*self.shapes, *kept, *[s for s, g in zip(self.result_shapes, given, strict=True) if g]]
             budget = memory.Budget.of(self.plan.memory, 0 if keeping is None else keeping.bytes, self.plan.device)
+
+            def made(policy: Policy) -> Call:
+                factors = self._in_factors(wrt, given, names, policy, shared, shapes) if shared else None
+                return factors or Call(self.plan.adjoint(wrt, given, names, policy), self.sizes, shapes, self.lead, wrt)
+
             found, choice = memory.choose(
                 budget,
-                lambda policy: Call(self.plan.adjoint(wrt, given, names, policy), self.sizes, shapes, self.lead, wrt),
+                made,
                 lambda policy: self.plan.adjoint_graph(wrt, given, names, policy),
                 self.sizes,
                 self.teams,
@@ -140,8 +150,31 @@ class Call:
             )
             found.handed = 0 if keeping is None else keeping.bytes
             found.choice = replace(choice, policy=found.plan.policy)  # that of a kernel file is as it was stored
-            self._derived[wrt, given, names] = found
+            self._derived[wrt, given, names, shared] = found
         return found
+
+    def _shared(self, wrt: tuple[int, ...]) -> frozenset[int]:
+        """Which gradients in operands ``wrt`` are large, and sums over many problems."""
+        if (self.count or 1) < PROBLEMS or self.plan.device != "cpu":
+            return frozenset()
+        return frozenset([n for n, i in enumerate(wrt) if not self.flags[i] and prod(self.shapes[i]) >= ELEMENTS])
+
+    def _in_factors(
+        self, wrt: tuple[int, ...], given: tuple[bool, ...], names: tuple[str, ...], policy: Policy, shared: frozenset[int],
+        shapes: Sequence[tuple[int, ...]],
+    ) -> Call | None:  # fmt: skip
+        """The gradient by a kernel that leaves ``shared`` results as factors; None where they are no products, or that does not pay."""
+        made = self.plan.factored(wrt, given, names, policy, shared)
+        most = self.plan.memory and self.plan.memory // 2
+        if made is None or not pays(made, self.plan.adjoint_graph(wrt, given, names, policy), self.sizes, self.count or 1, most):
+            return None
+        likes: list[int | None] = [None] * len(made.graph.results)
+        for i, place in zip(wrt, made.results, strict=True):
+            if isinstance(place, int):
+                likes[place] = i
+        call = Call(self.plan.adjoint_in_factors(wrt, given, names, policy, shared), self.sizes, shapes, self.lead, likes)
+        call.products = Products(made.results, call.flags, [self.shapes[i] for i in wrt])
+        return call
 
     @property
     def teams(self) -> int:
@@ -230,7 +263,7 @@ def gradient_call(
         (*(() if v.name in shared else lead), *(s.evaluate(known) for s in v.type.shape)) for v in plan.graph.inputs
     ]
     call = Call(plan, known, shapes, lead, [None] * len(plan.graph.results))
-    return call.adjoint(wrt, tuple(plan.differentiable), call.keeping(tuple(i in wrt for i in range(len(plan.can_differ)))))
+    return call.adjoint(wrt, tuple(plan.differentiable), call.keeping(tuple(i in wrt for i in range(len(plan.can_differ)))), last=True)
 
 
 def is_plain() -> bool:
@@ -279,7 +312,8 @@ def gradients(
     grads: list[Tensor | None] = [None] * len(needed)
     if wrt and any(given):
         chosen = [g for g, use in zip(cotangents, given, strict=True) if g is not None and use]
-        found = apply(call.adjoint(wrt, given, keeping), [*saved, *chosen])
+        last = is_plain() and not torch.is_grad_enabled()
+        found = apply(call.adjoint(wrt, given, keeping, last=last), [*saved, *chosen])
         for i, g in zip(wrt, found, strict=True):
             grads[i] = g if g.dtype == saved[i].dtype else g.to(saved[i].dtype)  # of half precision in f32
     return grads

@@ -25,6 +25,7 @@ from ..compiler.graph.activity import differentiable
 from ..compiler.graph.adjoint import backward
 from ..compiler.graph.batch import batch as batch_graph
 from ..compiler.graph.counts import counts, with_counts
+from ..compiler.graph.factors import Factored, factored
 from ..compiler.graph.gram.rewrite import Rewrite
 from ..compiler.graph.graph import Graph
 from ..compiler.graph.half import wide_results
@@ -275,6 +276,7 @@ class KernelPlan:
         self._kept: dict[Any, tuple[str, ...]] = {}
         self._tapes: dict[tuple[int, ...], Tapes] = {}
         self._keeping: dict[tuple[tuple[int, ...], tuple[str, ...]], Graph] = {}
+        self._factored: dict[Any, Factored | None] = {}
 
     @property
     def compiled(self) -> Compiled | None:
@@ -327,6 +329,27 @@ class KernelPlan:
         """The graph of :meth:`adjoint`."""
         return backward(self._simple if kept else self.graph, wrt, given, kept, policy)
 
+    def factored(
+        self, wrt: tuple[int, ...], given: tuple[bool, ...], kept: tuple[str, ...], policy: Policy, shared: frozenset[int]
+    ) -> Factored | None:
+        """The graph of :meth:`adjoint` with ``shared`` results left as factors; None where none is a sum of products."""
+        key = (wrt, given, kept, policy, shared)
+        if key not in self._factored:
+            self._factored[key] = None if self.forward is None else factored(self.adjoint_graph(wrt, given, kept, policy), shared)
+        return self._factored[key]
+
+    def adjoint_in_factors(
+        self, wrt: tuple[int, ...], given: tuple[bool, ...], kept: tuple[str, ...], policy: Policy, shared: frozenset[int]
+    ) -> KernelPlan:
+        """The plan of :meth:`factored`, which is there."""
+        made = self.factored(wrt, given, kept, policy, shared)
+        assert made is not None
+        own: list[int | None] = [None] * len(made.graph.results)
+        for i, place in zip(wrt, made.results, strict=True):
+            if isinstance(place, int):
+                own[place] = i
+        return self._derive(("backward", wrt, given, kept, policy, shared), lambda: made.graph, own=tuple(own), policy=policy)
+
     def kept(self, wrt: tuple[int, ...], own: frozenset[int] | None) -> tuple[str, ...]:
         """What the gradient in inputs ``wrt`` had better get than compute, however much: products that follow from inputs ``own``, if not None."""
         key = (wrt, own)
@@ -370,13 +393,13 @@ class KernelPlan:
         key: tuple[Any, ...],
         make: Callable[[], Graph],
         *,
-        own: tuple[int, ...] | None = None,
+        own: tuple[int | None, ...] | None = None,
         extra: tuple[int, ...] | None = None,
         accumulate: bool = True,
         policy: Policy = KEEP,
     ) -> KernelPlan:
         """A plan of a graph with more inputs. Results belong to inputs ``own``, further inputs to inputs ``extra``: problems
-        share them where they share those; None: every problem has its own."""
+        share them where they share those; None, as a whole or of one result: every problem has its own."""
         found = self._derived.get(key)
         if found is None:
             graph = wide_results(make())
@@ -384,7 +407,7 @@ class KernelPlan:
             if self.per_problem is not None:
                 mine = self.per_problem
                 more = [True] * (len(graph.inputs) - len(mine)) if extra is None else [mine[i] for i in extra]
-                results = [True] * len(graph.results) if own is None else [mine[i] for i in own]
+                results = [True] * len(graph.results) if own is None else [i is None or mine[i] for i in own]
                 batching = Batching((*mine, *more), tuple(results))
             compiled, target = None, self.target
 
