@@ -33,7 +33,6 @@ from ..compiler.graph.interp import interpret
 from ..compiler.graph.keep import Tapes, keeping, products, tapes, wanted
 from ..compiler.graph.ops.common import torch_dtype
 from ..compiler.graph.ops.select import FEW
-from ..compiler.graph.postpone import Postponed, postpone
 from ..compiler.graph.segments import KEEP, Policy
 from ..compiler.graph.simplify import simplify
 from ..compiler.graph.tangent import tangent
@@ -240,7 +239,7 @@ class KernelPlan:
     over problems (see :meth:`run`), as those of a backward graph are. ``per_problem`` tells which inputs problems of a
     batch usually have for themselves (see :class:`~..compiler.driver.Batching`). ``memory`` is what a user allows the scratch memory
     of its gradients, in bytes; ``policy`` that of its own tape, if it is one. ``compile`` makes kernels for known counts (see
-    :class:`Runner`). With ``stacking`` gradients of matrices that problems share are products of torch's (see :class:`Stacking`).
+    :class:`Runner`).
     """
 
     def __init__(
@@ -255,9 +254,7 @@ class KernelPlan:
         compile: Callable[[Graph], Compiled] | None = None,
         memory: int | None = None,
         policy: Policy = KEEP,
-        stacking: bool = False,
     ) -> None:
-        self.stacking = stacking
         self.graph = graph
         self.memory, self.policy = memory, policy
         self.rewrites: tuple[Rewrite, ...] = ()  # of the program, before it was compiled
@@ -307,23 +304,7 @@ class KernelPlan:
         """The plan of the gradient in inputs ``wrt``: its inputs are those of this one, then what is ``kept`` and the cotangents
         that are given. ``policy`` is that of its tape."""
         key = ("backward", wrt, given, kept, policy)
-        if self.stacking and key not in self._derived and (found := self._stacked(wrt, self.adjoint_graph(wrt, given, kept, policy))):
-            self._derived[key] = found
         return self._derive(key, lambda: self.adjoint_graph(wrt, given, kept, policy), own=wrt, policy=policy)
-
-    def _stacked(self, wrt: tuple[int, ...], graph: Graph) -> Stacking | None:
-        """The plan of a gradient by products of stacks, where problems share no other matrix that has one."""
-        if self.forward is None or self.per_problem is None or self.strict or self.device != "cpu":
-            return None
-        graph = simplify(wide_results(graph))
-        shared = {n for n, i in enumerate(wrt) if not self.per_problem[i]}
-        made = postpone(graph, shared)
-        if made is None or any(graph.result_types[n].rank > 1 for n in shared & set(made.stay)):
-            return None
-        try:
-            return Stacking(self, graph, made)
-        except CompileError:
-            return None
 
     def adjoint_graph(self, wrt: tuple[int, ...], given: tuple[bool, ...], kept: tuple[str, ...], policy: Policy) -> Graph:
         """The graph of :meth:`adjoint`."""
@@ -416,7 +397,7 @@ class KernelPlan:
                 return compile_graph(graph, target, accumulate=accumulate, strict=self.strict, batching=batching)
 
             try:
-                if target is not None:
+                if target is not None and graph.results:  # else all of them are products of its operands
                     compiled = compile(graph)
             except CompileError as error:
                 fall_back(f"the {key[0]} of {self.graph.name}", error)
@@ -433,39 +414,6 @@ class KernelPlan:
             )
             self._derived[key] = found
         return found
-
-
-class Stacking(KernelPlan):
-    """A gradient some of whose results are products of what its kernel stacks: over iterations, and over the problems that share them."""
-
-    def __init__(self, of: KernelPlan, graph: Graph, made: Postponed) -> None:
-        assert of.target is not None
-        assert of.per_problem is not None
-        super().__init__(graph, None, strict=of.strict, accumulate=True)
-        self.target, self.device, self.made = of.target, of.device, made
-        mine = (*of.per_problem, *(True for _ in graph.inputs[len(of.per_problem) :]))
-        batching = Batching(mine, (True,) * len(made.graph.results))
-        compiled = compile_graph(made.graph, of.target, batching=batching)
-        self.inner = KernelPlan(made.graph, compiled, strict=of.strict, per_problem=mine)
-        self.per_problem = mine
-
-    def run(
-        self, tensors: Sequence[Tensor], batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], own: Sequence[bool]
-    ) -> list[Tensor]:
-        """As of a kernel plan."""
-        found = self.inner.run(tensors, batched, batch, sizes, (True,) * len(self.made.graph.results))
-        results: dict[int, Tensor] = {}
-        for n, y in zip(self.made.stay, found):
-            results[n] = y if own[n] or batch is None else y.sum(0)
-        for n, terms in self.made.sums.items():
-            for term in terms:
-                product = torch.einsum(term.subscripts(batch is not None, own[n]), found[term.left], found[term.right])
-                results[n] = results[n].add_(product) if n in results else product
-        return [results[n] for n in range(len(results))]
-
-    def scratch(self, batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], own: Sequence[bool]) -> int:
-        """As of a kernel plan."""
-        return self.inner.scratch(batched, batch, sizes, (True,) * len(self.made.graph.results))
 
 
 def interpret_batch(

@@ -102,9 +102,7 @@ class HostPlan:
                 if number in program.kernels:
                     batching = program.batching.get(number)
                     flags = None if batching is None else batching.per_problem
-                    self.plans[number] = KernelPlan(
-                        self._parts[number], program.kernels[number], strict=strict, per_problem=flags, stacking=True
-                    )
+                    self.plans[number] = KernelPlan(self._parts[number], program.kernels[number], strict=strict, per_problem=flags)
 
     def __call__(
         self, tensors: Sequence[Tensor], batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], modules: Modules

@@ -98,3 +98,11 @@ def test_gradients_that_are_differentiated_again(calls: list[int]) -> None:
 def test_a_graph_that_is_no_gradient() -> None:
     graph = specialize(us.loads(ROWS).f.algorithm.graph, "f64", {"m": M, "n": N})
     assert factored(graph, {0}) is None
+
+
+def test_a_gradient_that_is_nothing_but_a_product(calls: list[int]) -> None:
+    text = "algorithm f(A: real[m, n], x: real[n]) -> real[m]:\n    return A @ x\n"
+    A, x = torch.randn(M, N, dtype=torch.float64, requires_grad=True), torch.randn(5, N, dtype=torch.float64)
+    us.loads(text).f(A, x, target="c").square().sum().backward()
+    assert calls == [1]
+    torch.testing.assert_close(A.grad, 2 * (x @ A.detach().T).T @ x)
