@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..diagnostics import DataError
 from .graph import Node, Region
-from .ops.common import attr_names, evaluator, is_differentiable, torch_dtype
+from .ops.common import attr_names, evaluator, torch_dtype
 from .ops.library import apply_vjp
 from .ops.table import Attrs, lookup
 from .types import Type
@@ -181,60 +181,27 @@ def _if_step(plan: Planner, node: Node) -> Step:
 
 def _module_function(frame: Frame, attrs: Attrs) -> Callable[..., tuple[Any, ...]]:
     """The module of a node as a function of tensors with the leading axes of the graph."""
+    found = _instance(frame, attrs)
     lead, own, shapes = attrs.get("batched", 0), attrs.get("own"), [shape for _, shape in attrs["types"]]
-    if own:  # each problem has weights of its own
-        return _with_own_weights(frame, attrs, lead, own, shapes)
-    flat = _flat(shapes, lead)
-    inside = _flat_function(frame, attrs, flat)
+    first = shapes[0][:lead]
+    flat = [(prod(first), *shape[lead:]) for shape in shapes]
 
     def function(*tensors: Any) -> tuple[Any, ...]:
-        out = inside(*_flattened(tensors, attrs, flat))
+        xs = list(tensors if own is None else tensors[:-1])
+        if own:  # each problem has weights of its own
+            groups = (prod(first[:own]), prod(first[own:]))
+            vectors = tensors[-1].reshape(groups[0], tensors[-1].shape[-1])
+            out = each(attrs["name"], found, vectors, [x.reshape(*groups, *x.shape[lead:]) for x in xs], flat)
+        else:
+            xs = [x.reshape(flat[0][0], *x.shape[lead:]) for x in xs]
+            out = found(*xs) if own is None else applied(found, tensors[-1], xs)
+        out = tuple(out) if isinstance(out, (tuple, list)) else (out,)
+        if [tuple(y.shape) for y in out] != flat:
+            got, needed = (", ".join(map(str, s)) for s in ([tuple(y.shape) for y in out], flat))
+            raise DataError(f"module {attrs['name']} returned shape {got}, but {needed} is needed")
         return tuple(y.reshape(shape) for y, shape in zip(out, shapes, strict=True))
 
     return function
-
-
-def _with_own_weights(frame: Frame, attrs: Attrs, lead: int, own: int, shapes: list[Any]) -> Callable[..., tuple[Any, ...]]:
-    found, first, flat = _instance(frame, attrs), shapes[0][:lead], _flat(shapes, lead)
-
-    def function(*tensors: Any) -> tuple[Any, ...]:
-        groups = (prod(first[:own]), prod(first[own:]))
-        vectors = tensors[-1].reshape(groups[0], tensors[-1].shape[-1])
-        out = each(attrs["name"], found, vectors, [x.reshape(*groups, *x.shape[lead:]) for x in tensors[:-1]], flat)
-        return tuple(y.reshape(shape) for y, shape in zip(_checked(out, attrs, flat), shapes, strict=True))
-
-    return function
-
-
-def _flat(shapes: Sequence[Any], lead: int) -> list[tuple[int, ...]]:
-    """Shapes with one leading axis."""
-    return [(prod(shape[:lead]), *shape[lead:]) for shape in shapes]
-
-
-def _flattened(tensors: Sequence[Any], attrs: Attrs, flat: list[tuple[int, ...]]) -> list[Any]:
-    """Operands of a module with one leading axis; weights, which problems share, as they are."""
-    lead, weights = attrs.get("batched", 0), attrs.get("own") is not None
-    xs = [x.reshape(flat[0][0], *x.shape[lead:]) for x in (tensors[:-1] if weights else tensors)]
-    return [*xs, tensors[-1]] if weights else xs
-
-
-def _flat_function(frame: Frame, attrs: Attrs, flat: list[tuple[int, ...]]) -> Callable[..., tuple[Any, ...]]:
-    """The module of a node as a function of flattened operands."""
-    found, weights = _instance(frame, attrs), attrs.get("own") is not None
-
-    def function(*xs: Any) -> tuple[Any, ...]:
-        return _checked(applied(found, xs[-1], list(xs[:-1])) if weights else found(*xs), attrs, flat)
-
-    return function
-
-
-def _checked(out: Any, attrs: Attrs, flat: list[tuple[int, ...]]) -> tuple[Any, ...]:
-    """What a module returned, as a tuple. Raises DataError for a shape that its signature has not."""
-    found: tuple[Any, ...] = tuple(out) if isinstance(out, (tuple, list)) else (out,)
-    if [tuple(y.shape) for y in found] != flat:
-        got, needed = (", ".join(map(str, s)) for s in ([tuple(y.shape) for y in found], flat))
-        raise DataError(f"module {attrs['name']} returned shape {got}, but {needed} is needed")
-    return found
 
 
 def _instance(frame: Frame, attrs: Attrs) -> Any:
@@ -285,8 +252,6 @@ def _vjp_function(frame: Frame, attrs: Attrs) -> Callable[..., Any]:
     import torch
 
     op, inner, count = attrs["op"], dict(attrs["op_attrs"]), attrs["inputs"]
-    if op == "module" and not inner.get("own") and not torch.is_grad_enabled():
-        return _flat_vjp(frame, inner, count)
     if op == "module":
         function: Callable[..., Any] = _module_function(frame, inner)
     elif op == "vjp":
@@ -297,24 +262,6 @@ def _vjp_function(frame: Frame, attrs: Attrs) -> Callable[..., Any]:
             raise TypeError(f"{op} has no numerics of its own")
         function = lambda *xs: numerics(torch, inner, *xs)  # noqa: E731
     return lambda *tensors: apply_vjp(torch, function, tensors[:count], tensors[count:])
-
-
-def _flat_vjp(frame: Frame, attrs: Attrs, count: int) -> Callable[..., Any]:
-    """That of a module where nothing records it: autograd is spared the changes of shape around the module."""
-    import torch
-
-    flat = _flat([shape for _, shape in attrs["types"]], attrs.get("batched", 0))
-    ways = [shape for shape, (dtype, _) in zip(flat, attrs["types"], strict=True) if is_differentiable(dtype)]
-    function = _flat_function(frame, attrs, flat)
-
-    def call(*tensors: Any) -> tuple[Any, ...]:
-        given = tensors[:count]
-        cotangents = [g.reshape(shape) for g, shape in zip(tensors[count:], ways, strict=True)]
-        found = apply_vjp(torch, function, _flattened(given, attrs, flat), cotangents)
-        active = [x for x in given if x.is_floating_point() or x.is_complex()]
-        return tuple(g.reshape(x.shape) for g, x in zip(found, active, strict=True))
-
-    return call
 
 
 def _assert_step(plan: Planner, node: Node) -> Step:

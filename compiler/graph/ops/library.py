@@ -36,25 +36,16 @@ def library(
 def apply_vjp(torch: Any, function: Callable[..., Any], inputs: Sequence[Any], cotangents: Sequence[Any]) -> tuple[Any, ...]:
     """Cotangents of the floating-point ``inputs`` of a torch function, differentiable again where grad mode is on."""
     nested = torch.is_grad_enabled()
-    if torch.is_inference_mode_enabled():
-        with torch.inference_mode(False), torch.enable_grad():
-            return _pulled_back(torch, function, inputs, cotangents, nested)
-    with torch.enable_grad():
-        return _pulled_back(torch, function, inputs, cotangents, nested)
-
-
-def _pulled_back(
-    torch: Any, function: Callable[..., Any], inputs: Sequence[Any], cotangents: Sequence[Any], nested: bool
-) -> tuple[Any, ...]:
-    own = [_own(x, nested) for x in inputs]
-    active = [x for x in own if x.requires_grad]
-    outputs = function(*own)
-    outputs = [y for y in (outputs if isinstance(outputs, (tuple, list)) else (outputs,)) if _floating(y)]
-    reached = [(y, g) for y, g in zip(outputs, cotangents, strict=True) if y.requires_grad]
-    if not reached:
-        return tuple(torch.zeros_like(x) for x in active)
-    ys, gs = zip(*reached, strict=True)
-    found = torch.autograd.grad(ys, active, [_plain(g, nested) for g in gs], create_graph=nested, allow_unused=True)
+    with torch.inference_mode(False), torch.enable_grad():
+        own = [_own(x, nested) for x in inputs]
+        active = [x for x in own if x.requires_grad]
+        outputs = function(*own)
+        outputs = [y for y in (outputs if isinstance(outputs, (tuple, list)) else (outputs,)) if _floating(y)]
+        reached = [(y, g) for y, g in zip(outputs, cotangents, strict=True) if y.requires_grad]
+        if not reached:
+            return tuple(torch.zeros_like(x) for x in active)
+        ys, gs = zip(*reached, strict=True)
+        found = torch.autograd.grad(ys, active, [_plain(g, nested) for g in gs], create_graph=nested, allow_unused=True)
     return tuple(torch.zeros_like(x) if g is None else g for g, x in zip(found, active, strict=True))
 
 
