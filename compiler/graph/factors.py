@@ -70,7 +70,7 @@ class _Factors:
         self.taken = set(self.types)
         self.nodes = list(graph.nodes)
         self.outer = {v.name for v in graph.inputs}
-        self.recorded: dict[tuple[str, str], str] = {}  # what was recorded of a loop, by the name of its first output
+        self.recorded: dict[tuple[str, str], str] = {}  # rows, by the first output of their loop and the value
         for node in graph.nodes:
             self.outer.update(v.name for v in node.outputs)
 
@@ -130,7 +130,7 @@ class _Factors:
             names, letters = [], []
             for value, part, word in zip((a, b), parts, (left, right), strict=True):
                 if part is None and value not in self.outer:
-                    part = self.record(first, region, value, index, count), True
+                    part = self.record(first, value, index, count), True
                 elif part is None:
                     part = value, False
                 names.append(part[0])
@@ -140,8 +140,8 @@ class _Factors:
             found = [*found, (f"{letters[0]},{letters[1]}->{row * rows}{out}", names[0], names[1])]
         return found
 
-    def record(self, first: str, region: Region, name: str, index: str, count: Size) -> str:
-        """What a loop makes of a value, a row for each iteration."""
+    def record(self, first: str, name: str, index: str, count: Size) -> str:
+        """What the loop whose first output is ``first`` makes of a value, a row for each iteration."""
         if (first, name) not in self.recorded:
             place = next(n for n, node in enumerate(self.nodes) if node.outputs and node.outputs[0].name == first)
             node = self.nodes[place]
