@@ -164,16 +164,12 @@ class Call:
         shapes: Sequence[tuple[int, ...]],
     ) -> Call | None:  # fmt: skip
         """The gradient by a kernel that leaves ``shared`` results as factors; None where they are no products, or that does not pay."""
-        made = self.plan.factored(wrt, given, names, policy, shared)
+        made, own = self.plan.factored(wrt, given, names, policy, shared), [self.shapes[i] for i in wrt]
         most = self.plan.memory and self.plan.memory // 2
-        if made is None or not pays(made, self.plan.adjoint_graph(wrt, given, names, policy), self.sizes, self.count or 1, most):
+        if made is None or not pays(made, own, self.sizes, self.count or 1, most):
             return None
-        likes: list[int | None] = [None] * len(made.graph.results)
-        for i, place in zip(wrt, made.results, strict=True):
-            if isinstance(place, int):
-                likes[place] = i
-        call = Call(self.plan.adjoint_in_factors(wrt, given, names, policy, shared), self.sizes, shapes, self.lead, likes)
-        call.products = Products(made.results, call.flags, [self.shapes[i] for i in wrt])
+        call = Call(self.plan.adjoint_in_factors(wrt, given, names, policy, shared), self.sizes, shapes, self.lead, made.likes(wrt))
+        call.products = Products(made.results, call.flags, own)
         return call
 
     @property

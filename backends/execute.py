@@ -325,11 +325,7 @@ class KernelPlan:
         """The plan of :meth:`factored`, which is there."""
         made = self.factored(wrt, given, kept, policy, shared)
         assert made is not None
-        own: list[int | None] = [None] * len(made.graph.results)
-        for i, place in zip(wrt, made.results, strict=True):
-            if isinstance(place, int):
-                own[place] = i
-        return self._derive(("backward", wrt, given, kept, policy, shared), lambda: made.graph, own=tuple(own), policy=policy)
+        return self._derive(("backward", wrt, given, kept, policy, shared), lambda: made.graph, own=made.likes(wrt), policy=policy)
 
     def kept(self, wrt: tuple[int, ...], own: frozenset[int] | None) -> tuple[str, ...]:
         """What the gradient in inputs ``wrt`` had better get than compute, however much: products that follow from inputs ``own``, if not None."""

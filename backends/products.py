@@ -5,12 +5,12 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
 
-from ..compiler.graph.factors import Factored, Product, operands
-from ..compiler.graph.graph import Graph
+from ..compiler.graph.factors import Factored, Product
 from ..compiler.graph.types import BYTES
 
 #: Gradients of fewer elements, or of fewer problems, are summed by the kernel.
@@ -19,14 +19,12 @@ ELEMENTS, PROBLEMS = 4096, 4
 SAVING, MOST = 8, 256 << 20
 
 
-def pays(made: Factored, whole: Graph, sizes: Mapping[str, int], count: int, most: int | None) -> bool:
-    """Whether ``count`` problems gain by factors in place of the results of the ``whole`` graph, within so many bytes, if not None."""
-    results = [r for r in made.results if not isinstance(r, int)]
-    recorded = {place for products in results for is_input, place in operands(products) if not is_input}
-    types = [made.graph.result_types[place] for place in sorted(recorded)]
+def pays(made: Factored, shapes: Sequence[tuple[int, ...]], sizes: Mapping[str, int], count: int, most: int | None) -> bool:
+    """Whether ``count`` problems gain by factors in place of results of these ``shapes``, within so many bytes, if not None."""
+    types = [t for place, t in enumerate(made.graph.result_types) if place not in made.results]
     factors = [t.numel.evaluate(sizes) for t in types]
     taken = count * sum(n * BYTES[t.dtype] for n, t in zip(factors, types, strict=True))
-    gradients = sum(t.numel.evaluate(sizes) for t, r in zip(whole.result_types, made.results, strict=True) if not isinstance(r, int))
+    gradients = sum(prod(shape) for shape, r in zip(shapes, made.results, strict=True) if not isinstance(r, int))
     return SAVING * sum(factors) <= gradients and taken <= (MOST if most is None else min(MOST, most))
 
 

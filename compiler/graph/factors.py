@@ -10,13 +10,13 @@ speed of the processor, and no problem writes an array of the size of the matrix
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .graph import Graph, Node, Region, Value, make_attrs
+from .graph import Builder, Graph, Node, Region, Value, make_attrs
+from .ops.common import zeros
 from .ops.contract import split_spec
-from .segments import unused
 from .simplify import simplify
 from .tape import trip_count
 from .types import At, Range, Size, Type
@@ -36,6 +36,11 @@ class Factored:
 
     graph: Graph
     results: tuple[int | tuple[Product, ...], ...]
+
+    def likes(self, whole: Sequence[int]) -> tuple[int | None, ...]:
+        """What holds for results of the ``whole`` graph, for those of this one; None for factors."""
+        found = {place: like for place, like in zip(self.results, whole, strict=True) if isinstance(place, int)}
+        return tuple(found.get(place) for place in range(len(self.graph.results)))
 
 
 #: A product of two values, by name: in a loop of those of one iteration, else of the top level.
@@ -66,20 +71,12 @@ def factored(graph: Graph, chosen: Set[int]) -> Factored | None:
 
 class _Factors:
     def __init__(self, graph: Graph) -> None:
-        self.types = dict(graph.types)
-        self.taken = set(self.types)
+        self.builder = Builder(graph.name, [Value(n, t) for n, t in graph.types.items()])
         self.nodes = list(graph.nodes)
         self.outer = {v.name for v in graph.inputs}
         self.recorded: dict[tuple[str, str], str] = {}  # rows, by the first output of their loop and the value
         for node in graph.nodes:
             self.outer.update(v.name for v in node.outputs)
-
-    def value(self, hint: str, type: Type) -> Value:
-        """A new value."""
-        name = unused(hint, self.taken)
-        self.taken.add(name)
-        self.types[name] = type
-        return Value(name, type)
 
     def producer(self, name: str, nodes: Sequence[Node]) -> Node | None:
         """The node that makes a value, if one of these does."""
@@ -146,10 +143,9 @@ class _Factors:
             place = next(n for n, node in enumerate(self.nodes) if node.outputs and node.outputs[0].name == first)
             node = self.nodes[place]
             region = node.regions[0]
-            type = self.types[name]
-            rows = Type(type.dtype, (count, *type.shape))
-            zero, zeros = self.value("zero", Type(type.dtype)), self.value("zeros", rows)
-            arg, made, final = self.value("rows", rows), self.value("rows", rows), self.value("rows", rows)
+            b, type = self.builder, self.builder.types[name]
+            start = zeros(b, Type(type.dtype, (count, *type.shape)))
+            arg, made, final = (Value(b.fresh("rows"), start.type) for _ in range(3))
             items = (At(Size.of(index)), *[Range(Size.of(0), s) for s in type.shape])
             update = Node("update", (arg.name, name), (made,), make_attrs({"items": items, "mode": "set"}))
             args = len(region.args)
@@ -158,13 +154,11 @@ class _Factors:
             )
             loop = replace(
                 node,
-                inputs=(*node.inputs[:args], zeros.name, *node.inputs[args:]),
+                inputs=(*node.inputs[:args], start.name, *node.inputs[args:]),
                 outputs=(*node.outputs[:args], final, *node.outputs[args:]),
                 regions=(body,),
             )
-            const = Node("const", (), (zero,), make_attrs({"value": 0.0, "dtype": type.dtype}))
-            spread = Node("broadcast", (zero.name,), (zeros,), make_attrs({"shape": rows.shape}))
-            self.nodes[place : place + 1] = [const, spread, loop]
+            self.nodes[place : place + 1] = [*b.taken(), loop]
             self.recorded[first, name] = final.name
         return self.recorded[first, name]
 
@@ -210,7 +204,7 @@ class _Chain:
         if node is None or node.op != "slice" or node.inputs[0] not in self.work.outer or len(node.inputs) != 1:
             return None
         whole = node.inputs[0]
-        return (whole, True) if self._is_row(node.attr("items"), self.work.types[whole]) else None
+        return (whole, True) if self._is_row(node.attr("items"), self.work.builder.types[whole]) else None
 
 
 def _permuted(terms: list[_Term] | None, axes: Sequence[int]) -> list[_Term] | None:
@@ -224,9 +218,3 @@ def _permuted(terms: list[_Term] | None, axes: Sequence[int]) -> list[_Term] | N
 def _together(*parts: list[Any] | None) -> list[Any] | None:
     """All terms of a sum, None if one is none."""
     return None if any(p is None for p in parts) else [t for p in parts if p is not None for t in p]
-
-
-def operands(products: Sequence[Product]) -> Iterator[tuple[bool, int]]:
-    """The factors of products, one after another."""
-    for product in products:
-        yield from product.factors

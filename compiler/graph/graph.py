@@ -298,6 +298,11 @@ class Builder:
         self.append(Node("for", tuple(v.name for v in carried), tuple(outputs), attrs, (region,), self.span))
         return tuple(outputs)
 
+    def taken(self) -> list[Node]:
+        """The nodes appended since the last time, which go elsewhere."""
+        nodes, self._nodes = self._nodes, []
+        return nodes
+
     def finish(self, results: Sequence[Value]) -> Graph:
         """The graph with these results."""
         return Graph(self.name, tuple(self.inputs), tuple(self._nodes), tuple(v.name for v in results))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from .graph import Builder, Graph, Node, Region, Value, walk
-from .types import Range, Size, Type
+from .types import Range, Size
 
 #: Blocks of rows of a matrix: many take long to compile, with few more zeros are multiplied. A matrix of at most ``ONE`` rows is one block; those with
 #: fewer rows than ``LEAST`` or more than ``MOST`` are left to the library.
@@ -44,7 +44,8 @@ def substitute(graph: Graph, expands: Callable[[Node], bool], own: Set[str]) -> 
 class _Substitution:
     def __init__(self, graph: Graph, expands: Callable[[Node], bool], own: Set[str]) -> None:
         self.graph, self.expands, self.own = graph, expands, own
-        self.types: dict[str, Type] = dict(graph.types)
+        self.builder = Builder(graph.name, [Value(n, t) for n, t in graph.types.items()])
+        self.types = self.builder.types
         self.outer: dict[str, Node | None] = {v.name: None for v in graph.inputs}
         self.inverses: dict[tuple[str, bool, bool], list[Value]] = {}
 
@@ -89,15 +90,15 @@ class _Substitution:
         key = (triangle.name, triangle.lower, triangle.unit)
         if key in self.inverses:
             return []
-        b, matrix = self.builder(), Value(triangle.name, self.types[triangle.name])
-        self.inverses[key] = []
+        b, matrix = self.builder, Value(triangle.name, self.types[triangle.name])
+        self.inverses[key], b.span = [], None
         for begin, end in self.blocks(triangle.name):
             rows = Size.of(end - begin)
             place = b.op("iota", size=rows, dtype="i64")
             one = b.op("cast", b.op("eq", b.op("reshape", place, shape=(rows, Size.of(1))), place), dtype=matrix.type.dtype)
             block = b.op("slice", matrix, items=(_range(begin, end), _range(begin, end)))
             self.inverses[key].append(b.op("solve_triangular", block, one, lower=triangle.lower, unit=triangle.unit or None))
-        return self.taken(b)
+        return b.taken()
 
     def rewritten(self, node: Node, solves: Mapping[int, _Triangle]) -> Node:
         """A node with the solves inside it in blocks."""
@@ -112,7 +113,7 @@ class _Substitution:
 
     def solved(self, node: Node, triangle: _Triangle) -> list[Node]:
         """The nodes of one solve; the last one has its output."""
-        b, right = self.builder(), Value(node.inputs[1], self.types[node.inputs[1]])
+        b, right = self.builder, Value(node.inputs[1], self.types[node.inputs[1]])
         b.span = node.span
         matrix = Value(triangle.name, self.types[triangle.name])
         inverses = self.inverses[triangle.name, triangle.lower, triangle.unit]
@@ -130,17 +131,8 @@ class _Substitution:
                 rest = b.op("sub", rest, b.op("einsum", block, found, spec=spec))
             part = b.op("einsum", inverse, rest, spec=spec)
             found = part if found is None else b.op("concat", *((found, part) if down else (part, found)), axis=-right.type.rank)
-        nodes = self.taken(b)
+        nodes = b.taken()
         return [*nodes[:-1], replace(nodes[-1], outputs=(node.output,))]
-
-    def builder(self) -> Builder:
-        """One whose values get names that no other has."""
-        return Builder(self.graph.name, [Value(n, t) for n, t in self.types.items()])
-
-    def taken(self, b: Builder) -> list[Node]:
-        """What has been built."""
-        self.types.update(b.types)
-        return list(b.finish(()).nodes)
 
 
 def _range(begin: int, end: int) -> Range:

@@ -12,28 +12,21 @@ def loads(scores: Tensor, top: int) -> Tensor:
     return torch.bincount(chosen.flatten(), minlength=scores.shape[-1]).to(scores.dtype)
 
 
-def alf_lb(scores: Tensor, top: int, step: Tensor) -> tuple[Tensor, Tensor]:
-    """Balancing of experts: the bias and the load."""
+def alf_lb(scores: Tensor, top: int, step: Tensor, *, sign: bool = False) -> tuple[Tensor, Tensor]:
+    """Balancing of experts, by how far they are from the target or by its ``sign``: the bias and the load."""
     tokens, experts = scores.shape
     target = tokens * top / experts
     bias = scores.new_zeros(experts)
     load = loads(scores + bias, top)
     for s in step:
-        bias = bias + s * (target - load) / target
+        bias = bias + s * (torch.sign(target - load) if sign else (target - load) / target)
         load = loads(scores + bias, top)
     return bias, load
 
 
 def alf_lb_sign(scores: Tensor, top: int, step: Tensor) -> tuple[Tensor, Tensor]:
     """The same by signs."""
-    tokens, experts = scores.shape
-    target = tokens * top / experts
-    bias = scores.new_zeros(experts)
-    load = loads(scores + bias, top)
-    for s in step:
-        bias = bias + s * torch.sign(target - load)
-        load = loads(scores + bias, top)
-    return bias, load
+    return alf_lb(scores, top, step, sign=True)
 
 
 def alf_lb_online(scores: Tensor, top: int, step: Tensor) -> tuple[Tensor, Tensor]:

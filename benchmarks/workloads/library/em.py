@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,15 +56,25 @@ def unem_dirichlet(plan: Plan) -> Iterator[Contest]:
 
 def gmm(plan: Plan) -> Iterator[Contest]:
     """Mixtures with diagonal covariances, 20 iterations."""
-    batch, n, d, c = plan.pick((2, 12, 2, 2), (8, 500, 8, 5), (8, 500, 8, 5))
+    yield from _mixtures(plan, "gmm", us.stdlib.em.gmm, lambda: peers.gmm, least=12, tolerance=5e-3)
+
+
+def gmm_full(plan: Plan) -> Iterator[Contest]:
+    """Mixtures with full covariances, 20 iterations."""
+    yield from _mixtures(plan, "gmm_full", us.stdlib.em.gmm_full, lambda: peers.gmm_full, least=40, tolerance=1e-2)
+
+
+def _mixtures(plan: Plan, name: str, program: Any, peer: Callable[[], Any], *, least: int, tolerance: float) -> Iterator[Contest]:
+    batch, n, d, c = plan.pick((2, least, 2, 2), (8, 500, 8, 5), (8, 500, 8, 5))
     random = np.random.default_rng(0)
     x = 2 * random.standard_normal((batch, c, d))[:, np.arange(n) % c] + random.standard_normal((batch, n, d))
     problem = Problem(
-        us.stdlib.em.gmm, (f32(x), f32(x[:, :c])), counts={"K": 20}, order=lambda given, inputs, params: (*inputs, 20), wanted=(1,),
+        program, (f32(x), f32(x[:, :c])), counts={"K": 20}, order=lambda given, inputs, params: (*inputs, 20), wanted=(1,),
         loss=lambda found, want: mean_squares(found[1], want), jax_loss=lambda found, want: mean_squares(found[1], want),
         extra=(f32(np.zeros((batch, c, d))),),
     )  # fmt: skip
-    yield from held(plan, "gmm", f"{n} samples, d={d}, {c} classes, batch {batch}, K=20", problem, lambda: peers.gmm, gradient=True, tolerance=5e-3)
+    size = f"{n} samples, d={d}, {c} classes, batch {batch}, K=20"
+    yield from held(plan, name, size, problem, peer, gradient=True, tolerance=tolerance)
 
 
 def factor_analysis(plan: Plan) -> Iterator[Contest]:
@@ -75,21 +86,6 @@ def factor_analysis(plan: Plan) -> Iterator[Contest]:
     problem = Problem(us.stdlib.em.factor_analysis, inputs, counts={"K": 50}, order=lambda given, inputs, params: (*inputs, 50))
     size = f"{n} samples, d={d}, {r} factors, batch {batch}, K=50"
     yield from held(plan, "factor_analysis", size, problem, lambda: peers.factor_analysis, tolerance=5e-3)
-
-
-
-def gmm_full(plan: Plan) -> Iterator[Contest]:
-    """Mixtures with full covariances, 20 iterations."""
-    batch, n, d, c = plan.pick((2, 40, 2, 2), (8, 500, 8, 5), (8, 500, 8, 5))
-    random = np.random.default_rng(0)
-    x = 2 * random.standard_normal((batch, c, d))[:, np.arange(n) % c] + random.standard_normal((batch, n, d))
-    problem = Problem(
-        us.stdlib.em.gmm_full, (f32(x), f32(x[:, :c])), counts={"K": 20}, order=lambda given, inputs, params: (*inputs, 20), wanted=(1,),
-        loss=lambda found, want: mean_squares(found[1], want), jax_loss=lambda found, want: mean_squares(found[1], want),
-        extra=(f32(np.zeros((batch, c, d))),),
-    )  # fmt: skip
-    size = f"{n} samples, d={d}, {c} classes, batch {batch}, K=20"
-    yield from held(plan, "gmm_full", size, problem, lambda: peers.gmm_full, gradient=True, tolerance=1e-2)
 
 
 def factors(plan: Plan) -> Iterator[Contest]:
