@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -41,6 +42,13 @@ def file_and_name(program: str) -> tuple[str, str]:
         near = did_you_mean(Path(file).name, files_beside(Path(file)))
         raise typer.BadParameter(f"there is no file {file!r}{near}", param_hint="FILE:ALG")
     return file, name
+
+
+def input_values(handle: AlgorithmHandle, specs: Sequence[str] | None) -> dict[str, Any]:
+    """The values of inputs that ``--input`` options name. Raises DataError."""
+    from .data import read_inputs
+
+    return read_inputs(specs or [], [i.name for i in handle.algorithm.inputs])
 
 
 def iteration_counts(handle: AlgorithmHandle, text: str | None) -> dict[str, int]:

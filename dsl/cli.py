@@ -17,7 +17,7 @@ import typer
 
 from ..compiler.diagnostics import ProgramError, UnspoolError
 from . import complete
-from .arguments import file_and_name, iteration_counts, leading_shape, named_algorithm, size_pairs
+from .arguments import file_and_name, input_values, iteration_counts, leading_shape, named_algorithm, size_pairs
 from .flags import PROGRAM_ORDER, changed, read, takes_options
 from .paint import print_error
 
@@ -99,7 +99,9 @@ def run(
 
     with _reported():
         handle = named_algorithm(program)
-        call = prepare(handle, inputs or [], size_pairs(size, "--size"), leading_shape(batch), iteration_counts(handle, counts), read(flags))
+        call = prepare(
+            handle, input_values(handle, inputs), size_pairs(size, "--size"), leading_shape(batch), iteration_counts(handle, counts), read(flags)
+        )
         if call.said:
             print(call.said, file=sys.stderr)
         results = call.run()
@@ -154,7 +156,8 @@ def compile_(
     with _reported():
         handle = named_algorithm(program)
         sizes, chosen = size_pairs(size, "--size"), read(flags)
-        kernel, said = compile_kernel(handle, inputs or [], sizes, leading_shape(batch), iteration_counts(handle, counts), chosen)
+        values, given = input_values(handle, inputs), iteration_counts(handle, counts)
+        kernel, said = compile_kernel(handle, values, sizes, leading_shape(batch), given, chosen)
         if said:
             print(said, file=sys.stderr)
         if "c" in wanted and kernel.suffix != "c":
@@ -208,9 +211,9 @@ def explain(
     with _reported():
         handle = named_algorithm(program)
         sizes, lead, chosen = size_pairs(size, "--size"), leading_shape(batch), read(flags)
-        given = iteration_counts(handle, counts)
-        call = prepare(handle, inputs or [], sizes, lead, given, chosen) if timed else None
-        kernel, said = compile_kernel(handle, inputs or [], sizes, lead, given, chosen)
+        values, given = input_values(handle, inputs), iteration_counts(handle, counts)
+        call = prepare(handle, values, sizes, lead, given, chosen) if timed else None
+        kernel, said = compile_kernel(handle, values, sizes, lead, given, chosen)
         if said and call is None:
             print(said, file=sys.stderr)
         show(kernel, call, gradients=gradients, as_json=json_)
@@ -298,7 +301,9 @@ def bench(
         from .session import prepare
 
         handle = named_algorithm((program or [])[0])
-        call = prepare(handle, inputs or [], size_pairs(size, "--size"), leading_shape(batch), iteration_counts(handle, counts), read(flags))
+        call = prepare(
+            handle, input_values(handle, inputs), size_pairs(size, "--size"), leading_shape(batch), iteration_counts(handle, counts), read(flags)
+        )
         if call.said:
             print(call.said, file=sys.stderr)
         content = benchmark.run(call, compiled=compiled, threads=threads, seconds=seconds)
@@ -350,7 +355,9 @@ def tune(
 
         seconds = duration(budget, "--budget") if budget is not None else None if candidates is not None else tuning.SECONDS
         handle, chosen = named_algorithm(program), read(flags)
-        call = prepare(handle, inputs or [], size_pairs(size, "--size"), leading_shape(batch), iteration_counts(handle, counts), chosen)
+        call = prepare(
+            handle, input_values(handle, inputs), size_pairs(size, "--size"), leading_shape(batch), iteration_counts(handle, counts), chosen
+        )
         if call.said:
             print(call.said, file=sys.stderr)
         print(tuning.run(call, seconds, candidates, method=method, gradients=not forward, data=data))
@@ -448,7 +455,7 @@ def watch(
 
     def make() -> str:
         handle = named_algorithm(program)
-        kernel, _ = compile_kernel(handle, [], sizes, leading_shape(batch), iteration_counts(handle, counts), chosen)
+        kernel, _ = compile_kernel(handle, {}, sizes, leading_shape(batch), iteration_counts(handle, counts), chosen)
         return "\n".join(stage_text(kernel, stage, plain=flags["schedule"] == PROGRAM_ORDER).rstrip("\n") for stage in wanted)
 
     with _reported():

@@ -39,6 +39,11 @@ def read_input(spec: str, names: Sequence[str], what: str = "input") -> dict[str
     return {name: value}
 
 
+def read_inputs(specs: Sequence[str], names: Sequence[str], what: str = "input") -> dict[str, Any]:
+    """Values of all ``--input`` options, a later one in place of an earlier one. Raises DataError."""
+    return {name: value for spec in specs for name, value in read_input(spec, names, what).items()}
+
+
 def _number(text: str) -> int | float | complex | None:
     kinds: tuple[type[int] | type[float] | type[complex], ...] = (int, float, complex)
     for kind in kinds:

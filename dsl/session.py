@@ -21,7 +21,7 @@ from ..compiler.diagnostics import DataError
 from ..compiler.nearest import did_you_mean
 from .api import AlgorithmHandle
 from .compile_options import CompileOptions
-from .data import draw, read_input
+from .data import draw
 from .sizes import choose_sizes
 
 
@@ -66,20 +66,18 @@ def _array(result: Any) -> Any:
 
 def prepare(
     handle: AlgorithmHandle,
-    specs: Sequence[str],
+    inputs: Mapping[str, Any],
     sizes: Mapping[str, int],
     lead: tuple[int, ...],
     counts: Mapping[str, int],
     chosen: CompileOptions,
 ) -> Call:
-    """Read the inputs that were named and draw the others. Raises DataError."""
+    """A call with the inputs that are given and drawn ones for the others. Raises DataError."""
     algorithm = handle.algorithm
     if algorithm.modules:
         names = ", ".join(m.name for m in algorithm.modules)
         raise DataError(f"{algorithm.name} needs learned operators ({names}), which come from Python: us.load(...)")
-    values: dict[str, Any] = {}
-    for spec in specs:
-        values.update(read_input(spec, [i.name for i in algorithm.inputs]))
+    values = dict(inputs)
     binding = _bound(handle, values, sizes, counts)
     arguments = [argument(i.name, i.type, values[i.name]) for i in algorithm.inputs if i.name in values]
     real = precision(arguments, chosen.dtype, "--dtype")
@@ -96,7 +94,7 @@ def prepare(
 
 def compile_kernel(
     handle: AlgorithmHandle,
-    specs: Sequence[str],
+    inputs: Mapping[str, Any],
     sizes: Mapping[str, int],
     lead: tuple[int, ...],
     counts: Mapping[str, int],
@@ -104,11 +102,8 @@ def compile_kernel(
 ) -> tuple[Kernel, str]:
     """The kernel for these sizes (those of the inputs, if there are), and what was made up. Raises DataError."""
     algorithm = handle.algorithm
-    values: dict[str, Any] = {}
-    for spec in specs:
-        values.update(read_input(spec, [i.name for i in algorithm.inputs]))
-    binding = _bound(handle, values, sizes, counts)
-    arguments = [argument(i.name, i.type, values[i.name]) for i in algorithm.inputs if i.name in values]
+    binding = _bound(handle, inputs, sizes, counts)
+    arguments = [argument(i.name, i.type, inputs[i.name]) for i in algorithm.inputs if i.name in inputs]
     real = precision(arguments, chosen.dtype, "--dtype")
     assumed = [n for n in algorithm.size_names if n not in binding.sizes]
     found = choose_sizes(algorithm, binding.sizes)

@@ -52,7 +52,7 @@ class Workbench:
         handle = state.handle
         key = ("kernel", id(handle), state.sizes, state.counts, state.lead, state.chosen)
         if key not in self._kept:
-            made = compile_kernel(handle, [], dict(state.sizes), state.lead, dict(state.counts), state.chosen)[0]
+            made = compile_kernel(handle, {}, dict(state.sizes), state.lead, dict(state.counts), state.chosen)[0]
             self._keep(key, (made, handle))  # as long as the handle is kept, its id is no other's
         kernel: Kernel = self._kept[key][0]
         return kernel

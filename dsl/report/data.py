@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,7 +11,6 @@ from ...backends.binding import leading
 from ...backends.devices import current
 from ...backends.module import Layer
 from ...backends.registry import device_type
-from ..data import read_input
 from ..session import Call
 
 
@@ -37,8 +36,3 @@ def problems(call: Call) -> tuple[int, ...]:
     """The leading shape that a call's inputs have together. Raises DataError where they do not fit."""
     inputs = call.handle.algorithm.inputs
     return leading([(i.name, i.type, tuple(torch.as_tensor(call.values[i.name]).shape)) for i in inputs if not i.given])
-
-
-def parameter_values(specs: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
-    """Values of parameters, from what ``--param`` names. Raises DataError."""
-    return {name: value for spec in specs for name, value in read_input(spec, names, "param").items()}

@@ -11,12 +11,12 @@ from ...backends.registry import check_usable
 from ...compiler.diagnostics import CompileError
 from ..api import AlgorithmHandle
 from ..compile_options import CompileOptions
-from ..data import read_input
+from ..data import read_inputs
 from ..explain import measured
 from ..session import Call, compile_kernel, prepare
 from ..stages import write
 from . import buffers, candidates, dataflow, domains, host, parameters, roofline, stages
-from .data import Data, parameter_values, problems
+from .data import Data, problems
 from .page import page
 from .section import Section
 from .subject import Subject
@@ -69,16 +69,16 @@ def write_report(
     """Write the report of an algorithm for the inputs and parameters that ``specs`` and ``params`` name (others are made up, or start as the program
     says), and tell what the user did not say, and what cannot be done. Raises UnspoolError."""
     algorithm = handle.algorithm
-    values = parameter_values(params, [p.name for p in algorithm.params])
-    given = tuple(name for spec in specs for name in read_input(spec, [i.name for i in algorithm.inputs]))
+    values = read_inputs(params, [p.name for p in algorithm.params], "param")
+    given = read_inputs(specs, [i.name for i in algorithm.inputs])
     call, why = None, uncalled(handle, chosen) if measure or given or values else ""
     if (measure or given or values) and not why:
-        call = prepare(handle, specs, sizes, lead, counts, chosen)
+        call = prepare(handle, given, sizes, lead, counts, chosen)
         lead = problems(call)
-    kernel, said = compile_kernel(handle, specs, sizes, lead, counts, chosen)
+    kernel, said = compile_kernel(handle, given, sizes, lead, counts, chosen)
     yield from (line for line in (why, said if call is None else call.said) if line)
     subject = Subject(
-        handle, kernel, given=given or tuple(values), measure=measure, strict=chosen.numerics == "strict", gradients=gradients
+        handle, kernel, given=tuple(given or values), measure=measure, strict=chosen.numerics == "strict", gradients=gradients
     )
     write(path, report(subject if call is None else filled(subject, call, values), program))
 

@@ -189,7 +189,7 @@ def test_what_runs_outside_of_kernels_is_told() -> None:
         "algorithm step(y: real[n]) -> real[n]:\n    module f: (real[n]) -> real[n]\n    x = 2 * y + 1\n    return f(x) - y * y\n",
         "m.us",
     ).step
-    subject = Subject(handle, session.compile_kernel(handle, [], {"n": 8}, (), {}, CompileOptions())[0])
+    subject = Subject(handle, session.compile_kernel(handle, {}, {"n": 8}, (), {}, CompileOptions())[0])
     text = report(subject, "m.us:step")
     assert re.findall(r'class="part" id="(\w+)"', text)[:3] == ["host", "stages", "graph"]
     assert "a learned operator is a torch module" in text

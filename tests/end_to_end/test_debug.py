@@ -251,7 +251,7 @@ def test_programs_without_a_fault(name: str) -> None:
     sizes = {size: 4 for size in handle.algorithm.size_names if size not in counts}
     found = []
     for options in ({"target": "c", "debug": True}, {"target": "interpreter"}):
-        call = prepare(handle, [], sizes, (2,), counts, CompileOptions(**options))
+        call = prepare(handle, {}, sizes, (2,), counts, CompileOptions(**options))
         tensors = {k: torch.as_tensor(v).clone() for k, v in call.values.items()}
         values = {k: v.requires_grad_() if v.is_floating_point() else v for k, v in tensors.items()}
         outs = handle(**values, **counts, **options)

@@ -198,7 +198,7 @@ def test_results_without_memory(fake: FakeGpus, monkeypatch: pytest.MonkeyPatch)
 def test_the_command(device: str) -> None:
     """``dsl run --target cuda`` takes its data to the GPU and brings results back; ``dsl bench`` is for the processor."""
     calls = [
-        prepare(ISTA.ista, [], {"m": 5, "n": 7}, (3,), {}, CompileOptions(target=target)) for target in ("cuda", "interpreter")
+        prepare(ISTA.ista, {}, {"m": 5, "n": 7}, (3,), {}, CompileOptions(target=target)) for target in ("cuda", "interpreter")
     ]
     (got,), (want,) = (call.run() for call in calls)
     assert isinstance(got, np.ndarray)

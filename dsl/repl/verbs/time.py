@@ -46,7 +46,7 @@ def prepared(state: State) -> Call:
     from ...session import prepare
 
     try:
-        return prepare(state.handle, [], dict(state.sizes), state.lead, dict(state.counts), state.chosen)
+        return prepare(state.handle, {}, dict(state.sizes), state.lead, dict(state.counts), state.chosen)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, UnspoolError):
             raise
