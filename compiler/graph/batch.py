@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .graph import Builder, Graph, LoopBody, Node, Region, Value, free_names
+from .graph import Builder, Graph, LoopBody, Node, Region, Value, free_names, region_captures, walk
 from .ops.common import add_batch, constant
 from .ops.table import lookup
-from .types import Size, Type, is_integer
+from .types import Size, Type, is_complex, is_floating, is_integer
 
 
 def batch(graph: Graph, batched: Sequence[bool], size: str = "batch") -> Graph:
@@ -135,8 +135,14 @@ class _Batcher:
             sides: list[list[tuple[Value, bool]]] = []
             for region, side_test in zip(node.regions, (test, self.b.op("not", test)), strict=True):
                 self.taken = side_test if around is None else self.b.op("and", around, side_test)
+                outside = [(name, self.values[name], self.flags[name]) for name in self.shielded(region)]
+                for name, value, flag in outside:
+                    kept = self.b.op("stop_gradient", value)
+                    self.bind(name, self.choose(side_test, (value, flag), (kept, flag)), True)
                 self.nodes(region.nodes)
                 sides.append([(self.values[r], self.flags[r]) for r in region.results])
+                for name, value, flag in outside:
+                    self.bind(name, value, flag)
             self.taken = around
             for out, then, otherwise in zip(node.outputs, *sides, strict=True):
                 self.bind(out.name, self.choose(test, then, otherwise), True)
@@ -156,6 +162,13 @@ class _Batcher:
         found = self.b.op("if", self.values[condition], regions=regions, types=types)
         for out, value, flag in zip(node.outputs, found if isinstance(found, tuple) else (found,), wanted, strict=True):
             self.bind(out.name, value, flag)
+
+    def shielded(self, region: Region) -> list[str]:
+        """What a branch reads with a derivative, but for shared weights of modules: a problem that does not take the branch reads the same
+        values without one. Its cotangents are zero, which an infinite derivative inside would make NaN."""
+        weights = {n for node in walk(region.nodes) if node.op in ("module", "vjp") for n in node.inputs if not self.flags.get(n, True)}
+        types = {name: self.values[name].type.dtype for name in sorted(region_captures(region) - weights)}
+        return [name for name, dtype in types.items() if is_floating(dtype) or is_complex(dtype)]
 
     def solve(self, node: Node) -> None:
         """A solve: the problems are further systems side by side."""

@@ -131,3 +131,18 @@ def test_problems_stop_one_by_one() -> None:
     graph = b.finish(b.loop("k", 0, "K", [x], body))
     check(graph, [True], [torch.tensor([0.3, 0.9, 0.5, 0.99], dtype=torch.float64)], 4)
     check(graph, [True], [torch.zeros(0, dtype=torch.float64)], 0)
+
+
+def test_a_branch_not_taken_has_no_gradient() -> None:
+    """``sqrt(w) / c if c > 0 else w``: where c is 0, the infinite derivative of the other branch must not come through."""
+    b = Builder("guard")
+    c, w = b.input("c", F64), b.input("w", F64)
+    regions = (b.region([], lambda: [b.op("div", b.op("sqrt", w), c)]), b.region([], lambda: [w]))
+    graph = b.finish([b.op("if", b.op("gt", c, programs.scalar(b, 0.0)), regions=regions, types=(F64,))])
+    c_values = torch.tensor([0.0, 2.0], dtype=torch.float64, requires_grad=True)
+    shared = torch.tensor(4.0, dtype=torch.float64, requires_grad=True)
+    (found,) = interpret(batch(graph, [True, False]), [c_values, shared], SIZES | {"batch": 2})
+    by_c, by_w = torch.autograd.grad(found.sum(), (c_values, shared))
+    assert found.tolist() == [4.0, 1.0]
+    assert by_c.tolist() == [0.0, -0.5]
+    assert by_w.item() == 1.0 + 0.125
