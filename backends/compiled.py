@@ -75,7 +75,8 @@ class HostCall:
                     operands[i] = x
                 return [y for y, wanted in zip(self.function(operands), given, strict=True) if wanted]
 
-            return apply_vjp(torch, results, [tensors[i] for i in wrt], tensors[count:])
+            places = range(len(wrt)), range(sum(given))
+            return apply_vjp(torch, results, [tensors[i] for i in wrt], tensors[count:], *places)
 
         return HostCall(derivative, count + sum(given))
 

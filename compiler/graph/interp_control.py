@@ -261,7 +261,8 @@ def _vjp_function(frame: Frame, attrs: Attrs) -> Callable[..., Any]:
         if numerics is None:
             raise TypeError(f"{op} has no numerics of its own")
         function = lambda *xs: numerics(torch, inner, *xs)  # noqa: E731
-    return lambda *tensors: apply_vjp(torch, function, tensors[:count], tensors[count:])
+    wrt, given = attrs["wrt"], attrs["given"]
+    return lambda *tensors: apply_vjp(torch, function, tensors[:count], tensors[count:], wrt, given)
 
 
 def _assert_step(plan: Planner, node: Node) -> Step:

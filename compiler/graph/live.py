@@ -1,4 +1,5 @@
-"""Dead code: nodes whose values nobody reads go, and results that nobody reads go from loops and branches.
+"""Dead code: nodes whose values nobody reads go, and results that nobody reads go from loops, branches and derivatives
+of library calls.
 
     x, s = for k carry x: stack x; return x      -->      x = for k carry x; return x
 
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from .graph import Node, Region, free_names, region_captures
+from .ops.library import narrowed
 from .ops.table import lookup
 
 
@@ -23,6 +25,8 @@ def live(nodes: Sequence[Node], wanted: set[str]) -> list[Node]:
                 node = _trim(node, wanted)
             elif node.op == "if":
                 node = _trim_branches(node, wanted)
+            elif node.op == "vjp":
+                node = narrowed(node, [n for n, v in enumerate(node.outputs) if v.name in wanted])
             out.append(node)
             wanted |= free_names(node)
     return out[::-1]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from .graph import Node
+from .ops.contract import split_spec
 from .types import At, Pick, Range, Size, Type, is_complex, is_integer
 
 Producers = Mapping[str, Node]
@@ -35,6 +36,17 @@ def _neutral(node: Node, producers: Producers, types: Types) -> str | None:
         value = literal(producers, node.inputs[other])
         exact = isinstance(value, (int, float)) and value == neutral and math.copysign(1, value) > 0
         if exact and types[node.inputs[kept]] == node.output.type:
+            return node.inputs[kept]
+    return None
+
+
+def _product_with_one(node: Node, producers: Producers, types: Types) -> str | None:
+    """``1 * x`` as an einsum."""
+    if node.op != "einsum" or len(node.inputs) != 2 or is_complex(node.output.type.dtype):
+        return None
+    operands, result = split_spec(node.attr("spec"))
+    for kept, other in ((0, 1), (1, 0)):
+        if not operands[other] and operands[kept] == result and literal(producers, node.inputs[other]) == 1:
             return node.inputs[kept]
     return None
 
@@ -159,6 +171,7 @@ _WIDENING = {("f16", "f32"), ("bf16", "f32"), ("f32", "f64"), ("c64", "c128"), (
 
 RULES: tuple[Callable[[Node, Producers, Types], str | Node | None], ...] = (
     _neutral,
+    _product_with_one,
     _logical,
     _same,
     _whole_slice,

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..types import Size, Type
-from .common import batch_same, is_differentiable, zeros
-from .table import Attrs, Infer, Numerics, Op, infer, lookup, register
+from .common import batch_same, is_differentiable
+from .table import Attrs, Infer, Numerics, Op, OpTypeError, infer, lookup, register
 
 if TYPE_CHECKING:
     from ..graph import Builder, Node, Value
 
 
 def library_adjoint(b: Builder, node: Node, cotangents: Any, operand: Any, result: Any) -> list[Value | None]:
-    """One ``vjp`` node for the op; operands that are not floating point get None."""
+    """One ``vjp`` node for the op, of the results that have a cotangent; operands that are not floating point get None."""
     count = len(node.inputs)
-    if all(c is None for c in cotangents):
-        return [None] * count
     operands = [operand(n) for n in range(count)]
-    pairs = [(c, v.type) for c, v in zip(cotangents, node.outputs, strict=True) if is_differentiable(v.type.dtype)]
-    given = [zeros(b, t) if c is None else c for c, t in pairs]
-    out = b.op("vjp", *operands, *given, op=node.op, op_attrs=node.attrs, inputs=count)
-    found = iter(out if isinstance(out, tuple) else (out,))
-    return [next(found) if is_differentiable(v.type.dtype) else None for v in operands]
+    wrt = tuple(n for n, v in enumerate(operands) if is_differentiable(v.type.dtype))
+    ways = [c for c, v in zip(cotangents, node.outputs, strict=True) if is_differentiable(v.type.dtype)]
+    given = tuple(n for n, c in enumerate(ways) if c is not None)
+    if not given or not wrt:
+        return [None] * count
+    if node.op == "vjp":
+        node, given = narrowed(node, given), tuple(range(len(given)))
+    out = b.op("vjp", *operands, *(c for c in ways if c is not None), op=node.op, op_attrs=node.attrs, inputs=count, wrt=wrt, given=given)
+    found = dict(zip(wrt, out if isinstance(out, tuple) else (out,), strict=True))
+    return [found.get(n) for n in range(count)]
+
+
+def narrowed(node: Node, outputs: Sequence[int]) -> Node:
+    """A ``vjp`` node with these of its outputs alone."""
+    wrt = node.attr("wrt")
+    return replace(node.with_attrs(wrt=tuple(wrt[n] for n in outputs)), outputs=tuple(node.outputs[n] for n in outputs))
 
 
 def library(
@@ -33,43 +43,57 @@ def library(
     register(Op(name, "library", infer, numerics, adjoint, batch, linear, library=True, doc=doc))
 
 
-def apply_vjp(torch: Any, function: Callable[..., Any], inputs: Sequence[Any], cotangents: Sequence[Any]) -> tuple[Any, ...]:
-    """Cotangents of the floating-point ``inputs`` of a torch function, differentiable again where grad mode is on."""
+def apply_vjp(
+    torch: Any, function: Callable[..., Any], inputs: Sequence[Any], cotangents: Sequence[Any], wrt: Sequence[int], given: Sequence[int]
+) -> tuple[Any, ...]:
+    """Cotangents of ``inputs`` at places ``wrt`` of a torch function, differentiable again where grad mode is on; ``cotangents`` are those of
+    its floating-point results at places ``given``, others are 0."""
     nested = torch.is_grad_enabled()
     with torch.inference_mode(False), torch.enable_grad():
-        own = [_own(x, nested) for x in inputs]
-        active = [x for x in own if x.requires_grad]
+        own = [owned(x, nested) if n in wrt else plain(x, nested) for n, x in enumerate(inputs)]
         outputs = function(*own)
-        outputs = [y for y in (outputs if isinstance(outputs, (tuple, list)) else (outputs,)) if _floating(y)]
-        reached = [(y, g) for y, g in zip(outputs, cotangents, strict=True) if y.requires_grad]
-        if not reached:
-            return tuple(torch.zeros_like(x) for x in active)
-        ys, gs = zip(*reached, strict=True)
-        found = torch.autograd.grad(ys, active, [_plain(g, nested) for g in gs], create_graph=nested, allow_unused=True)
-    return tuple(torch.zeros_like(x) if g is None else g for g, x in zip(found, active, strict=True))
+        outputs = [y for y in (outputs if isinstance(outputs, (tuple, list)) else (outputs,)) if floating(y)]
+        return pulled_back(torch, outputs, [own[n] for n in wrt], cotangents, given, nested)
 
 
-def _floating(x: Any) -> bool:
+def pulled_back(
+    torch: Any, outputs: Sequence[Any], leaves: Sequence[Any], cotangents: Sequence[Any], given: Sequence[int], nested: bool, **options: Any
+) -> tuple[Any, ...]:
+    """The cotangents of ``leaves`` from those of the floating-point ``outputs`` at places ``given``, as far as these depend on them."""
+    reached = [(outputs[n], g) for n, g in zip(given, cotangents, strict=True) if outputs[n].requires_grad]
+    if not reached:
+        return tuple(torch.zeros_like(x) for x in leaves)
+    ys, gs = zip(*reached, strict=True)
+    options = {"create_graph": nested} | options
+    found = torch.autograd.grad(ys, leaves, [plain(g, nested) for g in gs], allow_unused=True, **options)
+    return tuple(torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves, strict=True))
+
+
+def floating(x: Any) -> bool:
     return bool(x.is_floating_point() or x.is_complex())
 
 
-def _plain(x: Any, nested: bool) -> Any:
+def plain(x: Any, nested: bool) -> Any:
     if x.is_inference():
         return x.clone()
     return x if nested else x.detach()
 
 
-def _own(x: Any, nested: bool) -> Any:
+def owned(x: Any, nested: bool) -> Any:
     """A tensor with no history that the derivative could follow past it, unless it is part of an outer one."""
-    x = _plain(x, nested)
-    if not _floating(x):
+    x = plain(x, nested)
+    if not floating(x):
         return x
     return x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
 
 
 def _infer_vjp(types: tuple[Type, ...], attrs: Attrs) -> tuple[Type, ...]:
-    infer(attrs["op"], types[: attrs["inputs"]], dict(attrs["op_attrs"]))  # checks the operands
-    return tuple(t for t in types[: attrs["inputs"]] if is_differentiable(t.dtype))
+    operands = types[: attrs["inputs"]]
+    results = [t for t in infer(attrs["op"], operands, dict(attrs["op_attrs"])) if is_differentiable(t.dtype)]
+    expected = tuple(results[n] for n in attrs["given"])
+    if types[attrs["inputs"] :] != expected:
+        raise OpTypeError(f"vjp of {attrs['op']} takes cotangents {', '.join(map(str, expected))}")
+    return tuple(operands[n] for n in attrs["wrt"])
 
 
 def _vjp(torch: Any, attrs: Attrs, *tensors: Any) -> Any:
@@ -77,7 +101,8 @@ def _vjp(torch: Any, attrs: Attrs, *tensors: Any) -> Any:
     numerics = row.numerics
     if numerics is None:
         raise TypeError(f"{attrs['op']} has no numerics of its own")
-    found = apply_vjp(torch, lambda *xs: numerics(torch, inner, *xs), tensors[:count], tensors[count:])
+    function = lambda *xs: numerics(torch, inner, *xs)  # noqa: E731
+    found = apply_vjp(torch, function, tensors[:count], tensors[count:], attrs["wrt"], attrs["given"])
     return found if len(found) != 1 else found[0]
 
 
@@ -99,4 +124,4 @@ def _batch_vjp(b: Builder, node: Node, operands: Any, batched: Any, size: Size) 
 
 register(Op("vjp", "library", _infer_vjp, _vjp, library_adjoint, _batch_vjp,
             lambda node: (tuple(range(node.attr("inputs"), len(node.inputs))),), library=True,
-            doc="Cotangents of an op's floating-point operands from its operands and its results' cotangents."))  # fmt: skip
+            doc="Cotangents of an op's operands at places wrt from its operands and the cotangents of its floating-point results at places given."))  # fmt: skip
