@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..diagnostics import DataError
 from .graph import Graph, Node, free_names
 from .interp_control import STEPS, Frame, Kernels, Modules, NodeAttrs, Step, store
+from .interp_modules import Call, Derivative, calls
 from .ops.table import Numerics, lookup
 from .types import Type
 from .watch import Watch
@@ -115,6 +116,7 @@ class _Plan:
         self._watch = Watch(graph) if debug else None
         self._slot: dict[str, int] = {}
         self._constants: list[_Constant] = []
+        self.calls: dict[int, tuple[Call, Derivative | None]] = {}
         for value in graph.inputs:
             self.slot(value.name)
         self.run = self.steps(graph.nodes, graph.results)
@@ -137,12 +139,15 @@ class _Plan:
             last.update(dict.fromkeys((free_names(node) | {v.name for v in node.outputs}) & made, position))
         kept = set(results)
         dead: dict[int, list[int]] = {}
+        if self._watch is None:
+            self.calls.update(calls(nodes))
+            last.update((self.calls[id(n)][0].slot, position) for position, n in enumerate(nodes) if id(n) in self.calls)
         steps = [self._step(n) for n in nodes]
         if self._watch is not None:
             steps = [self._watch.around(n, step, self.slot) for n, step in zip(nodes, steps, strict=True)]
         for name, position in last.items():
             if name not in kept:
-                dead.setdefault(position, []).append(self._slot[name])
+                dead.setdefault(position, []).append(self.slot(name))
         work = [(step, tuple(dead.get(position, ()))) for position, step in enumerate(steps)]
 
         def run(frame: Frame) -> None:

@@ -1,19 +1,16 @@
-"""How the interpreter runs what is more than one op: loops, branches, modules, derivatives of library calls, checks
-and compiled kernels. One function per kind of node makes its step."""
+"""How the interpreter runs what is more than one op: loops, branches, checks and compiled kernels (modules and derivatives of library calls:
+:mod:`.interp_modules`). One function per kind of node makes its step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..diagnostics import DataError
 from .graph import Node, Region
 from .ops.common import attr_names, evaluator, torch_dtype
-from .ops.library import apply_vjp
-from .ops.table import Attrs, lookup
+from .ops.table import Attrs
 from .types import Type
-from .weights import applied, each, flattened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +35,10 @@ class Planner(Protocol):
     """What a step is made with: types and slots of values, and steps of the nodes of a region."""
 
     types: Mapping[str, Type]
+
+    @property
+    def calls(self) -> Mapping[int, Any]:
+        """See :func:`.interp_modules.calls`."""
 
     def slot(self, name: str) -> int:
         """The slot of a value."""
@@ -179,92 +180,6 @@ def _if_step(plan: Planner, node: Node) -> Step:
 # -- calls out of the graph ------------------------------------------------------------------------------------------
 
 
-def _module_function(frame: Frame, attrs: Attrs) -> Callable[..., tuple[Any, ...]]:
-    """The module of a node as a function of tensors with the leading axes of the graph."""
-    found = _instance(frame, attrs)
-    lead, own, shapes = attrs.get("batched", 0), attrs.get("own"), [shape for _, shape in attrs["types"]]
-    first = shapes[0][:lead]
-    flat = [(prod(first), *shape[lead:]) for shape in shapes]
-
-    def function(*tensors: Any) -> tuple[Any, ...]:
-        xs = list(tensors if own is None else tensors[:-1])
-        if own:  # each problem has weights of its own
-            groups = (prod(first[:own]), prod(first[own:]))
-            vectors = tensors[-1].reshape(groups[0], tensors[-1].shape[-1])
-            out = each(attrs["name"], found, vectors, [x.reshape(*groups, *x.shape[lead:]) for x in xs], flat)
-        else:
-            xs = [x.reshape(flat[0][0], *x.shape[lead:]) for x in xs]
-            out = found(*xs) if own is None else applied(found, tensors[-1], xs)
-        out = tuple(out) if isinstance(out, (tuple, list)) else (out,)
-        if [tuple(y.shape) for y in out] != flat:
-            got, needed = (", ".join(map(str, s)) for s in ([tuple(y.shape) for y in out], flat))
-            raise DataError(f"module {attrs['name']} returned shape {got}, but {needed} is needed")
-        return tuple(y.reshape(shape) for y, shape in zip(out, shapes, strict=True))
-
-    return function
-
-
-def _instance(frame: Frame, attrs: Attrs) -> Any:
-    found: Any = frame.modules[attrs["name"]]
-    return found if attrs.get("index") is None else found[attrs["index"]]
-
-
-def _module_step(plan: Planner, node: Node) -> Step:
-    ins = [plan.slot(n) for n in node.inputs]
-    outs = [plan.slot(v.name) for v in node.outputs]
-    attrs = NodeAttrs(node)
-
-    def call(frame: Frame) -> None:
-        slots = frame.slots
-        store(slots, outs, _module_function(frame, attrs.get(frame.sizes))(*[slots[i] for i in ins]))
-
-    return call
-
-
-def _weights_step(plan: Planner, node: Node) -> Step:
-    import torch
-
-    (out,) = [plan.slot(v.name) for v in node.outputs]
-    attrs = NodeAttrs(node)
-
-    def read(frame: Frame) -> None:
-        known = attrs.get(frame.sizes)
-        ((dtype, _),) = known["types"]
-        frame.slots[out] = flattened(_instance(frame, known)).to(torch_dtype(torch, dtype))
-
-    return read
-
-
-def _vjp_step(plan: Planner, node: Node) -> Step:
-    """``vjp`` of any op; that of a module (at any depth) needs the module of this run."""
-    ins = [plan.slot(n) for n in node.inputs]
-    outs = [plan.slot(v.name) for v in node.outputs]
-    attrs = NodeAttrs(node)
-
-    def call(frame: Frame) -> None:
-        tensors = [frame.slots[i] for i in ins]
-        store(frame.slots, outs, _vjp_function(frame, attrs.get(frame.sizes))(*tensors))
-
-    return call
-
-
-def _vjp_function(frame: Frame, attrs: Attrs) -> Callable[..., Any]:
-    import torch
-
-    op, inner, count = attrs["op"], dict(attrs["op_attrs"]), attrs["inputs"]
-    if op == "module":
-        function: Callable[..., Any] = _module_function(frame, inner)
-    elif op == "vjp":
-        function = _vjp_function(frame, inner)
-    else:
-        numerics = lookup(op).numerics
-        if numerics is None:
-            raise TypeError(f"{op} has no numerics of its own")
-        function = lambda *xs: numerics(torch, inner, *xs)  # noqa: E731
-    wrt, given = attrs["wrt"], attrs["given"]
-    return lambda *tensors: apply_vjp(torch, function, tensors[:count], tensors[count:], wrt, given)
-
-
 def _assert_step(plan: Planner, node: Node) -> Step:
     condition = plan.slot(node.inputs[0])
     message = node.attr("message")
@@ -292,9 +207,6 @@ def _kernel_step(plan: Planner, node: Node) -> Step:
 STEPS: dict[str, Callable[[Planner, Node], Step]] = {
     "for": _loop_step,
     "if": _if_step,
-    "module": _module_step,
-    "weights": _weights_step,
-    "vjp": _vjp_step,
     "assert": _assert_step,
     "kernel": _kernel_step,
 }

@@ -18,6 +18,7 @@ from unspool.compiler.graph.batch import batch
 from unspool.compiler.graph.graph import Builder, Graph, LoopBody, Node, Value
 from unspool.compiler.graph.interp import interpret
 from unspool.compiler.graph.ops.library import library_adjoint
+from unspool.compiler.graph.simplify import simplify
 from unspool.compiler.graph.specialize import specialize
 from unspool.compiler.graph.types import At, Pick, Range, Size, Type
 
@@ -266,6 +267,59 @@ def test_the_derivative_of_a_module_and_of_that() -> None:
     torch.testing.assert_close(torch.autograd.grad(got[1].sum(), [tx, weights]), torch.autograd.grad(again.sum(), [tx, weights]))
     with torch.no_grad():
         torch.testing.assert_close(interpret(graph, [tx, tg], {"n": 3}, modules={"f": f}), (want, again))
+
+
+def test_derivatives_of_one_call_share_it() -> None:
+    """A call, its gradient, and two products with its second derivatives evaluate the module once, where torch records nothing around them."""
+    real, counted = Type.of(F, "n"), []
+
+    def f(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        counted.append(1)
+        return torch.sin(x * y) * y
+
+    b = Builder("shared")
+    x, y, g, z = (b.input(n, real) for n in "xygz")
+    value = b.op("module", x, y, name="f", types=(real,))
+    gradients = library_adjoint(b, b._nodes[-1], (g,), lambda n: (x, y)[n], lambda n: value)
+    first = b._nodes[-1]
+    operands = (x, y, g)
+    (_, along, _) = library_adjoint(b, first, (None, z), operands.__getitem__, lambda n: gradients[n])
+    (mixed, own, slope) = library_adjoint(b, first, (None, along), operands.__getitem__, lambda n: gradients[n])
+    graph = simplify(b.finish([value, *gradients, along, mixed, own, slope]))
+    inputs = [torch.randn(3, dtype=torch.float64) for _ in range(4)]
+    with torch.no_grad():
+        got = interpret(graph, inputs, {"n": 3}, modules={"f": f})
+    assert len(counted) == 1
+    tx, ty, tg, tz = (v.requires_grad_() for v in inputs)
+    primal = f(tx, ty)
+    slopes = torch.autograd.grad(primal, [tx, ty], tg, create_graph=True)
+    (product,) = torch.autograd.grad(slopes[1], ty, tz, create_graph=True)
+    want = (primal, *slopes, product, *torch.autograd.grad(slopes[1], [tx, ty, tg], product, create_graph=True))
+    torch.testing.assert_close(got, want)
+    recorded = interpret(graph, inputs, {"n": 3}, modules={"f": f})
+    torch.testing.assert_close(recorded, want)
+    weights = [torch.randn(3, dtype=torch.float64) for _ in want]
+    total = [sum((w * v).sum() for w, v in zip(weights, values)) for values in (recorded, want)]
+    torch.testing.assert_close(*(torch.autograd.grad(t, [tx, ty, tg, tz]) for t in total))
+
+
+def test_a_derivative_is_taken_in_what_is_read() -> None:
+    b = Builder("one")
+    x, y = b.input("x", Type.of(F, "n")), b.input("y", Type.of(F, "n"))
+    value = b.op("module", x, y, name="f", types=(x.type,))
+    one = b.op("broadcast", b.op("const", value=1.0, dtype=F), shape=x.type.shape)
+    (_, dy) = library_adjoint(b, b._nodes[-3], (one,), (x, y).__getitem__, lambda n: value)
+    graph = simplify(b.finish([dy]))
+    assert graph.nodes[-1].attr("wrt") == (1,)
+    asked: list[bool] = []
+
+    def f(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        asked.extend((x.requires_grad, y.requires_grad))
+        return x * y
+
+    with torch.no_grad():
+        assert interpret(graph, [f64([2.0]), f64([3.0])], {"n": 1}, modules={"f": f})[0].tolist() == [2.0]
+    assert asked == [False, True]
 
 
 def test_the_derivative_of_a_module_batches() -> None:

@@ -47,6 +47,7 @@ def either(b: Builder, x: Value, known: bool) -> Value:
 
 GONE: dict[str, tuple[Make, list[str]]] = {
     "times one": (lambda b, x: b.op("mul", scalar(b, 1), x), []),
+    "product with one": (lambda b, x: b.op("einsum", scalar(b, 1), x, spec=",ij->ij"), []),
     "over one": (lambda b, x: b.op("div", x, scalar(b, 1)), []),
     "minus zero": (lambda b, x: b.op("sub", x, b.op("broadcast", scalar(b, 0), shape=x.type.shape)), []),
     "to the one": (lambda b, x: b.op("pow", x, scalar(b, 1)), []),

@@ -53,19 +53,20 @@ def apply_vjp(
         own = [owned(x, nested) if n in wrt else plain(x, nested) for n, x in enumerate(inputs)]
         outputs = function(*own)
         outputs = [y for y in (outputs if isinstance(outputs, (tuple, list)) else (outputs,)) if floating(y)]
-        return pulled_back(torch, outputs, [own[n] for n in wrt], cotangents, given, nested)
+        ways = [plain(g, nested) for g in cotangents]
+        return pulled_back(torch, outputs, [own[n] for n in wrt], ways, given, create_graph=nested)
 
 
 def pulled_back(
-    torch: Any, outputs: Sequence[Any], leaves: Sequence[Any], cotangents: Sequence[Any], given: Sequence[int], nested: bool, **options: Any
+    torch: Any, outputs: Sequence[Any], leaves: Sequence[Any], cotangents: Sequence[Any], given: Sequence[int], **options: Any
 ) -> tuple[Any, ...]:
-    """The cotangents of ``leaves`` from those of the floating-point ``outputs`` at places ``given``, as far as these depend on them."""
+    """The cotangents of ``leaves`` from those of the floating-point ``outputs`` at places ``given``, where torch has recorded these;
+    ``options`` are those of ``torch.autograd.grad``."""
     reached = [(outputs[n], g) for n, g in zip(given, cotangents, strict=True) if outputs[n].requires_grad]
     if not reached:
         return tuple(torch.zeros_like(x) for x in leaves)
     ys, gs = zip(*reached, strict=True)
-    options = {"create_graph": nested} | options
-    found = torch.autograd.grad(ys, leaves, [plain(g, nested) for g in gs], allow_unused=True, **options)
+    found = torch.autograd.grad(ys, leaves, gs, allow_unused=True, **options)
     return tuple(torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves, strict=True))
 
 
@@ -124,4 +125,4 @@ def _batch_vjp(b: Builder, node: Node, operands: Any, batched: Any, size: Size) 
 
 register(Op("vjp", "library", _infer_vjp, _vjp, library_adjoint, _batch_vjp,
             lambda node: (tuple(range(node.attr("inputs"), len(node.inputs))),), library=True,
-            doc="Cotangents of an op's operands at places wrt from its operands and the cotangents of its floating-point results at places given."))  # fmt: skip
+            doc="Cotangents of an op's operands at places wrt, from its operands and those of its floating-point results at places given."))  # fmt: skip
