@@ -79,6 +79,8 @@ def _storage(x: Any) -> int | None:
 
 _PLANS: dict[tuple[int, bool], tuple[weakref.ref[Graph], _Plan]] = {}
 _LOCK = threading.Lock()
+#: Values that a scalar which depends on sizes is kept for.
+_KEPT = 256
 
 
 def _prepared(graph: Graph, debug: bool) -> _Plan:
@@ -129,7 +131,7 @@ class _Plan:
 
     def shared_storage(self) -> set[int | None]:
         """Memory of constants, which outlive the run."""
-        return {_storage(c.value) for c in self._constants if c.value is not None}
+        return {place for c in self._constants for place in c.storages}
 
     def steps(self, nodes: Sequence[Node], results: Sequence[str]) -> Step:
         """One function that runs the nodes in order; a value made here is dropped after its last use."""
@@ -179,30 +181,31 @@ class _Plan:
 
 
 class _Constant:
-    """A value that depends on sizes only, kept between runs."""
+    """A value that depends on sizes only, kept between runs; of scalars, such as the index of a loop, those for :data:`_KEPT` sizes."""
 
-    __slots__ = ("_attrs", "_numerics", "_state")
+    __slots__ = ("_attrs", "_known", "_numerics", "storages")
 
     def __init__(self, numerics: Numerics, attrs: NodeAttrs) -> None:
         self._numerics, self._attrs = numerics, attrs
-        self._state: tuple[Any, Any] = (None, None)
-
-    @property
-    def value(self) -> Any:
-        """The tensor made last, or None."""
-        return self._state[1]
+        self._known: dict[Any, Any] = {}
+        self.storages: frozenset[int | None] = frozenset()  # where the values are
 
     def get(self, frame: Frame) -> Any:
         """The value for the frame's sizes and device."""
+        key = (self._attrs.key(frame.sizes), frame.device)
+        found = self._known.get(key)
+        return self._make(key, frame) if found is None else found
+
+    def _make(self, key: Any, frame: Frame) -> Any:
         import torch
 
-        key = (self._attrs.key(frame.sizes), frame.device)
-        state = self._state
-        if state[0] != key:
-            with torch.inference_mode(False):
-                state = (key, self._numerics(torch, self._attrs.get(frame.sizes)))
-            self._state = state
-        return state[1]
+        with torch.inference_mode(False):
+            found = self._numerics(torch, self._attrs.get(frame.sizes))
+        if found.dim() or len(self._known) >= _KEPT:
+            self._known, self.storages = {}, frozenset()
+        self._known[key] = found
+        self.storages |= {_storage(found)}
+        return found
 
 
 def _call(numerics: Numerics, attrs: NodeAttrs, ins: list[int], outs: list[int]) -> Step:

@@ -16,32 +16,50 @@ from ..diagnostics import DataError
 from .graph import Node
 from .interp_control import STEPS, Frame, NodeAttrs, Planner, Step, store
 from .ops.common import torch_dtype
-from .ops.library import apply_vjp, floating, owned, plain, pulled_back
+from .ops.library import apply_vjp
 from .ops.table import Attrs, lookup
 from .weights import applied, each, flattened
 
 
 def _module_function(frame: Frame, attrs: Attrs) -> Callable[..., tuple[Any, ...]]:
     """The module of a node as a function of tensors with the leading axes of the graph."""
-    found = _instance(frame, attrs)
-    lead, own, shapes = attrs.get("batched", 0), attrs.get("own"), [shape for _, shape in attrs["types"]]
-    first = shapes[0][:lead]
-    flat = [(prod(first), *shape[lead:]) for shape in shapes]
+    flat, shapes = _flat_function(frame, attrs), [shape for _, shape in attrs["types"]]
+    return lambda *tensors: tuple(y.reshape(shape) for y, shape in zip(flat(*_flattened(attrs, tensors)), shapes, strict=True))
 
-    def function(*tensors: Any) -> tuple[Any, ...]:
-        xs = list(tensors if own is None else tensors[:-1])
-        if own:  # each problem has weights of its own
-            groups = (prod(first[:own]), prod(first[own:]))
-            vectors = tensors[-1].reshape(groups[0], tensors[-1].shape[-1])
-            out = each(attrs["name"], found, vectors, [x.reshape(*groups, *x.shape[lead:]) for x in xs], flat)
+
+def _flattened(attrs: Attrs, tensors: Sequence[Any]) -> list[Any]:
+    """The operands of a module with one leading axis in place of all (see :func:`_flat_shapes`)."""
+    return [x.reshape(shape) for x, shape in zip(tensors, _flat_shapes(attrs, [tuple(x.shape) for x in tensors]), strict=True)]
+
+
+def _flat_shapes(attrs: Attrs, shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Shapes of operands with one leading axis in place of all. Where problems have weights of their own there are two, of which weights
+    have the first; weights that all share have none."""
+    lead, own = attrs.get("batched", 0), attrs.get("own")
+    first = attrs["types"][0][1][:lead]
+    axes = (prod(first[:own]), prod(first[own:])) if own else (prod(first),)
+    found = [(*axes, *shape[lead:]) for shape in (shapes if own is None else shapes[:-1])]
+    if own is not None:
+        found.append((axes[0], shapes[-1][-1]) if own else shapes[-1])
+    return found
+
+
+def _flat_function(frame: Frame, attrs: Attrs) -> Callable[..., tuple[Any, ...]]:
+    """The module of a node as a function of operands as :func:`_flattened` has them; results have one leading axis."""
+    module = _instance(frame, attrs)
+    lead, own, shapes = attrs.get("batched", 0), attrs.get("own"), [shape for _, shape in attrs["types"]]
+    flat = [(prod(shape[:lead]), *shape[lead:]) for shape in shapes]
+
+    def function(*xs: Any) -> tuple[Any, ...]:
+        if own:
+            out = each(attrs["name"], module, xs[-1], xs[:-1], flat)
         else:
-            xs = [x.reshape(flat[0][0], *x.shape[lead:]) for x in xs]
-            out = found(*xs) if own is None else applied(found, tensors[-1], xs)
-        out = tuple(out) if isinstance(out, (tuple, list)) else (out,)
-        if [tuple(y.shape) for y in out] != flat:
-            got, needed = (", ".join(map(str, s)) for s in ([tuple(y.shape) for y in out], flat))
+            out = module(*xs) if own is None else applied(module, xs[-1], xs[:-1])
+        found: tuple[Any, ...] = tuple(out) if isinstance(out, (tuple, list)) else (out,)
+        if [tuple(y.shape) for y in found] != flat:
+            got, needed = (", ".join(map(str, s)) for s in ([tuple(y.shape) for y in found], flat))
             raise DataError(f"module {attrs['name']} returned shape {got}, but {needed} is needed")
-        return tuple(y.reshape(shape) for y, shape in zip(out, shapes, strict=True))
+        return found
 
     return function
 
@@ -175,54 +193,98 @@ def calls(nodes: Sequence[Node]) -> Calls:
     return {place: one for place, one in found.items() if one[0].shares}
 
 
-class _Record:
-    """What torch has recorded of a call, as far as derivatives have asked for it."""
+@dataclass
+class _Made:
+    """Results with torch's graph, and the leaves of it, as the module knows them; ``shapes`` are those that the program gives to leaves."""
 
-    def __init__(self, call: Call, function: Callable[..., tuple[Any, ...]], tensors: Sequence[Any]) -> None:
-        operands = [owned(x, False) if n in call.wrt else plain(x, False) for n, x in enumerate(tensors)]
-        self.made: dict[Derivative | None, tuple[list[Any], Sequence[Any]]] = {None: (operands, function(*operands))}
+    leaves: list[Any]
+    shapes: Sequence[tuple[int, ...]]
+    results: Sequence[Any]
 
-    def results(self, torch: Any, which: Derivative | None, operand: Callable[[str], Any]) -> Sequence[Any]:
-        """The results of a derivative, or of the call, with torch's graph."""
-        return self._made(torch, which, operand)[1]
 
-    def _made(self, torch: Any, which: Derivative | None, operand: Callable[[str], Any]) -> tuple[list[Any], Sequence[Any]]:
-        found = self.made.get(which)
-        if found is None:
-            assert which is not None
-            before, results = self._made(torch, which.before, operand)
-            given = [operand(n) for n in which.names]
-            cotangents = [owned(g, False) if n in which.further else plain(g, False) for n, g in enumerate(given, len(before))]
-            more = bool(which.further)
-            grads = pulled_back(
-                torch, [y for y in results if floating(y)], [before[n] for n in which.wrt], cotangents, which.given,
-                create_graph=more, retain_graph=more or not which.last,
-            )  # fmt: skip
-            found = self.made[which] = ([*before, *cotangents], grads)
-        return found
+def _leaf(x: Any, shape: tuple[int, ...], differentiated: bool) -> Any:
+    """A value in this shape, without history."""
+    x = _shaped((x.clone() if x.is_inference() else x).detach(), shape)
+    return x.requires_grad_() if differentiated else x
+
+
+def _shaped(x: Any, shape: tuple[int, ...]) -> Any:
+    """A value in this shape."""
+    return x if x.shape == shape else x.view(shape) if x.is_contiguous() else x.reshape(shape)
+
+
+def _pulled_back(
+    torch: Any, outputs: Sequence[Any], leaves: Sequence[Any], cotangents: Sequence[Any], given: Sequence[int], again: bool, keep: bool
+) -> Sequence[Any]:
+    """The cotangents of ``leaves`` from those of ``outputs`` at places ``given``, with a graph if they are differentiated ``again``. The engine is
+    called as ``torch.autograd.grad`` calls it, whose checks of operands take as long as small modules."""
+    reached = [(outputs[n], g) for n, g in zip(given, cotangents, strict=True) if outputs[n].requires_grad]
+    if not reached:
+        return [torch.zeros_like(x) for x in leaves]
+    ys, gs = zip(*reached, strict=True)
+    found = torch.autograd.graph._engine_run_backward(ys, gs, keep, again, tuple(leaves), allow_unreachable=True, accumulate_grad=False)
+    return [torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves, strict=True)]
 
 
 def _shared(plan: Planner, node: Node, alone: Step) -> Step:
-    """The step of a call or derivative that shares torch's graph with others where torch records nothing around it; ``alone``: elsewhere."""
+    """The step of a call or derivative that shares torch's graph with others where torch records nothing around it; ``alone``: elsewhere.
+    Torch knows the operands as the module takes them, so that it need not differentiate changes of shape."""
     import torch
 
     if id(node) not in plan.calls:
         return alone
     call, which = plan.calls[id(node)]
-    place, attrs = plan.slot(call.slot), NodeAttrs(node, dict(call.attrs))
+    place, attrs = plan.slot(call.slot), NodeAttrs(node, {**dict(call.attrs), "operands": tuple(plan.types[n] for n in call.names)})
     ins = [plan.slot(n) for n in call.names]
     outs = [plan.slot(v.name) for v in node.outputs]
+    wanted = [n in call.wrt for n in range(len(ins))]
+    path: list[tuple[Derivative, list[int]]] = []  # the lowest first
+    while which is not None:
+        path.insert(0, (which, [plan.slot(n) for n in which.names]))
+        which = which.before
+
+    def called(frame: Frame) -> _Made:
+        known = attrs.get(frame.sizes)
+        shapes = [shape for _, shape in known["operands"]]
+        flat = _flat_shapes(known, shapes)
+        leaves = [_leaf(frame.slots[i], shape, flag) for i, shape, flag in zip(ins, flat, wanted, strict=True)]
+        return _Made(leaves, shapes, _flat_function(frame, known)(*leaves))
+
+    def derived(frame: Frame, before: _Made, which: Derivative, names: list[int]) -> _Made:
+        ys = [y for y in before.results if y.is_floating_point() or y.is_complex()]
+        leaves, shapes, cotangents = list(before.leaves), list(before.shapes), []
+        for i, way in zip(names, which.given, strict=True):
+            g = frame.slots[i]
+            cotangents.append(_leaf(g, ys[way].shape, len(leaves) in which.further))
+            leaves.append(cotangents[-1])
+            shapes.append(g.shape)
+        more = bool(which.further)
+        wrt = [leaves[n] for n in which.wrt]
+        return _Made(leaves, shapes, _pulled_back(torch, ys, wrt, cotangents, which.given, more, more or not which.last))
+
+    def made(frame: Frame) -> _Made:
+        record: dict[Derivative | None, _Made] | None = frame.slots[place]
+        if record is None:
+            record = frame.slots[place] = {None: called(frame)}
+        found = record[None]
+        for which, names in path:
+            before, known = found, record.get(which)
+            found = record[which] = derived(frame, before, which, names) if known is None else known
+        return found
 
     def derive(frame: Frame) -> None:
-        slots = frame.slots
         if torch.is_grad_enabled() or torch._C._functorch.maybe_current_level() is not None:
             alone(frame)
             return
-        with torch.inference_mode(False), torch.enable_grad():
-            if slots[place] is None:
-                slots[place] = _Record(call, _module_function(frame, attrs.get(frame.sizes)), [slots[i] for i in ins])
-            found = slots[place].results(torch, which, lambda name: slots[plan.slot(name)])
-        store(slots, outs, [y.detach() for y in found])
+        if torch.is_inference_mode_enabled():
+            with torch.inference_mode(False), torch.enable_grad():
+                found = made(frame)
+        else:
+            with torch.enable_grad():
+                found = made(frame)
+        flat = [y.detach() if y.requires_grad else y for y in found.results]
+        shapes = [found.shapes[n] for n in path[-1][0].wrt] if path else [shape for _, shape in attrs.get(frame.sizes)["types"]]
+        store(frame.slots, outs, [_shaped(y, shape) for y, shape in zip(flat, shapes, strict=True)])
 
     return derive
 

@@ -50,40 +50,32 @@ def apply_vjp(
     its floating-point results at places ``given``, others are 0."""
     nested = torch.is_grad_enabled()
     with torch.inference_mode(False), torch.enable_grad():
-        own = [owned(x, nested) if n in wrt else plain(x, nested) for n, x in enumerate(inputs)]
+        own = [_own(x, nested) if n in wrt else _plain(x, nested) for n, x in enumerate(inputs)]
         outputs = function(*own)
-        outputs = [y for y in (outputs if isinstance(outputs, (tuple, list)) else (outputs,)) if floating(y)]
-        ways = [plain(g, nested) for g in cotangents]
-        return pulled_back(torch, outputs, [own[n] for n in wrt], ways, given, create_graph=nested)
+        outputs = [y for y in (outputs if isinstance(outputs, (tuple, list)) else (outputs,)) if _floating(y)]
+        reached = [(outputs[n], g) for n, g in zip(given, cotangents, strict=True) if outputs[n].requires_grad]
+        active = [own[n] for n in wrt]
+        if not reached:
+            return tuple(torch.zeros_like(x) for x in active)
+        ys, gs = zip(*reached, strict=True)
+        found = torch.autograd.grad(ys, active, [_plain(g, nested) for g in gs], create_graph=nested, allow_unused=True)
+    return tuple(torch.zeros_like(x) if g is None else g for g, x in zip(found, active, strict=True))
 
 
-def pulled_back(
-    torch: Any, outputs: Sequence[Any], leaves: Sequence[Any], cotangents: Sequence[Any], given: Sequence[int], **options: Any
-) -> tuple[Any, ...]:
-    """The cotangents of ``leaves`` from those of the floating-point ``outputs`` at places ``given``, where torch has recorded these;
-    ``options`` are those of ``torch.autograd.grad``."""
-    reached = [(outputs[n], g) for n, g in zip(given, cotangents, strict=True) if outputs[n].requires_grad]
-    if not reached:
-        return tuple(torch.zeros_like(x) for x in leaves)
-    ys, gs = zip(*reached, strict=True)
-    found = torch.autograd.grad(ys, leaves, gs, allow_unused=True, **options)
-    return tuple(torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves, strict=True))
-
-
-def floating(x: Any) -> bool:
+def _floating(x: Any) -> bool:
     return bool(x.is_floating_point() or x.is_complex())
 
 
-def plain(x: Any, nested: bool) -> Any:
+def _plain(x: Any, nested: bool) -> Any:
     if x.is_inference():
         return x.clone()
     return x if nested else x.detach()
 
 
-def owned(x: Any, nested: bool) -> Any:
+def _own(x: Any, nested: bool) -> Any:
     """A tensor with no history that the derivative could follow past it, unless it is part of an outer one."""
-    x = plain(x, nested)
-    if not floating(x):
+    x = _plain(x, nested)
+    if not _floating(x):
         return x
     return x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
 
