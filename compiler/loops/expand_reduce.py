@@ -56,6 +56,10 @@ def _reduce(low: Lowering, out: Value, type: Type, extents: Sequence[Size], kind
     low.scope[out.name] = stored(array, type)
 
 
+#: Lanes of the shortest vectors: a loop of so many iterations is one of them, and a tile of rows shares what it loads.
+_SHORT = 4
+
+
 def _loop_order(low: Lowering, write: Access, value: Expr, names: list[str], kept: int, extents: Sequence[Size]) -> list[str]:
     """Outputs, then reductions, the dim with the best strides innermost (an output dim when it ties)."""
 
@@ -65,7 +69,7 @@ def _loop_order(low: Lowering, write: Access, value: Expr, names: list[str], kep
             stride = _stride(low, a, name)
             total += 1 if stride == 0 else 2 if stride == 1 else -3
         extent = nominal(extents[position])
-        return (total - (6 if extent < 8 else 0), 1.0 if position < kept else 0.0)
+        return (total - (3 if extent == _SHORT else 6 if extent < 2 * _SHORT else 0), 1.0 if position < kept else 0.0)
 
     if not names:
         return names

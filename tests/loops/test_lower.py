@@ -153,3 +153,13 @@ def test_rows_of_a_stack_that_no_iteration_reaches_are_zeros() -> None:
         return LoopBody((b.op("add", total, b.op("sum", stack, axes=(-2,))),))
 
     compare(b.finish(b.loop("k", 0, "K", [a], outer)), 4)
+
+
+@pytest.mark.parametrize(("columns", "inner"), [(4, "column"), (5, "summand"), (16, "column")])
+def test_columns_that_fill_short_vectors_go_innermost(columns: int, inner: str) -> None:
+    """``x @ B`` goes along the columns of ``B``, whose rows are short vectors, and along the summands where vectors would have lanes over."""
+    b = Builder("product")
+    x, B = b.input("x", Type.of("f64", 64, 32)), b.input("B", Type.of("f64", 32, columns))
+    nest = lower(b.finish([b.op("einsum", x, B, spec="ij,jk->ik")]))
+    product = next(s for s in nest.statements if s.reduce)
+    assert ("column" if product.dims[-1].name in product.write.names() else "summand") == inner
