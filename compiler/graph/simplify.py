@@ -1,4 +1,4 @@
-"""Simplify a graph: rules on single nodes (``rules.py``), common subexpressions, loop invariants (``hoist.py``), dead code.
+"""Simplify a graph: rules on single nodes (``rules.py``), common subexpressions and loops (``twins.py``), loop invariants (``hoist.py``), dead code.
 
 Results stay the same bit for bit, NaN and infinity included.
 """
@@ -16,6 +16,7 @@ from .live import live
 from .ops.table import lookup
 from .rules import RULES, literal
 from .text import print_node
+from .twins import merged
 
 
 def simplify(graph: Graph) -> Graph:
@@ -65,6 +66,8 @@ class _Pass:
                 node, hoisted = self.regions(node, seen)
                 out += hoisted
                 seen.update((self.key(n), n) for n in hoisted)
+                if node.op == "for" and self.has_twin(node, out):
+                    continue
             pure = lookup(node.op).family not in ("effect", "control")
             twin = seen.get(self.key(node)) if pure else None
             if twin is not None:
@@ -76,6 +79,18 @@ class _Pass:
             self.producers.update((v.name, node) for v in node.outputs)
             out.append(node)
         return out
+
+    def has_twin(self, loop: Node, before: list[Node]) -> bool:
+        """Whether a loop ``before`` it computes what this one does; its results have the names of that one then."""
+        for place, node in enumerate(before):
+            found = merged(node, loop, self.key) if node.op == "for" else None
+            if found is not None:
+                before[place], renamed = found
+                self.note("loops that compute the same", loop, f"%{before[place].outputs[0].name}")
+                self.renamed.update(renamed)
+                self.producers.update((v.name, before[place]) for v in before[place].outputs)
+                return True
+        return False
 
     def key(self, node: Node) -> object:
         attrs = tuple((k, type(v), repr(v) if isinstance(v, (float, complex)) else v) for k, v in node.attrs)  # -0.0 is not 0.0

@@ -17,6 +17,7 @@ from ...compiler.graph.activity import differentiable
 from ...compiler.graph.adjoint import gradient, value_and_gradient
 from ...compiler.graph.graph import Builder, Graph, Value
 from ...compiler.graph.ops.common import constant, zeros
+from ...compiler.graph.simplify import simplify
 from ...compiler.graph.types import is_floating
 from ...compiler.nearest import nearest
 from ..operand import (
@@ -113,6 +114,7 @@ def function_graph(ctx: Lowering, made: FunctionOperand | Derivative, operands: 
     extra, own = (operands[0], list(operands[1:])) if made.kind in _EXTRA else (None, list(operands))
     own[made.position] = _variable(ctx, made, own[made.position])
     graph, arrays = function_graph(ctx, made.fn, own)
+    graph = simplify(graph)  # what a loop makes again in each iteration goes before it, and needs no adjoint inside
     wrt = sum(isinstance(o, Array) for o in own[: made.position])
     if made.kind in ("grad", "value_and_grad", "hvp"):
         _need_scalar(made, graph)

@@ -189,6 +189,33 @@ def test_what_a_loop_carries_in_vain_is_dropped() -> None:
     assert [n.op for n in walk(loop.regions[0].nodes)] == ["exp", "cos"]
 
 
+def twins(second: str = "sin", start: str = "x", stops: bool = False) -> Graph:
+    """Two loops over k that add sin (``second``) of a sum over j to x (``start``); the first stacks a value, the second what it starts from."""
+    b = Builder("twins")
+    x, y = b.input("x", Type.of("f64", "n")), b.input("y", Type.of("f64", "n"))
+
+    def loop(start: Value, op: str, stacks: bool) -> tuple[Value, ...]:
+        def body(u: Value) -> LoopBody:
+            (v,) = b.loop("j", 0, 3, [u], lambda w: LoopBody((b.op("add", w, b.op("cos", w)),)))
+            made = b.op("add", u, b.op(op, v))
+            until = b.op("gt", b.op("sum", made, axes=(-1,)), scalar(b, 9)) if stops else None
+            return LoopBody((made,), (u if stacks else v,), until)
+
+        return b.loop("k", 0, "K", [start], body)
+
+    (first, one), (other, two) = loop(x, "sin", False), loop({"x": x, "y": y}[start], second, True)
+    return b.finish([first, one, other, two])
+
+
+def test_loops_that_compute_the_same_are_one() -> None:
+    inputs, sizes = [torch.rand(4, dtype=torch.float64), torch.rand(4, dtype=torch.float64)], {"n": 4, "K": 5}
+    for made, count in ((twins(), 1), (twins("cos"), 2), (twins(start="y"), 2), (twins(stops=True), 2)):
+        graph = simplify(made)
+        verify(graph)
+        assert [n.op for n in graph.nodes].count("for") == count
+        torch.testing.assert_close(interpret(graph, inputs, sizes), interpret(made, inputs, sizes), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
     "make", [programs.ista, programs.cholesky, programs.branching, programs.nested], ids=lambda f: f.__name__
 )
