@@ -24,8 +24,9 @@ from ..compiler.graph.algorithm import Constraint
 from ..compiler.graph.segments import Policy
 from ..compiler.graph.types import BYTES
 from . import devices, memory
+from .bound import Bound
 from .constraints import pull_back
-from .execute import KernelPlan
+from .execute import KernelPlan, available
 from .products import ELEMENTS, PROBLEMS, Products, pays
 
 #: Places of operands that are values of stored tensors, with their constraints.
@@ -90,6 +91,7 @@ class Call:
         one_axis = len(lead) == 1 and self.count is not None
         fits = [i is None or self.shapes[i][: -ranks[i] or None] == (lead if self.flags[i] else ()) for i in self.likes]
         self._plain = not lead or (one_axis and all(fits))
+        self._bound: Bound | None = None
         self.choice: memory.Choice | None = None  # of a gradient: how it keeps its memory within bounds
         self.handed = 0  # of a gradient: bytes that the forward pass has kept for it
         self._derived: dict[Any, Call] = {}
@@ -111,7 +113,11 @@ class Call:
             flat = list(tensors)
             for i, v in self._views:
                 flat[i] = v(flat[i])
-        found = self.plan.run(flat, self.flags, self.count, self.sizes, self._own)
+        if self._bound is None or self._bound.threads != available():
+            self._bound = self.plan.bound(self.flags, self.count, self.sizes, self._own)
+        found = None if self._bound is None else self._bound(flat)
+        if found is None:
+            found = self.plan.run(flat, self.flags, self.count, self.sizes, self._own)
         found = found if self._plain else self._shaped(found)
         return found if self.products is None else self.products(found, flat, self.count or 1, self.lead)
 
@@ -289,7 +295,7 @@ def run_flat(
     plan: KernelPlan, tensors: Sequence[Tensor], batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int]
 ) -> Sequence[Tensor]:
     """Results on flat operands: of core axes only, or with one batch axis in front where ``batched``."""
-    key = (tuple(batched), batch, *[sizes[n] for n in plan.names])
+    key = (batched if type(batched) is tuple else tuple(batched), batch, *[sizes[n] for n in plan.names])
     call = plan.calls.get(key)
     if call is None:
         lead = () if batch is None else (batch,)

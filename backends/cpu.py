@@ -19,6 +19,7 @@ from ..compiler.diagnostics import DataError
 from ..compiler.loops.tree import Function
 from .arguments import Arguments
 from .base_target import operands
+from .bound import Prepared
 from .build import Built, assembly, build
 from .c_runtime import C_TYPES
 from .cpu_target import CpuTarget
@@ -57,6 +58,24 @@ class BuiltKernel:
         failed = self.run((*inputs, *outputs), batch_strides, team_strides, integers, batch, teams, team_size)
         if failed:
             raise DataError(self.checks[failed - 1])
+
+    def prepared(
+        self, batch: int, batch_strides: Sequence[int], team_strides: Sequence[int], integers: Sequence[int], teams: int, team_size: int
+    ) -> Prepared:
+        """A call whose numbers stay as they are, as a function of inputs and outputs, which raises DataError when a run-time check fails."""
+        arrays = [(ctypes.c_int64 * max(1, len(found)))(*found) for found in (batch_strides, team_strides, integers)]
+        strides, steps, numbers = arrays
+        size = self._workspace(batch, teams, team_size, ctypes.addressof(numbers))
+        kernel, room = self._kernel, ctypes.c_void_p * max(1, len(batch_strides))
+
+        def call(operands: Sequence[Any]) -> None:
+            scratch = workspace.get(size) if size else None
+            place = None if scratch is None else scratch.data_ptr()
+            failed = kernel(batch, teams, team_size, room(*[t.data_ptr() for t in operands]), strides, steps, numbers, place)
+            if failed:
+                raise DataError(self.checks[failed - 1])
+
+        return call
 
     def run(
         self,

@@ -39,6 +39,7 @@ from ..compiler.graph.tangent import tangent
 from ..compiler.loops.account import instances_of_nest
 from ..compiler.target import Target
 from . import devices
+from .bound import Bound
 from .registry import device_type
 
 #: Below this many instances of statements, starting threads costs more than they save.
@@ -82,6 +83,11 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+def available() -> int:
+    """Threads that kernels may start."""
+    return 1 if _forked else torch.get_num_threads()
 
 
 class Runner:
@@ -143,6 +149,28 @@ class Runner:
             found = _Layout(outputs, strides, integers, instances, summed, tiles)
             self._layouts[key] = found
         return found
+
+    def bound(
+        self, batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], own: Sequence[bool]
+    ) -> Bound | None:
+        """:meth:`run` for contiguous inputs with these arguments; None where it depends on values, or there is nothing to set once."""
+        if self.counts or batch == 0 or self.compiled.target.capabilities.debug:
+            return None
+        prepare = getattr(self.kernel, "prepared", None)
+        if prepare is None:
+            return None
+        layout, count = self.layout(batched, own, sizes), 1 if batch is None else batch
+        teams, team_size = self._shares(layout, count, None)
+        if teams * team_size > 1:
+            _note_threads()
+        whole = () if batch is None else (batch,)
+        parts = [whole if mine else () if teams == 1 else (teams,) for mine in own]
+        shapes = [(*part, *shape) for part, shape in zip(parts, layout.shapes, strict=True)]
+        steps = [0] * len(batched) + [0 if mine or teams == 1 else prod(s) for mine, s in zip(own, layout.shapes, strict=True)]
+        call = prepare(count, layout.batch_strides, steps, layout.integers, teams, team_size)
+        sums = [n for n, mine in enumerate(own) if not mine] if teams > 1 else []
+        outputs = list(zip(shapes, self.dtypes, strict=True))
+        return Bound(call, outputs, sums, cleared=self.accumulate, threads=available())
 
     def run(
         self, inputs: Sequence[Tensor], batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], own: Sequence[bool]
@@ -209,13 +237,13 @@ class Runner:
 
     def threads(self, instances: int, count: int) -> tuple[int, int]:
         """(teams, threads in each) for this many problems with so many instances of statements, on the processor."""
-        available = 1 if _forked else torch.get_num_threads()
-        if available == 1 or instances < SMALL:
+        threads = available()
+        if threads == 1 or instances < SMALL:
             return 1, 1
         units = -(-count // self.side) if self.in_tiles(count) else count
-        if units >= available:
-            return available, 1
-        return (1, available) if instances >= LARGE or instances * self.compiled.team_saves > START else (1, 1)
+        if units >= threads:
+            return threads, 1
+        return (1, threads) if instances >= LARGE or instances * self.compiled.team_saves > START else (1, 1)
 
 
 def _readable(x: Tensor, batched: bool) -> tuple[Tensor, int]:
@@ -293,6 +321,10 @@ class KernelPlan:
             return self.forward.run(tensors, batched, batch, sizes, own)
         found = interpret_batch(self.graph, tensors, batched, batch, sizes)
         return [y if mine or batch is None else y.sum(0) for y, mine in zip(found, own, strict=True)]
+
+    def bound(self, batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], own: Sequence[bool]) -> Bound | None:
+        """:meth:`run` with these arguments, for many calls; None where there is nothing to set once."""
+        return None if self.forward is None else self.forward.bound(batched, batch, sizes, own)
 
     def scratch(self, batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], own: Sequence[bool]) -> int:
         """Bytes of scratch memory of such a call of :meth:`run`; 0 where the interpreter runs it."""

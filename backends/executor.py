@@ -94,6 +94,7 @@ class HostPlan:
         self.plans: dict[int, KernelPlan] = {}
         self._graphs: dict[tuple[bool, ...], Graph] = {}
         self._parts: dict[int, Graph] = {}
+        self._sites: dict[int, tuple[int, tuple[bool, ...], bool]] = {}  # of nodes of graphs that are kept: kernel, what is batched, if anything is
         self._half = any(t.dtype in ("f16", "bf16") for t in program.graph.types.values())
         for node in walk(program.graph.nodes):
             if node.op == "kernel":
@@ -140,14 +141,17 @@ class HostPlan:
                 raise LocatedError(error.what, error.span, where) from None
         return [torch.stack(results) for results in zip(*found, strict=True)]
 
-    def _kernel(self, node: Node, tensors: list[Tensor], sizes: Mapping[str, int]) -> list[Tensor]:
-        number = node.attr("number")
-        flags = node.attr("batched", (False,) * len(tensors))
-        batch = sizes["batch"] if any(flags) else None
+    def _kernel(self, node: Node, tensors: list[Tensor], sizes: Mapping[str, int]) -> Sequence[Tensor]:
+        site = self._sites.get(id(node))
+        if site is None:
+            flags = node.attr("batched", (False,) * len(tensors))
+            site = self._sites[id(node)] = node.attr("number"), flags, any(flags)
+        number, flags, many = site
+        batch = sizes["batch"] if many else None
         plan = self.plans.get(number)
         if plan is None:
-            return list(interpret_batch(self._parts[number], tensors, flags, batch, sizes, debug=self.debug))
-        return list(run_flat(plan, tensors, flags, batch, sizes))
+            return interpret_batch(self._parts[number], tensors, flags, batch, sizes, debug=self.debug)
+        return run_flat(plan, tensors, flags, batch, sizes)
 
 
 Plan = KernelPlan | HostPlan

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Modules = Mapping[str, Callable[..., Any] | Sequence[Callable[..., Any]]]
-Kernels = Callable[[Node, "list[Tensor]", Mapping[str, int]], "list[Tensor]"]
+Kernels = Callable[[Node, "list[Tensor]", Mapping[str, int]], "Sequence[Tensor]"]
 
 
 class Frame:

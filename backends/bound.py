@@ -1,0 +1,36 @@
+"""A kernel of the processor bound to operands of one layout: what a call need not work out again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+#: A kernel whose numbers are set, as a function of its inputs and outputs.
+Prepared = Callable[[Sequence[Any]], None]
+
+
+class Bound:
+    """A kernel as a function of flat inputs that are contiguous. ``outputs`` are shapes and dtypes of what it writes, which is ``cleared`` first if it
+    adds to it; those at places ``sums`` have one part from each team. ``threads`` is how many it counted on."""
+
+    def __init__(
+        self, call: Prepared, outputs: Sequence[tuple[tuple[int, ...], torch.dtype]], sums: Sequence[int], *, cleared: bool, threads: int
+    ) -> None:
+        self._call, self._outputs, self._sums = call, outputs, sums
+        self._make = torch.zeros if cleared else torch.empty
+        self.threads = threads
+
+    def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor] | None:
+        """The outputs; None for inputs that are not as the kernel reads them."""
+        for x in inputs:
+            if not x.is_contiguous() or x.is_conj() or x.is_neg():
+                return None
+        make = self._make
+        outputs = [make(shape, dtype=dtype) for shape, dtype in self._outputs]
+        self._call((*inputs, *outputs))
+        for n in self._sums:
+            outputs[n] = outputs[n].sum(0)
+        return outputs
