@@ -26,17 +26,19 @@ def f32(values: Any) -> Tensor:
 
 def held(
     plan: Plan, name: str, size: str, problem: Problem, peer: Make, *, in_place: Make | None = None, gradient: bool = False,
-    compiled: bool = True, jax: str = "library_jax", tolerance: float = 1e-3,
+    compiled: bool = True, jax: str = "library_jax", tolerance: float = 1e-3, gradient_tolerance: float | None = None,
 ) -> Iterator[Contest]:  # fmt: skip
     """The contests of a program: forward, and the gradient where it is asked for.
 
     ``peer`` makes its function in torch, ``in_place`` another one without derivatives; ``compiled``: torch.compile takes part; ``jax``: the
-    module of ``peers`` that has a function of this name, empty without JAX.
+    module of ``peers`` that has a function of this name, empty without JAX. ``tolerance`` is the largest relative error of results,
+    ``gradient_tolerance`` that of gradients (the same unless it is given).
     """
-    modes = [(FORWARD, problem.forward, problem.torch, problem.jax, problem.reference)]
+    modes = [(FORWARD, tolerance, problem.forward, problem.torch, problem.jax, problem.reference)]
     if gradient:
-        modes.append((GRADIENT, problem.gradient, problem.torch_gradient, problem.jax_gradient, problem.reference_gradient))
-    for mode, ours, by_torch, by_jax, reference in modes:
+        allowed = tolerance if gradient_tolerance is None else gradient_tolerance
+        modes.append((GRADIENT, allowed, problem.gradient, problem.torch_gradient, problem.jax_gradient, problem.reference_gradient))
+    for mode, allowed, ours, by_torch, by_jax, reference in modes:
         contestants = [*ours(), by_torch("torch", "eager", peer)]
         if in_place and mode == FORWARD:
             contestants.append(by_torch("torch, in place", "eager", in_place))
@@ -44,4 +46,4 @@ def held(
             contestants.append(by_torch("torch.compile, whole loop", "compile", lambda: torch_compiled.whole(peer())))
         if jax:
             contestants.append(by_jax("jax scan", name, jax))
-        yield Contest(f"library {name}", size, mode, reference, plan.having(contestants), tolerance=tolerance)
+        yield Contest(f"library {name}", size, mode, reference, plan.having(contestants), tolerance=allowed)
