@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..diagnostics import DataError
+from . import interp_modules  # noqa: F401  it has steps
+from .calls import Calls
 from .graph import Graph, Node, free_names
 from .interp_control import STEPS, Frame, Kernels, Modules, NodeAttrs, Step, store
-from .interp_modules import Call, Derivative, calls
 from .ops.table import Numerics, lookup
 from .types import Type
 from .watch import Watch
@@ -118,7 +119,7 @@ class _Plan:
         self._watch = Watch(graph) if debug else None
         self._slot: dict[str, int] = {}
         self._constants: list[_Constant] = []
-        self.calls: dict[int, tuple[Call, Derivative | None]] = {}
+        self.calls = Calls(() if debug else graph.nodes)
         for value in graph.inputs:
             self.slot(value.name)
         self.run = self.steps(graph.nodes, graph.results)
@@ -141,9 +142,10 @@ class _Plan:
             last.update(dict.fromkeys((free_names(node) | {v.name for v in node.outputs}) & made, position))
         kept = set(results)
         dead: dict[int, list[int]] = {}
-        if self._watch is None:
-            self.calls.update(calls(nodes))
-            last.update((self.calls[id(n)][0].slot, position) for position, n in enumerate(nodes) if id(n) in self.calls)
+        for position, node in enumerate(nodes):
+            if (member := self.calls.members.get(id(node))) is not None:
+                last[member.record] = position
+            last.update(dict.fromkeys(self.calls.done.get(id(node), ()), position))
         steps = [self._step(n) for n in nodes]
         if self._watch is not None:
             steps = [self._watch.around(n, step, self.slot) for n, step in zip(nodes, steps, strict=True)]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..diagnostics import DataError
+from .calls import Calls
 from .graph import Node, Region
 from .ops.common import attr_names, evaluator, torch_dtype
 from .ops.table import Attrs
@@ -20,12 +21,13 @@ Kernels = Callable[[Node, "list[Tensor]", Mapping[str, int]], "Sequence[Tensor]"
 
 
 class Frame:
-    """What one run of a graph knows: values by slot, sizes and loop indices, and the hooks."""
+    """What one run of a graph knows: values by slot, sizes and loop indices, the hooks, and what steps have found out of modules."""
 
-    __slots__ = ("device", "kernels", "modules", "sizes", "slots")
+    __slots__ = ("device", "found", "kernels", "modules", "sizes", "slots")
 
     def __init__(self, slots: list[Any], sizes: dict[str, int], modules: Modules, kernels: Kernels | None, device: Any) -> None:
         self.slots, self.sizes, self.modules, self.kernels, self.device = slots, sizes, modules, kernels, device
+        self.found: dict[Any, Any] = {}
 
 
 Step = Callable[[Frame], None]
@@ -37,8 +39,8 @@ class Planner(Protocol):
     types: Mapping[str, Type]
 
     @property
-    def calls(self) -> Mapping[int, Any]:
-        """See :func:`.interp_modules.calls`."""
+    def calls(self) -> Calls:
+        """Which calls of modules, and derivatives of them, are of one call."""
 
     def slot(self, name: str) -> int:
         """The slot of a value."""

@@ -2,71 +2,118 @@
 
     vjp(f; x, y, 1); vjp(vjp(f); x, y, 1, z)      -->      f(x, y) with torch's graph; its gradient; that of <gradient, z>
 
-Where torch records nothing, derivatives of one call share what they have in common: the call, and the lower derivatives.
+Where torch records nothing around the program, nodes of one call (:mod:`.calls`) share what torch records of it: the call, and lower
+derivatives; from one loop to another as far as :data:`KEPT` bytes go, and what is not kept is made again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 from ..diagnostics import DataError
+from .calls import Derivative
 from .graph import Node
 from .interp_control import STEPS, Frame, NodeAttrs, Planner, Step, store
 from .ops.common import torch_dtype
 from .ops.library import apply_vjp
 from .ops.table import Attrs, lookup
-from .weights import applied, each, flattened
+from .weights import Parameters, each, flattened, parameters
+
+#: Bytes that calls kept for a later loop may take.
+KEPT = 256 << 20
 
 
-def _module_function(frame: Frame, attrs: Attrs) -> Callable[..., tuple[Any, ...]]:
-    """The module of a node as a function of tensors with the leading axes of the graph."""
-    flat, shapes = _flat_function(frame, attrs), [shape for _, shape in attrs["types"]]
-    return lambda *tensors: tuple(y.reshape(shape) for y, shape in zip(flat(*_flattened(attrs, tensors)), shapes, strict=True))
+@dataclass
+class _Form:
+    """How a module knows a value of the program, of ``shape``: as one tensor or, weights, as one for each parameter, of ``sizes`` elements."""
+
+    shape: tuple[int, ...]
+    parts: list[tuple[int, ...]]
+    sizes: list[int] | None = None
+
+    def apart(self, x: Any) -> list[Any]:
+        """The tensors that the module knows."""
+        if self.sizes is None:
+            return [_shaped(x, self.parts[0])]
+        return [_shaped(p, shape) for p, shape in zip(x.split(self.sizes, -1), self.parts, strict=True)]
+
+    def together(self, xs: Sequence[Any]) -> Any:
+        """The value of the program."""
+        if self.sizes is None:
+            return _shaped(xs[0], self.shape)
+        import torch
+
+        flat = [x.reshape(*self.shape[:-1], -1) for x in xs]
+        return flat[0] if len(flat) == 1 else torch.cat(flat, -1)
 
 
-def _flattened(attrs: Attrs, tensors: Sequence[Any]) -> list[Any]:
-    """The operands of a module with one leading axis in place of all (see :func:`_flat_shapes`)."""
-    return [x.reshape(shape) for x, shape in zip(tensors, _flat_shapes(attrs, [tuple(x.shape) for x in tensors]), strict=True)]
+def _shaped(x: Any, shape: tuple[int, ...]) -> Any:
+    """A value in this shape."""
+    return x if x.shape == shape else x.view(shape) if x.is_contiguous() else x.reshape(shape)
 
 
-def _flat_shapes(attrs: Attrs, shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """Shapes of operands with one leading axis in place of all. Where problems have weights of their own there are two, of which weights
-    have the first; weights that all share have none."""
-    lead, own = attrs.get("batched", 0), attrs.get("own")
-    first = attrs["types"][0][1][:lead]
-    axes = (prod(first[:own]), prod(first[own:])) if own else (prod(first),)
-    found = [(*axes, *shape[lead:]) for shape in (shapes if own is None else shapes[:-1])]
-    if own is not None:
-        found.append((axes[0], shapes[-1][-1]) if own else shapes[-1])
-    return found
+class _Called:
+    """A module as a node calls it: with one leading axis in place of all, two where problems have weights of their own, which have the first."""
 
+    def __init__(self, frame: Frame, attrs: Attrs, shapes: Sequence[tuple[int, ...]]) -> None:
+        self.name, self.module = attrs["name"], _instance(frame, attrs)
+        lead, self._own = attrs.get("batched", 0), attrs.get("own")
+        results = [shape for _, shape in attrs["types"]]
+        first = results[0][:lead]
+        self._flat = [(prod(first), *shape[lead:]) for shape in results]
+        self.results = [_Form(shape, [flat]) for shape, flat in zip(results, self._flat, strict=True)]
+        axes = (prod(first[: self._own]), prod(first[self._own :])) if self._own else (prod(first),)
+        self.operands = [_Form(shape, [(*axes, *shape[lead:])]) for shape in (shapes if self._own is None else shapes[:-1])]
+        self._parameters: Parameters | None = None
+        if self._own is not None:
+            self._parameters = parameters(self.module)
+            parts = [(axes[0], *shape) if self._own else shape for shape in self._parameters.shapes]
+            self.operands.append(_Form(shapes[-1], parts, self._parameters.sizes))
 
-def _flat_function(frame: Frame, attrs: Attrs) -> Callable[..., tuple[Any, ...]]:
-    """The module of a node as a function of operands as :func:`_flattened` has them; results have one leading axis."""
-    module = _instance(frame, attrs)
-    lead, own, shapes = attrs.get("batched", 0), attrs.get("own"), [shape for _, shape in attrs["types"]]
-    flat = [(prod(shape[:lead]), *shape[lead:]) for shape in shapes]
-
-    def function(*xs: Any) -> tuple[Any, ...]:
-        if own:
-            out = each(attrs["name"], module, xs[-1], xs[:-1], flat)
+    def __call__(self, operands: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
+        """The results, as the module gives them, for operands as it takes them."""
+        if self._parameters is None:
+            out = self.module(*(xs[0] for xs in operands))
         else:
-            out = module(*xs) if own is None else applied(module, xs[-1], xs[:-1])
+            inputs, values = [xs[0] for xs in operands[:-1]], operands[-1]
+            if not self._own:
+                out = self._parameters.call(self.module, values, inputs)
+            elif values[0].shape[0]:
+                out = each(self.name, self.module, self._parameters, values, inputs)
+            else:
+                out = [values[0].new_zeros(shape) for shape in self._flat]
         found: tuple[Any, ...] = tuple(out) if isinstance(out, (tuple, list)) else (out,)
-        if [tuple(y.shape) for y in found] != flat:
-            got, needed = (", ".join(map(str, s)) for s in ([tuple(y.shape) for y in found], flat))
-            raise DataError(f"module {attrs['name']} returned shape {got}, but {needed} is needed")
+        if [tuple(y.shape) for y in found] != self._flat:
+            got, needed = (", ".join(map(str, s)) for s in ([tuple(y.shape) for y in found], self._flat))
+            raise DataError(f"module {self.name} returned shape {got}, but {needed} is needed")
         return found
 
-    return function
+
+def _called(frame: Frame, attrs: Attrs, shapes: Sequence[tuple[int, ...]]) -> _Called:
+    """The module of a node for operands of these shapes, made once for a run."""
+    key = attrs["name"], attrs.get("index"), attrs["types"], attrs.get("own"), tuple(shapes)
+    if key not in frame.found:
+        frame.found[key] = _Called(frame, attrs, shapes)
+    return frame.found[key]  # type: ignore[no-any-return]
 
 
 def _instance(frame: Frame, attrs: Attrs) -> Any:
     found: Any = frame.modules[attrs["name"]]
     return found if attrs.get("index") is None else found[attrs["index"]]
+
+
+def _module_function(frame: Frame, attrs: Attrs) -> Callable[..., tuple[Any, ...]]:
+    """The module of a node as a function of tensors with the leading axes of the graph."""
+
+    def function(*tensors: Any) -> tuple[Any, ...]:
+        called = _called(frame, attrs, [tuple(x.shape) for x in tensors])
+        found = called([form.apart(x) for form, x in zip(called.operands, tensors, strict=True)])
+        return tuple(form.together([y]) for form, y in zip(called.results, found, strict=True))
+
+    return function
 
 
 def _module_step(plan: Planner, node: Node) -> Step:
@@ -124,101 +171,42 @@ def _vjp_function(frame: Frame, attrs: Attrs) -> Callable[..., Any]:
     return lambda *tensors: apply_vjp(torch, function, tensors[:count], tensors[count:], wrt, given)
 
 
-# -- derivatives of one call -----------------------------------------------------------------------------------------
-
-
-@dataclass(eq=False)
-class Derivative:
-    """A derivative of a call of a module: from cotangents ``names`` of results ``given`` of the one ``before`` it (None: of the call) those of
-    ``wrt``, which counts the operands of the call and the cotangents of those before."""
-
-    before: Derivative | None
-    names: tuple[str, ...]
-    wrt: tuple[int, ...]
-    given: tuple[int, ...]
-    further: set[int] = field(default_factory=set)  # what is differentiated in those behind it
-    last: bool = True  # whether nobody needs torch's graph afterwards
-
-
-class Call:
-    """A call of a module on operands ``names``, and the derivatives of it that stand in one region."""
-
-    def __init__(self, attrs: tuple[tuple[str, Any], ...], names: tuple[str, ...]) -> None:
-        self.attrs, self.names = attrs, names
-        self.wrt: set[int] = set()  # operands that are differentiated
-        self.derivatives: dict[Any, Derivative] = {}  # in the order in which they are made
-        self.slot = ""
-
-    @property
-    def shares(self) -> bool:
-        """Whether the graph is worth keeping: there is one derivative, or a second one. Code that torch has compiled has no second
-        derivatives, and frees its graph with the first."""
-        return len(self.derivatives) == 1 or any(d.further for d in self.derivatives.values())
-
-    def add(self, levels: Sequence[tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]]) -> Derivative | None:
-        """The derivative of these levels, the lowest first; None for the call itself."""
-        found: Derivative | None = None
-        for depth, level in enumerate(levels):
-            self.wrt |= {n for n in level[1] if n < len(self.names)}
-            before, around = found, found
-            while around is not None:
-                around.further |= set(level[1])
-                around = around.before
-            found = self.derivatives.get(tuple(levels[: depth + 1]))
-            if found is None:
-                for other in self.derivatives.values():
-                    other.last = False
-                found = self.derivatives[tuple(levels[: depth + 1])] = Derivative(before, *level)
-        return found
-
-
-Calls = Mapping[int, tuple[Call, Derivative | None]]
-
-
-def calls(nodes: Sequence[Node]) -> Calls:
-    """The calls of modules and their derivatives by the identity of their nodes, which stand in one region."""
-    known: dict[Any, Call] = {}
-    found: dict[int, tuple[Call, Derivative | None]] = {}
-    for node in nodes:
-        op, attrs, names = node.op, node.attrs, node.inputs
-        levels: list[tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...]]] = []
-        while op == "vjp":
-            outer = dict(attrs)
-            levels.append((names[outer["inputs"] :], outer["wrt"], outer["given"]))
-            op, attrs, names = outer["op"], outer["op_attrs"], names[: outer["inputs"]]
-        if op == "module":
-            call = known.setdefault((attrs, names), Call(attrs, names))
-            call.slot = call.slot or f"call for {node.outputs[0].name}"
-            found[id(node)] = call, call.add(levels[::-1])
-    return {place: one for place, one in found.items() if one[0].shares}
+# -- nodes of one call -----------------------------------------------------------------------------------------------
 
 
 @dataclass
 class _Made:
-    """Results with torch's graph, and the leaves of it, as the module knows them; ``shapes`` are those that the program gives to leaves."""
+    """Results with torch's graph, and what they are differentiated in, as the module knows them, with their forms."""
 
-    leaves: list[Any]
-    shapes: Sequence[tuple[int, ...]]
-    results: Sequence[Any]
-
-
-def _leaf(x: Any, shape: tuple[int, ...], differentiated: bool) -> Any:
-    """A value in this shape, without history."""
-    x = _shaped((x.clone() if x.is_inference() else x).detach(), shape)
-    return x.requires_grad_() if differentiated else x
+    leaves: list[list[Any]]
+    forms: list[_Form]
+    results: list[list[Any]]
+    result_forms: list[_Form]
 
 
-def _shaped(x: Any, shape: tuple[int, ...]) -> Any:
-    """A value in this shape."""
-    return x if x.shape == shape else x.view(shape) if x.is_contiguous() else x.reshape(shape)
+class _Tape:
+    """What torch has recorded in the iterations of a loop, as many as there is ``room`` for."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.records: dict[int, _Record] = {}
+
+
+_Record = dict[Derivative | None, _Made]
+
+
+def _leaf(xs: Sequence[Any], differentiated: bool) -> list[Any]:
+    """Values without history."""
+    own = [(x.clone() if x.is_inference() else x).detach() for x in xs]
+    return [x.requires_grad_() for x in own] if differentiated else own
 
 
 def _pulled_back(
-    torch: Any, outputs: Sequence[Any], leaves: Sequence[Any], cotangents: Sequence[Any], given: Sequence[int], again: bool, keep: bool
-) -> Sequence[Any]:
-    """The cotangents of ``leaves`` from those of ``outputs`` at places ``given``, with a graph if they are differentiated ``again``. The engine is
-    called as ``torch.autograd.grad`` calls it, whose checks of operands take as long as small modules."""
-    reached = [(outputs[n], g) for n, g in zip(given, cotangents, strict=True) if outputs[n].requires_grad]
+    torch: Any, outputs: Sequence[Any], leaves: Sequence[Any], cotangents: Sequence[Any], again: bool, keep: bool
+) -> list[Any]:
+    """The cotangents of ``leaves`` from those of ``outputs``, with a graph if they are differentiated ``again``. The engine is called as
+    ``torch.autograd.grad`` calls it, whose checks of operands take as long as small modules."""
+    reached = [(y, g) for y, g in zip(outputs, cotangents, strict=True) if y.requires_grad]
     if not reached:
         return [torch.zeros_like(x) for x in leaves]
     ys, gs = zip(*reached, strict=True)
@@ -227,49 +215,71 @@ def _pulled_back(
 
 
 def _shared(plan: Planner, node: Node, alone: Step) -> Step:
-    """The step of a call or derivative that shares torch's graph with others where torch records nothing around it; ``alone``: elsewhere.
-    Torch knows the operands as the module takes them, so that it need not differentiate changes of shape."""
+    """The step of a node that shares what torch records with others, where torch records nothing around it; ``alone``: elsewhere. Torch knows
+    operands as the module takes them, so that it need not differentiate changes of shape."""
     import torch
 
-    if id(node) not in plan.calls:
+    member = plan.calls.members.get(id(node))
+    if member is None:
         return alone
-    call, which = plan.calls[id(node)]
-    place, attrs = plan.slot(call.slot), NodeAttrs(node, {**dict(call.attrs), "operands": tuple(plan.types[n] for n in call.names)})
-    ins = [plan.slot(n) for n in call.names]
+    attrs = NodeAttrs(node, {**dict(member.attrs), "operands": tuple(plan.types[n] for n in member.names)})
+    record, tape = plan.slot(member.record), plan.slot(member.tape) if member.tape else None
+    ins = [plan.slot(n) for n in member.names]
     outs = [plan.slot(v.name) for v in node.outputs]
-    wanted = [n in call.wrt for n in range(len(ins))]
-    path: list[tuple[Derivative, list[int]]] = []  # the lowest first
-    while which is not None:
-        path.insert(0, (which, [plan.slot(n) for n in which.names]))
-        which = which.before
+    path = [(which, [plan.slot(n) for n in names]) for which, names in member.path]
 
     def called(frame: Frame) -> _Made:
         known = attrs.get(frame.sizes)
-        shapes = [shape for _, shape in known["operands"]]
-        flat = _flat_shapes(known, shapes)
-        leaves = [_leaf(frame.slots[i], shape, flag) for i, shape, flag in zip(ins, flat, wanted, strict=True)]
-        return _Made(leaves, shapes, _flat_function(frame, known)(*leaves))
+        function = _called(frame, known, [shape for _, shape in known["operands"]])
+        wrt, slots = member.call.wrt, frame.slots
+        operands = [_leaf(form.apart(slots[i]), n in wrt) for n, (i, form) in enumerate(zip(ins, function.operands, strict=True))]
+        return _Made(operands, function.operands, [[y] for y in function(operands)], function.results)
 
     def derived(frame: Frame, before: _Made, which: Derivative, names: list[int]) -> _Made:
-        ys = [y for y in before.results if y.is_floating_point() or y.is_complex()]
-        leaves, shapes, cotangents = list(before.leaves), list(before.shapes), []
+        able = [n for n, ys in enumerate(before.results) if ys[0].is_floating_point() or ys[0].is_complex()]
+        leaves, forms = list(before.leaves), list(before.forms)
+        ys: list[Any] = []
+        gs: list[Any] = []
         for i, way in zip(names, which.given, strict=True):
-            g = frame.slots[i]
-            cotangents.append(_leaf(g, ys[way].shape, len(leaves) in which.further))
-            leaves.append(cotangents[-1])
-            shapes.append(g.shape)
-        more = bool(which.further)
-        wrt = [leaves[n] for n in which.wrt]
-        return _Made(leaves, shapes, _pulled_back(torch, ys, wrt, cotangents, which.given, more, more or not which.last))
+            form = before.result_forms[able[way]]
+            cotangent = _leaf(form.apart(frame.slots[i]), len(leaves) in which.further)
+            ys += before.results[able[way]]
+            gs += cotangent
+            leaves.append(cotangent)
+            forms.append(form)
+        again = bool(which.further)
+        flat = _pulled_back(torch, ys, [x for n in which.wrt for x in leaves[n]], gs, again, again or not which.last)
+        found = iter(flat)
+        results = [[next(found) for _ in leaves[n]] for n in which.wrt]
+        return _Made(leaves, forms, results, [forms[n] for n in which.wrt])
 
-    def made(frame: Frame) -> _Made:
-        record: dict[Derivative | None, _Made] | None = frame.slots[place]
-        if record is None:
-            record = frame.slots[place] = {None: called(frame)}
-        found = record[None]
+    def fill(frame: Frame, made: _Record) -> _Made:
+        if None not in made:
+            made[None] = called(frame)
+        found = made[None]
         for which, names in path:
-            before, known = found, record.get(which)
-            found = record[which] = derived(frame, before, which, names) if known is None else known
+            if which not in made:
+                made[which] = derived(frame, found, which, names)
+            found = made[which]
+        return found
+
+    def recorded(frame: Frame) -> _Made:
+        slots = frame.slots
+        if slots[record] is None:
+            slots[record] = _taken(slots[tape], frame.sizes[member.index]) if member.takes and tape is not None else {}
+        if tape is None or member.takes:
+            return fill(frame, slots[record])
+        if slots[tape] is None:
+            room = frame.found.get(member.call)
+            if room is None:
+                found, size = _measured(torch, lambda: fill(frame, slots[record]))
+                frame.found[member.call] = KEPT // max(size, 1)
+                return found
+            slots[tape] = _Tape(room)
+        found = fill(frame, slots[record])
+        kept: _Tape = slots[tape]
+        if len(kept.records) < kept.room:
+            kept.records[frame.sizes[member.index]] = slots[record]
         return found
 
     def derive(frame: Frame) -> None:
@@ -278,15 +288,32 @@ def _shared(plan: Planner, node: Node, alone: Step) -> Step:
             return
         if torch.is_inference_mode_enabled():
             with torch.inference_mode(False), torch.enable_grad():
-                found = made(frame)
+                found = recorded(frame)
         else:
             with torch.enable_grad():
-                found = made(frame)
-        flat = [y.detach() if y.requires_grad else y for y in found.results]
-        shapes = [found.shapes[n] for n in path[-1][0].wrt] if path else [shape for _, shape in attrs.get(frame.sizes)["types"]]
-        store(frame.slots, outs, [_shaped(y, shape) for y, shape in zip(flat, shapes, strict=True)])
+                found = recorded(frame)
+        flat = [[y.detach() if y.requires_grad else y for y in ys] for ys in found.results]
+        store(frame.slots, outs, [form.together(ys) for form, ys in zip(found.result_forms, flat, strict=True)])
 
     return derive
+
+
+def _taken(tape: _Tape | None, place: int) -> _Record:
+    """What an iteration has recorded, which is kept no longer; nothing where there was no room for it."""
+    return {} if tape is None else tape.records.pop(place, {})
+
+
+def _measured(torch: Any, make: Callable[[], _Made]) -> tuple[_Made, int]:
+    """What is made, and how many bytes torch keeps for its derivatives."""
+    places: dict[int, int] = {}
+
+    def pack(x: Any) -> Any:
+        places[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        found = make()
+    return found, sum(places.values())
 
 
 STEPS.update({"module": _module_step, "weights": _weights_step, "vjp": _vjp_step})
