@@ -21,6 +21,7 @@ from ..compiler.graph.conjugate_gradients import SOLVE
 from ..compiler.graph.gram.rewrite import Rewrite, gram, may_rewrite
 from ..compiler.graph.gram.sharing import Setting, common
 from ..compiler.graph.graph import Graph, Node, walk
+from ..compiler.graph.hoist import hoisted
 from ..compiler.graph.interp import interpret
 from ..compiler.graph.once import cut
 from ..compiler.graph.partition import kernel_graph
@@ -115,7 +116,7 @@ class HostPlan:
         if batch is not None:
             flags = tuple(batched)
             if flags not in self._graphs:
-                self._graphs[flags] = batch_graph(graph, flags)
+                self._graphs[flags] = hoisted(batch_graph(graph, flags))
             graph, sizes = self._graphs[flags], {**sizes, "batch": batch}
         try:
             found = interpret(graph, tensors, sizes, modules=modules, kernels=self._kernel, debug=self.debug)

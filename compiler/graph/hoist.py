@@ -9,11 +9,32 @@ proved not to fail, or the loop to run.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from .graph import Node, Region, free_names
+from .graph import Graph, Node, Region, free_names
 from .ops.common import attr_names
 from .ops.table import lookup
 from .types import At, Item, Pick, Size, Type, is_integer
+
+
+def hoisted(graph: Graph) -> Graph:
+    """The graph with what its loops compute the same in every iteration before them; kernels stay where they are."""
+
+    def outside(nodes: Sequence[Node], loops: tuple[Node, ...]) -> list[Node]:
+        found: list[Node] = []
+        for node in nodes:
+            if node.op in ("for", "if"):
+                around = (*loops, node) if node.op == "for" else loops
+                regions = [replace(r, nodes=tuple(outside(r.nodes, around))) for r in node.regions]
+                if node.op == "for":
+                    moved, kept = invariant(regions[0], regions[0].nodes, graph.types, around)
+                    found += moved
+                    regions = [replace(regions[0], nodes=tuple(kept))]
+                node = replace(node, regions=tuple(regions))
+            found.append(node)
+        return found
+
+    return replace(graph, nodes=tuple(outside(graph.nodes, ())))
 
 
 def invariant(

@@ -63,9 +63,9 @@ class _Called:
         lead, self._own = attrs.get("batched", 0), attrs.get("own")
         results = [shape for _, shape in attrs["types"]]
         first = results[0][:lead]
-        self._flat = [(prod(first), *shape[lead:]) for shape in results]
-        self.results = [_Form(shape, [flat]) for shape, flat in zip(results, self._flat, strict=True)]
         axes = (prod(first[: self._own]), prod(first[self._own :])) if self._own else (prod(first),)
+        self._flat = [(*axes, *shape[lead:]) for shape in results]
+        self.results = [_Form(shape, [flat]) for shape, flat in zip(results, self._flat, strict=True)]
         self.operands = [_Form(shape, [(*axes, *shape[lead:])]) for shape in (shapes if self._own is None else shapes[:-1])]
         self._parameters: Parameters | None = None
         if self._own is not None:
@@ -86,8 +86,9 @@ class _Called:
             else:
                 out = [values[0].new_zeros(shape) for shape in self._flat]
         found: tuple[Any, ...] = tuple(out) if isinstance(out, (tuple, list)) else (out,)
-        if [tuple(y.shape) for y in found] != self._flat:
-            got, needed = (", ".join(map(str, s)) for s in ([tuple(y.shape) for y in found], self._flat))
+        if [y.shape for y in found] != self._flat:
+            skipped = 1 if self._own else 0
+            got, needed = (", ".join(str(tuple(s[skipped:])) for s in shapes) for shapes in ([y.shape for y in found], self._flat))
             raise DataError(f"module {self.name} returned shape {got}, but {needed} is needed")
         return found
 
@@ -184,14 +185,6 @@ class _Made:
     result_forms: list[_Form]
 
 
-class _Tape:
-    """What torch has recorded in the iterations of a loop, as many as there is ``room`` for."""
-
-    def __init__(self, room: int) -> None:
-        self.room = room
-        self.records: dict[int, _Record] = {}
-
-
 _Record = dict[Derivative | None, _Made]
 
 
@@ -228,11 +221,19 @@ def _shared(plan: Planner, node: Node, alone: Step) -> Step:
     outs = [plan.slot(v.name) for v in node.outputs]
     path = [(which, [plan.slot(n) for n in names]) for which, names in member.path]
 
+    def operand(frame: Frame, key: Any, slot: int, form: _Form, differentiated: bool) -> list[Any]:
+        """What the module takes in place of a value; the same as the last time where it is the same value."""
+        x = frame.slots[slot]
+        before = frame.found.get(key)
+        if before is None or before[0] is not x:
+            before = frame.found[key] = x, _leaf(form.apart(x), differentiated)
+        return before[1]
+
     def called(frame: Frame) -> _Made:
         known = attrs.get(frame.sizes)
         function = _called(frame, known, [shape for _, shape in known["operands"]])
-        wrt, slots = member.call.wrt, frame.slots
-        operands = [_leaf(form.apart(slots[i]), n in wrt) for n, (i, form) in enumerate(zip(ins, function.operands, strict=True))]
+        wrt = member.call.wrt
+        operands = [operand(frame, (record, n), i, form, n in wrt) for n, (i, form) in enumerate(zip(ins, function.operands, strict=True))]
         return _Made(operands, function.operands, [[y] for y in function(operands)], function.results)
 
     def derived(frame: Frame, before: _Made, which: Derivative, names: list[int]) -> _Made:
@@ -242,7 +243,7 @@ def _shared(plan: Planner, node: Node, alone: Step) -> Step:
         gs: list[Any] = []
         for i, way in zip(names, which.given, strict=True):
             form = before.result_forms[able[way]]
-            cotangent = _leaf(form.apart(frame.slots[i]), len(leaves) in which.further)
+            cotangent = operand(frame, (which, way), i, form, len(leaves) in which.further)
             ys += before.results[able[way]]
             gs += cotangent
             leaves.append(cotangent)
@@ -269,17 +270,15 @@ def _shared(plan: Planner, node: Node, alone: Step) -> Step:
             slots[record] = _taken(slots[tape], frame.sizes[member.index]) if member.takes and tape is not None else {}
         if tape is None or member.takes:
             return fill(frame, slots[record])
+        if slots[tape] is not None or member.call in frame.found:
+            found = fill(frame, slots[record])
+        else:
+            found, size = _measured(torch, lambda: fill(frame, slots[record]))
+            frame.found[member.call] = KEPT // max(size, 1)
         if slots[tape] is None:
-            room = frame.found.get(member.call)
-            if room is None:
-                found, size = _measured(torch, lambda: fill(frame, slots[record]))
-                frame.found[member.call] = KEPT // max(size, 1)
-                return found
-            slots[tape] = _Tape(room)
-        found = fill(frame, slots[record])
-        kept: _Tape = slots[tape]
-        if len(kept.records) < kept.room:
-            kept.records[frame.sizes[member.index]] = slots[record]
+            slots[tape] = {}
+        if len(slots[tape]) < frame.found[member.call]:
+            slots[tape][frame.sizes[member.index]] = slots[record]
         return found
 
     def derive(frame: Frame) -> None:
@@ -298,9 +297,9 @@ def _shared(plan: Planner, node: Node, alone: Step) -> Step:
     return derive
 
 
-def _taken(tape: _Tape | None, place: int) -> _Record:
+def _taken(tape: dict[int, _Record] | None, place: int) -> _Record:
     """What an iteration has recorded, which is kept no longer; nothing where there was no room for it."""
-    return {} if tape is None else tape.records.pop(place, {})
+    return {} if tape is None else tape.pop(place, {})
 
 
 def _measured(torch: Any, make: Callable[[], _Made]) -> tuple[_Made, int]:

@@ -88,7 +88,7 @@ def joined(name: str, module: Module, found: Mapping[str, Any]) -> Tensor:
 
 
 def each(name: str, module: Module, known: Parameters, values: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """The module with weights ``values[...][i]`` on ``inputs[...][i]``, for all i at once; the results, one behind the other. It is
+    """The module with weights ``values[...][i]`` on ``inputs[...][i]``, for all i at once, and the results likewise. It is
     ``torch.vmap`` without what that does for operands and results of any structure. Raises DataError for a module that torch cannot map
     over weights."""
     import torch
@@ -101,7 +101,7 @@ def each(name: str, module: Module, known: Parameters, values: Sequence[Tensor],
         inner = [[torch._C._functorch._add_batch_dim(x, 0, level) for x in xs] for xs in (values, inputs)]
         out = known.call(module, *inner)
         found = tuple(out) if isinstance(out, (tuple, list)) else (out,)
-        return tuple(torch._C._functorch._remove_batch_dim(y, level, count, 0).flatten(0, 1) for y in found)
+        return tuple(torch._C._functorch._remove_batch_dim(y, level, count, 0) for y in found)
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"module {name} cannot be called with weights of its own for each problem: {reason}") from error

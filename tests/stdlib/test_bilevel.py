@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 
 import unspool as us
 from tests.stdlib.harness import built, gradients_agree
+from unspool.compiler.graph import interp_modules
 
 BILEVEL = us.stdlib.bilevel
 SEEDS = st.integers(0, 10**6)
@@ -282,6 +283,26 @@ def test_selection_of_layers(name: str, how: dict[str, Any]) -> None:
     found = built(BILEVEL, name, loss=Gated(), K=3, J=4, layers=LAYERS, step=0.05, eta=0.1, **how)(*inputs)
     want = selected(*inputs, J=4, unroll=name == "select_layers")
     torch.testing.assert_close(found.detach(), want, rtol=1e-6, atol=1e-8)
+
+
+def test_selection_goes_back_over_the_calls_that_it_has_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is recorded around it: a call in each step of training, and one of the other samples; where there is no room, one more for
+    each step. One problem alone, and several."""
+    inputs = samples(2)[:4]
+    want = torch.stack([selected(*(x[n] if x.dim() == 3 else x for x in inputs), J=4, unroll=True) for n in range(2)])
+    layer = built(BILEVEL, "select_layers", loss=Gated(), K=3, J=4, layers=LAYERS, step=0.05, eta=0.1, **PLAIN)
+    counted: list[int] = []
+    layer.loss.register_forward_hook(lambda *_: counted.append(1))
+    with torch.no_grad():
+        torch.testing.assert_close(layer(*inputs), want, rtol=1e-6, atol=1e-8)
+        assert len(counted) == 3 * (4 + 1)
+        for kept, calls in ((interp_modules.KEPT, 5), (0, 9)):
+            monkeypatch.setattr(interp_modules, "KEPT", kept)
+            counted.clear()
+            torch.testing.assert_close(layer(*(x[0] if x.dim() == 3 else x for x in inputs)), want[0], rtol=1e-6, atol=1e-8)
+            assert len(counted) == 3 * calls
+    with torch.inference_mode():
+        torch.testing.assert_close(layer(*inputs), want, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", ["select_layers", pytest.param("select_layers_direct", marks=SLOW)])
