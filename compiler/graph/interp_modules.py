@@ -28,7 +28,8 @@ KEPT = 256 << 20
 
 @dataclass
 class _Form:
-    """How a module knows a value of the program, of ``shape``: as one tensor or, weights, as one for each parameter, of ``sizes`` elements."""
+    """How a module knows a value of the program, of ``shape``: as one tensor or, weights, as one for each of several parameters, which have
+    ``sizes`` elements."""
 
     shape: tuple[int, ...]
     parts: list[tuple[int, ...]]
@@ -38,7 +39,7 @@ class _Form:
         """The tensors that the module knows."""
         if self.sizes is None:
             return [_shaped(x, self.parts[0])]
-        return [_shaped(p, shape) for p, shape in zip(x.split(self.sizes, -1), self.parts, strict=True)]
+        return [_shaped(p, shape) for p, shape in zip(x.split_with_sizes(self.sizes, -1), self.parts, strict=True)]
 
     def together(self, xs: Sequence[Any]) -> Any:
         """The value of the program."""
@@ -46,8 +47,7 @@ class _Form:
             return _shaped(xs[0], self.shape)
         import torch
 
-        flat = [x.reshape(*self.shape[:-1], -1) for x in xs]
-        return flat[0] if len(flat) == 1 else torch.cat(flat, -1)
+        return torch.cat([x.reshape(*self.shape[:-1], -1) for x in xs], -1)
 
 
 def _shaped(x: Any, shape: tuple[int, ...]) -> Any:
@@ -71,7 +71,7 @@ class _Called:
         if self._own is not None:
             self._parameters = parameters(self.module)
             parts = [(axes[0], *shape) if self._own else shape for shape in self._parameters.shapes]
-            self.operands.append(_Form(shapes[-1], parts, self._parameters.sizes))
+            self.operands.append(_Form(shapes[-1], parts, self._parameters.sizes if len(parts) > 1 else None))
 
     def __call__(self, operands: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
         """The results, as the module gives them, for operands as it takes them."""
