@@ -121,6 +121,11 @@ class Call:
         found = found if self._plain else self._shaped(found)
         return found if self.products is None else self.products(found, flat, self.count or 1, self.lead)
 
+    @property
+    def bound(self) -> Bound | None:
+        """:meth:`run` for further operands like those of the first time, if they need not change shape and it can be bound."""
+        return self._bound if self._plain and not self._views and self.products is None else None
+
     def _shaped(self, found: Sequence[Tensor]) -> list[Tensor]:
         out = []
         for y, like, own, shape in zip(found, self.likes, self._own, self.result_shapes, strict=True):
@@ -295,13 +300,20 @@ def run_flat(
     plan: KernelPlan, tensors: Sequence[Tensor], batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int]
 ) -> Sequence[Tensor]:
     """Results on flat operands: of core axes only, or with one batch axis in front where ``batched``."""
-    key = (batched if type(batched) is tuple else tuple(batched), batch, *[sizes[n] for n in plan.names])
+    return apply(flat_call(plan, tensors, batched, batch, sizes), tensors)
+
+
+def flat_call(
+    plan: KernelPlan, tensors: Sequence[Tensor], batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int]
+) -> Call:
+    """The call of :func:`run_flat`, made on first use."""
+    key = (tuple(batched), batch, *[sizes[n] for n in plan.names])
     call = plan.calls.get(key)
     if call is None:
         lead = () if batch is None else (batch,)
         call = Call(plan, dict(sizes), [tuple(x.shape) for x in tensors], lead, [None] * len(plan.graph.results))
         plan.calls[key] = call
-    return apply(call, tensors)
+    return call
 
 
 def gradients(

@@ -32,7 +32,8 @@ from ..compiler.graph.watch import blame_operands
 from ..compiler.loops.schedule_parts import split_kernels, step_lines
 from ..compiler.origin import LocatedError
 from . import devices, registry
-from .autograd import Call, Links, apply, run_flat, view
+from .autograd import Call, Links, apply, flat_call, is_plain, view
+from .bound import Bound
 from .execute import KernelPlan, fall_back, interpret_batch
 
 Modules = Mapping[str, Callable[..., Any] | Sequence[Callable[..., Any]]]
@@ -95,7 +96,8 @@ class HostPlan:
         self.plans: dict[int, KernelPlan] = {}
         self._graphs: dict[tuple[bool, ...], Graph] = {}
         self._parts: dict[int, Graph] = {}
-        self._sites: dict[int, tuple[int, tuple[bool, ...], bool]] = {}  # of nodes of graphs that are kept: kernel, what is batched, if anything is
+        self._sites: dict[int, tuple[int, tuple[bool, ...]]] = {}  # of nodes of graphs that are kept
+        self._indices = frozenset(n.attr("index") for n in walk(program.graph.nodes) if n.op == "for")
         self._half = any(t.dtype in ("f16", "bf16") for t in program.graph.types.values())
         for node in walk(program.graph.nodes):
             if node.op == "kernel":
@@ -119,7 +121,7 @@ class HostPlan:
                 self._graphs[flags] = hoisted(batch_graph(graph, flags))
             graph, sizes = self._graphs[flags], {**sizes, "batch": batch}
         try:
-            found = interpret(graph, tensors, sizes, modules=modules, kernels=self._kernel, debug=self.debug)
+            found = interpret(graph, tensors, sizes, modules=modules, kernels=_Kernels(self), debug=self.debug)
             if self.debug:
                 blame_operands(graph.name, [v.name for v in graph.inputs], tensors, found)
             return found
@@ -142,17 +144,45 @@ class HostPlan:
                 raise LocatedError(error.what, error.span, where) from None
         return [torch.stack(results) for results in zip(*found, strict=True)]
 
-    def _kernel(self, node: Node, tensors: list[Tensor], sizes: Mapping[str, int]) -> Sequence[Tensor]:
-        site = self._sites.get(id(node))
-        if site is None:
-            flags = node.attr("batched", (False,) * len(tensors))
-            site = self._sites[id(node)] = node.attr("number"), flags, any(flags)
-        number, flags, many = site
-        batch = sizes["batch"] if many else None
-        plan = self.plans.get(number)
+    def site(self, node: Node) -> tuple[int, tuple[bool, ...]]:
+        """The number of the kernel that a node calls, and which operands have the batch axis there."""
+        found = self._sites.get(id(node))
+        if found is None:
+            found = self._sites[id(node)] = node.attr("number"), node.attr("batched", (False,) * len(node.inputs))
+        return found
+
+    def part(self, number: int) -> Graph:
+        """The graph of a kernel."""
+        return self._parts[number]
+
+    def varies(self, plan: KernelPlan) -> bool:
+        """Whether a kernel depends on an iteration."""
+        return not self._indices.isdisjoint(plan.names)
+
+
+class _Kernels:
+    """The kernels of one run of a host program, each bound to its operands when it is called first (see :class:`~.bound.Bound`)."""
+
+    def __init__(self, program: HostPlan) -> None:
+        self._program = program
+        self._bound: dict[int, Bound | None] = {}
+
+    def __call__(self, node: Node, tensors: list[Tensor], sizes: Mapping[str, int]) -> Sequence[Tensor]:
+        """The results of a kernel node."""
+        key = id(node)
+        bound = self._bound.get(key)
+        if bound is not None and (made := bound(tensors)) is not None:
+            return made
+        program = self._program
+        number, flags = program.site(node)
+        batch, plan = sizes["batch"] if any(flags) else None, program.plans.get(number)
         if plan is None:
-            return interpret_batch(self._parts[number], tensors, flags, batch, sizes, debug=self.debug)
-        return run_flat(plan, tensors, flags, batch, sizes)
+            return interpret_batch(program.part(number), tensors, flags, batch, sizes, debug=program.debug)
+        call = flat_call(plan, tensors, flags, batch, sizes)
+        found = apply(call, tensors)
+        if key not in self._bound:
+            self._bound[key] = None if torch.is_grad_enabled() or not is_plain() or program.varies(plan) else call.bound
+        return found
 
 
 Plan = KernelPlan | HostPlan

@@ -34,9 +34,10 @@ Step = Callable[[Frame], None]
 
 
 class Planner(Protocol):
-    """What a step is made with: types and slots of values, and steps of the nodes of a region."""
+    """What a step is made with: types and slots of values, the indices of loops, and steps of the nodes of a region."""
 
     types: Mapping[str, Type]
+    indices: frozenset[str]
 
     @property
     def calls(self) -> Calls:
@@ -59,6 +60,11 @@ class NodeAttrs:
         self._parts = [(key, evaluator(value)) for key, value in raw.items()]
         self._names = tuple(sorted(attr_names(tuple(raw.values()))))
         self._last: tuple[Any, Attrs] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of sizes and loop indices that occur."""
+        return self._names
 
     def key(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """The values of the names that occur. Raises KeyError naming a size that is not bound."""

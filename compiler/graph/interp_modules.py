@@ -16,6 +16,7 @@ from typing import Any
 from ..diagnostics import DataError
 from .calls import Derivative
 from .graph import Node
+from .interp_bound import Bound, bound_gradient
 from .interp_control import STEPS, Frame, NodeAttrs, Planner, Step, store
 from .ops.common import torch_dtype
 from .ops.library import apply_vjp
@@ -73,6 +74,11 @@ class _Called:
             parts = [(axes[0], *shape) if self._own else shape for shape in self._parameters.shapes]
             self.operands.append(_Form(shapes[-1], parts, self._parameters.sizes if len(parts) > 1 else None))
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether weights are an operand."""
+        return self._parameters is not None
+
     def __call__(self, operands: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
         """The results, as the module gives them, for operands as it takes them."""
         if self._parameters is None:
@@ -85,6 +91,10 @@ class _Called:
                 out = each(self.name, self.module, self._parameters, values, inputs)
             else:
                 out = [values[0].new_zeros(shape) for shape in self._flat]
+        return self.checked(out)
+
+    def checked(self, out: Any) -> tuple[Any, ...]:
+        """What the module has returned, as a tuple. Raises DataError for other shapes than a program says."""
         found: tuple[Any, ...] = tuple(out) if isinstance(out, (tuple, list)) else (out,)
         if [y.shape for y in found] != self._flat:
             skipped = 1 if self._own else 0
@@ -281,9 +291,34 @@ def _shared(plan: Planner, node: Node, alone: Step) -> Step:
             slots[tape][frame.sizes[member.index]] = slots[record]
         return found
 
+    last = path[-1][0] if path else None
+    of_one = last is not None and len(path) == 1 and (last.given, len(last.wrt), len(dict(member.attrs)["types"])) == ((0,), 1, 1)
+    alone_in_call = not member.tape and sum(m.call is member.call for m in plan.calls.members.values()) == 1
+    bindable, key = of_one and alone_in_call and plan.indices.isdisjoint(attrs.names), object()
+
+    def bind(frame: Frame) -> Bound | None:
+        """The step of this run, where it can be bound."""
+        known = attrs.get(frame.sizes)
+        function = _called(frame, known, [shape for _, shape in known["operands"]])
+        if not bindable or last is None or function.has_weights or torch.is_inference_mode_enabled():
+            return None
+        at, forms = last.wrt[0], function.operands
+        return bound_gradient(
+            function.module, function.checked, ins, at, path[0][1][0], outs[0], [f.parts[0] for f in forms],
+            function.results[0].parts[0], forms[at].shape, frame.device,
+        )  # fmt: skip
+
     def derive(frame: Frame) -> None:
+        bound = frame.found.get(key)
+        if bound is not None:
+            bound(frame.slots)
+            return
         if torch.is_grad_enabled() or torch._C._functorch.maybe_current_level() is not None:
             alone(frame)
+            return
+        bound = frame.found[key] = bind(frame) if bindable else None
+        if bound is not None:
+            bound(frame.slots)
             return
         if torch.is_inference_mode_enabled():
             with torch.inference_mode(False), torch.enable_grad():
