@@ -18,7 +18,7 @@ from .calls import Derivative
 from .graph import Node
 from .interp_bound import Bound, bound_gradient
 from .interp_control import STEPS, Frame, NodeAttrs, Planner, Step, store
-from .ops.common import torch_dtype
+from .ops.common import is_differentiable, torch_dtype
 from .ops.library import apply_vjp
 from .ops.table import Attrs, lookup
 from .weights import Parameters, each, flattened, parameters
@@ -206,15 +206,18 @@ def _leaf(xs: Sequence[Any], differentiated: bool) -> list[Any]:
 
 def _pulled_back(
     torch: Any, outputs: Sequence[Any], leaves: Sequence[Any], cotangents: Sequence[Any], again: bool, keep: bool
-) -> list[Any]:
+) -> Sequence[Any]:
     """The cotangents of ``leaves`` from those of ``outputs``, with a graph if they are differentiated ``again``. The engine is called as
-    ``torch.autograd.grad`` calls it, whose checks of operands take as long as small modules."""
-    reached = [(y, g) for y, g in zip(outputs, cotangents, strict=True) if y.requires_grad]
+    ``torch.autograd.grad`` calls it, whose checks of operands take as long as small modules; what that tells threads of other devices is told
+    where there are such."""
+    reached = [n for n, y in enumerate(outputs) if y.requires_grad]
     if not reached:
         return [torch.zeros_like(x) for x in leaves]
-    ys, gs = zip(*reached, strict=True)
-    found = torch.autograd.graph._engine_run_backward(ys, gs, keep, again, tuple(leaves), allow_unreachable=True, accumulate_grad=False)
-    return [torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves, strict=True)]
+    cpu = leaves[0].device.type == "cpu"
+    run = torch.autograd.Variable._execution_engine.run_backward if cpu else torch.autograd.graph._engine_run_backward
+    ys, gs = tuple([outputs[n] for n in reached]), tuple([cotangents[n] for n in reached])
+    found: Sequence[Any] = run(ys, gs, keep, again, tuple(leaves), allow_unreachable=True, accumulate_grad=False)
+    return [torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves)]
 
 
 def _shared(plan: Planner, node: Node, alone: Step) -> Step:
@@ -229,7 +232,12 @@ def _shared(plan: Planner, node: Node, alone: Step) -> Step:
     record, tape = plan.slot(member.record), plan.slot(member.tape) if member.tape else None
     ins = [plan.slot(n) for n in member.names]
     outs = [plan.slot(v.name) for v in node.outputs]
-    path = [(which, [plan.slot(n) for n in names]) for which, names in member.path]
+    able = [n for n, t in enumerate(dict(member.attrs)["types"]) if is_differentiable(t.dtype)]  # results that have cotangents
+    path = []
+    for which, names in member.path:
+        path.append((which, [(plan.slot(n), able[way], (which, way)) for n, way in zip(names, which.given, strict=True)]))
+        able = list(range(len(which.wrt)))
+    graph = not path or bool(path[-1][0].further)  # whether the results have a graph
 
     def operand(frame: Frame, key: Any, slot: int, form: _Form, differentiated: bool) -> list[Any]:
         """What the module takes in place of a value; the same as the last time where it is the same value."""
@@ -246,23 +254,20 @@ def _shared(plan: Planner, node: Node, alone: Step) -> Step:
         operands = [operand(frame, (record, n), i, form, n in wrt) for n, (i, form) in enumerate(zip(ins, function.operands, strict=True))]
         return _Made(operands, function.operands, [[y] for y in function(operands)], function.results)
 
-    def derived(frame: Frame, before: _Made, which: Derivative, names: list[int]) -> _Made:
-        able = [n for n, ys in enumerate(before.results) if ys[0].is_floating_point() or ys[0].is_complex()]
-        leaves, forms = list(before.leaves), list(before.forms)
+    def derived(frame: Frame, before: _Made, which: Derivative, names: list[tuple[int, int, Any]]) -> _Made:
+        leaves, forms = before.leaves.copy(), before.forms.copy()
         ys: list[Any] = []
         gs: list[Any] = []
-        for i, way in zip(names, which.given, strict=True):
-            form = before.result_forms[able[way]]
-            cotangent = operand(frame, (which, way), i, form, len(leaves) in which.further)
-            ys += before.results[able[way]]
+        for slot, way, key in names:
+            form = before.result_forms[way]
+            cotangent = operand(frame, key, slot, form, len(leaves) in which.further)
+            ys += before.results[way]
             gs += cotangent
             leaves.append(cotangent)
             forms.append(form)
-        again = bool(which.further)
-        flat = _pulled_back(torch, ys, [x for n in which.wrt for x in leaves[n]], gs, again, again or not which.last)
-        found = iter(flat)
-        results = [[next(found) for _ in leaves[n]] for n in which.wrt]
-        return _Made(leaves, forms, results, [forms[n] for n in which.wrt])
+        again, wrt = bool(which.further), [leaves[n] for n in which.wrt]
+        found = iter(_pulled_back(torch, ys, [x for xs in wrt for x in xs], gs, again, again or not which.last))
+        return _Made(leaves, forms, [[next(found) for _ in xs] for xs in wrt], [forms[n] for n in which.wrt])
 
     def fill(frame: Frame, made: _Record) -> _Made:
         if None not in made:
@@ -326,8 +331,8 @@ def _shared(plan: Planner, node: Node, alone: Step) -> Step:
         else:
             with torch.enable_grad():
                 found = recorded(frame)
-        flat = [[y.detach() if y.requires_grad else y for y in ys] for ys in found.results]
-        store(frame.slots, outs, [form.together(ys) for form, ys in zip(found.result_forms, flat, strict=True)])
+        for out, form, ys in zip(outs, found.result_forms, found.results, strict=True):
+            frame.slots[out] = form.together([y.detach() for y in ys] if graph else ys)
 
     return derive
 
