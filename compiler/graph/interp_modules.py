@@ -309,7 +309,7 @@ def _shared(plan: Planner, node: Node, alone: Step) -> Step:
             return None
         at, forms = last.wrt[0], function.operands
         return bound_gradient(
-            function.module, function.checked, ins, at, path[0][1][0], outs[0], [f.parts[0] for f in forms],
+            function.module, function.checked, ins, at, path[0][1][0][0], outs[0], [f.parts[0] for f in forms],
             function.results[0].parts[0], forms[at].shape, frame.device,
         )  # fmt: skip
 
@@ -343,7 +343,7 @@ def _taken(tape: dict[int, _Record] | None, place: int) -> _Record:
 
 
 def _measured(torch: Any, make: Callable[[], _Made]) -> tuple[_Made, int]:
-    """What is made, and how many bytes torch keeps for its derivatives."""
+    """What is made, and how many bytes torch keeps for its derivatives, beside the operands."""
     places: dict[int, int] = {}
 
     def pack(x: Any) -> Any:
@@ -352,7 +352,8 @@ def _measured(torch: Any, make: Callable[[], _Made]) -> tuple[_Made, int]:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         found = make()
-    return found, sum(places.values())
+    operands = {x.untyped_storage().data_ptr() for xs in found.leaves for x in xs}
+    return found, sum(size for place, size in places.items() if place not in operands)
 
 
 STEPS.update({"module": _module_step, "weights": _weights_step, "vjp": _vjp_step})
