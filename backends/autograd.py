@@ -142,7 +142,7 @@ class Call:
         shared = self._shared(wrt) if last else frozenset[int]()
         found = self._derived.get((wrt, given, names, shared))
         if found is None:
-            kept = [] if keeping is None else keeping.call.result_shapes[len(self.likes) :]
+            kept = [] if keeping is None else [keeping.call.result_shapes[n] for n in keeping.places]
             shapes = [*self.shapes, *kept, *[s for s, g in zip(self.result_shapes, given, strict=True) if g]]
             budget = memory.Budget.of(self.plan.memory, 0 if keeping is None else keeping.bytes, self.plan.device)
 
@@ -212,12 +212,16 @@ class Call:
         """This call with more results, if there are ``names`` and what they name takes no more bytes than that."""
         if not names or most == 0:
             return None
-        types = self.plan.keeping_graph(wrt, names).result_types[len(self.likes) :]
+        graph = self.plan.keeping_graph(wrt, names)
+        places = tuple(graph.results.index(name) for name in names)
+        types = [graph.result_types[n] for n in places]
         size = prod(self.lead) * sum(t.numel.evaluate(self.sizes) * BYTES[t.dtype] for t in types)
         if most is not None and size > most:
             return None
-        likes = [None] * (len(self.likes) + len(names))
-        return Keeping(names, Call(self.plan.keeping(wrt, names), self.sizes, self.shapes, self.lead, likes), size)
+        call = self
+        if len(graph.results) > len(self.likes):
+            call = Call(self.plan.keeping(wrt, names), self.sizes, self.shapes, self.lead, [None] * len(graph.results))
+        return Keeping(names, call, size, places)
 
     def tangent(self, wrt: tuple[int, ...]) -> Call:
         """The derivative along tangents of operands ``wrt``, which stand behind the operands."""
@@ -250,11 +254,12 @@ class Call:
 
 @dataclass(frozen=True)
 class Keeping:
-    """A call whose results have the values of some ``names`` of the graph behind them."""
+    """A call whose results at ``places`` are the values of some ``names`` of the graph: results, and others behind them."""
 
     names: tuple[str, ...]
     call: Call
     bytes: int  # that what is kept takes
+    places: tuple[int, ...]
 
 
 def gradient_call(
@@ -367,8 +372,8 @@ class _Recorded(torch.autograd.Function):
             ctx.save_for_backward(*tensors)
         else:
             found = keeping.call.run(tensors)
-            outputs, kept = found[: len(call.likes)], found[len(call.likes) :]
-            ctx.save_for_backward(*tensors, *kept)
+            outputs = found[: len(call.likes)]
+            ctx.save_for_backward(*tensors, *[found[n] for n in keeping.places])
         ctx.mark_non_differentiable(*[y for y, d in zip(outputs, call.plan.differentiable) if not d])
         return tuple(outputs)
 

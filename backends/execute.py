@@ -30,7 +30,7 @@ from ..compiler.graph.gram.rewrite import Rewrite
 from ..compiler.graph.graph import Graph
 from ..compiler.graph.half import wide_results
 from ..compiler.graph.interp import interpret
-from ..compiler.graph.keep import Tapes, keeping, products, tapes, wanted
+from ..compiler.graph.keep import Tapes, keeping, products, read_results, tapes, wanted
 from ..compiler.graph.ops.common import torch_dtype
 from ..compiler.graph.ops.select import FEW
 from ..compiler.graph.segments import KEEP, Policy
@@ -360,10 +360,11 @@ class KernelPlan:
         return self._derive(("backward", wrt, given, kept, policy, shared), lambda: made.graph, own=made.likes(wrt), policy=policy)
 
     def kept(self, wrt: tuple[int, ...], own: frozenset[int] | None) -> tuple[str, ...]:
-        """What the gradient in inputs ``wrt`` had better get than compute, however much: products that follow from inputs ``own``, if not None."""
+        """What the gradient in inputs ``wrt`` had better get than compute, however much: products and results that follow from inputs ``own``, if not
+        None."""
         key = (wrt, own)
         if key not in self._kept:
-            found = {} if self.forward is None else products(self._simple)
+            found = {} if self.forward is None else products(self._simple) | read_results(self._simple)
             names = [name for name, sources in found.items() if own is None or sources & own]
             self._kept[key] = wanted(self._simple, wrt, names) if names else ()
         return self._kept[key]

@@ -4,7 +4,9 @@
     for k: u = f(u, gram)     -->        backward:  gram and the tape are inputs; x @ x.T is not made, the loop not run a second time
 
 Products outside of loops are worth it at any size, tapes only if they are small (``autograd.py``); large ones stay in the backward kernel, tile by
-tile (``tape.py``).
+tile (``tape.py``). Results are there as they are: what the gradient reads of them it need not make again.
+
+    v = W u; s = relu(v + a)      -->      backward: s is an input, which tells where v + a > 0; W u is not made
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from .work import extent, operations
 
 #: Floating-point operations per element from which on a value is kept: storing and loading it takes as long as some hundred.
 LEAST = 128
+#: And from which on a result is read: it is stored anyway, and loading it takes half of that.
+LEAST_OF_RESULT = LEAST // 2
 #: No inputs are so much smaller than what follows from them that all is computed again.
 NEVER = 1 << 62
 
@@ -33,6 +37,21 @@ def products(graph: Graph) -> dict[str, frozenset[int]]:
     sources = _sources(graph)
     costly = [n for n in graph.nodes if n.op == "einsum" and operations([n], graph.types, {}) >= LEAST * extent(n.output.type.numel, {})]
     return {n.output.name: sources[n.output.name] for n in costly if sources[n.output.name] and n.output.name not in graph.results}
+
+
+def read_results(graph: Graph) -> dict[str, frozenset[int]]:
+    """Results that follow from inputs by many operations, made outside of loops by an op with one output, and the numbers of these inputs."""
+    if any(t.dtype in HALF for t in graph.types.values()):
+        return {}
+    sources, makers, found = _sources(graph), {v.name: n for n in graph.nodes for v in n.outputs}, dict[str, frozenset[int]]()
+    for name in graph.results:
+        maker = makers.get(name)
+        if maker is None or maker.regions or len(maker.outputs) > 1 or not sources[name]:
+            continue
+        effort = operations(live(graph.nodes, {name}), graph.types, {})
+        if effort >= LEAST_OF_RESULT * extent(graph.types[name].numel, {}):
+            found[name] = sources[name]
+    return found
 
 
 def _sources(graph: Graph) -> dict[str, frozenset[int]]:
@@ -79,6 +98,6 @@ def tapes(graph: Graph, wrt: Sequence[int]) -> Tapes:
 
 
 def keeping(graph: Graph, wrt: Sequence[int], names: Sequence[str]) -> Graph:
-    """The graph with more results: values of the graph that is recorded for the gradient in inputs ``wrt``."""
+    """The graph with more results: values of the graph that is recorded for the gradient in inputs ``wrt``; those that are results stay as they are."""
     nodes = graph.nodes if set(names) <= set(graph.types) else recorded(graph, wrt)[0].nodes
-    return replace(graph, name=f"{graph.name}_keeping", nodes=nodes, results=(*graph.results, *names))
+    return replace(graph, name=f"{graph.name}_keeping", nodes=nodes, results=(*graph.results, *(n for n in names if n not in graph.results)))

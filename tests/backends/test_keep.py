@@ -12,7 +12,7 @@ import unspool as us
 from tests.helpers import TVM_SLOW
 from unspool.backends import autograd
 from unspool.backends.execute import KernelPlan
-from unspool.compiler.graph.keep import Tapes, keeping, products, tapes, wanted
+from unspool.compiler.graph.keep import Tapes, keeping, products, read_results, tapes, wanted
 from unspool.compiler.graph.simplify import simplify
 from unspool.compiler.graph.specialize import specialize
 
@@ -171,3 +171,32 @@ def test_loops_with_until_and_budgets_hand_over_nothing() -> None:
     told = PLAIN.compile(n=40, m=30, K=20, target="c", memory="1MiB").report(gradients=True)["kernels"][1]["tape"]
     assert told["handed_bytes"] == 0
     assert told["values"]
+
+
+RECURRENT = """algorithm f(u: real[j, p], a: real[i, p], W: real[i, j], r: real[i]) -> (real[i, p], real[i, p]):
+    s = relu(einsum("ij,jp->ip", W, u) + r[:, None] * a)
+    return s, 2 * s
+"""
+
+
+@pytest.mark.parametrize("lead", [(), (3,)])
+def test_gradients_read_results_in_place_of_what_they_follow_from(lead: tuple[int, ...]) -> None:
+    program = us.loads(RECURRENT).f
+    random = torch.Generator().manual_seed(5)
+    draw = lambda *shape: torch.randn(*shape, generator=random, dtype=torch.float64).requires_grad_()  # noqa: E731
+    given = draw(*lead, 40, 9), draw(*lead, 5, 9), draw(5, 40), draw(5)
+    found = []
+    for target in ("c", "interpreter"):
+        s, t = program.build(dtype="f64", target=target)(*given)
+        found.append(torch.autograd.grad((s.square() + t.sin()).sum(), given))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_which_results_gradients_read() -> None:
+    graph = simplify(specialize(us.loads(RECURRENT).f.algorithm.graph, "f64", {"i": 5, "j": 40, "p": 9}))
+    assert list(read_results(graph)) == list(graph.results)
+    assert wanted(graph, [0], graph.results) == (graph.results[0],), "the second has a derivative that is known"
+    assert len(keeping(graph, [0], graph.results).results) == 2
+    few = simplify(specialize(us.loads(RECURRENT).f.algorithm.graph, "f64", {"i": 5, "j": 4, "p": 9}))
+    assert not read_results(few), "cheaper to make than to load"
