@@ -61,10 +61,20 @@ def polynomials(text: str, word: str, step: Callable[[str, str, float], str]) ->
     return re.sub(rf"\${word}\((\w+), (\w+)\)", horner, text)
 
 
+def _either(m: re.Match[str]) -> str:
+    """One of two polynomials of as many terms, by a test: one chain of operations, whose constants are chosen."""
+    pairs = zip(getattr(random_bits, m[2]), getattr(random_bits, m[3]), strict=True)
+    last, *rest = [repr(a) if a == b else f"({m[1]} ? {a!r} : {b!r})" for a, b in reversed(list(pairs))]
+    for c in rest:
+        last = f"({last} * {m[4]} + {c})"
+    return last
+
+
 def random_constants(text: str) -> str:
-    """The numbers of ``random_bits``: ``$tag(name)``, ``$horner(TABLE, z)``, ``$NAME``."""
+    """The numbers of ``random_bits``: ``$tag(name)``, ``$horner(TABLE, z)``, ``$either(test, ONE, OTHER, z)``, ``$NAME``."""
 
     text = re.sub(r"\$tag\((\w+)\)", lambda m: str(random_bits.TAGS[m[1]]), text)
+    text = re.sub(r"\$either\((\w+), (\w+), (\w+), (\w+)\)", _either, text)
     text = polynomials(text, "horner", lambda out, z, c: f"({out}) * {z} {'-' if c < 0 else '+'} {abs(c)!r}")
     return re.sub(r"\$(SQRT2|LN2|STEP|M0|M1|W0|W1)", lambda m: repr(getattr(random_bits, m[1])), text)
 

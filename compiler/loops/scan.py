@@ -92,6 +92,8 @@ def _atom(atom: Atom, env: Mapping[Atom, Int]) -> Int:
     if isinstance(atom, str):
         return name(atom)
     block = SizeFn("//", atom.args)
+    if atom.op == "%" and env.get(block) == const(0):
+        return int_of(atom.args[0], env)
     if atom.op == "%" and block in env:  # the place in a block whose number is a loop variable
         return Int("-", (int_of(atom.args[0], env), Int("*", (int_of(atom.args[1], env), env[block]))))
     args = [int_of(a, env) for a in atom.args]
@@ -116,7 +118,7 @@ class _Scan:
     locals: dict[str, list[ArrayInfo]]  # loop -> arrays that live in one iteration
     shared: set[str]  # loops around which these are declared, not inside
     arrays: frozenset[str]  # of these, the ones of several elements
-    around: list[tuple[str, Int]] = field(default_factory=list)  # loops entered, with their variables
+    around: list[tuple[str, Int]] = field(default_factory=list)  # loops entered, with their variables, or the only values these have
     scopes: list[Scope] = field(default_factory=list)  # entered
     torn: set[str] = field(default_factory=set)  # arrays of several elements that have a scope without all of their statements
     single: tuple[str, ...] = ()  # loops with an exit of which a single iteration is written out here
@@ -179,8 +181,12 @@ class _Scan:
 
     def once(self, make: Callable[[], list[Tree]], mark: str) -> list[Tree]:
         """Code of single iterations of a loop, with the loop's locals around it."""
+        span = extent(self.scheduled, self.scheduled.loop(mark))
+        only = [(mark, const(span[0]))] if span is not None and span[0] == span[1] else []
+        self.around += only
         with self.scope(mark) as declares:
             code = make()
+        del self.around[len(self.around) - len(only) :]
         return [If(const(1), Block((*declares, *code)))] if code and declares else code
 
     def loop(self, node: Any, mark: str) -> list[Tree]:
@@ -247,7 +253,7 @@ class _Scan:
 
     def tested(self, statement: Statement, env: Mapping[Atom, Int], tree: Tree) -> Tree:
         """An assignment, if the iterations that it is written out of are to be: each test is a loop of one iteration."""
-        self.places[id(tree)] = Place(statement, {v.name: self.scheduled.loop(mark) for mark, v in self.around if mark})
+        self.places[id(tree)] = Place(statement, {v.name: self.scheduled.loop(mark) for mark, v in self.around if mark and v.op == "name"})
         for mark in self.single:
             here = int_of(self.scheduled.loop(mark).value(statement.name), env)
             until, unless = self.tests(mark, {mark: here})

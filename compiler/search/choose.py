@@ -33,6 +33,7 @@ from .pivot import pivots
 from .polyhedral import polyhedral
 from .reduction import reduction
 from .rows import by_rows
+from .side_by_side import side_by_side
 from .stencil import stencils
 from .sweeps import finish, omit_overwritten
 
@@ -46,6 +47,7 @@ PROPOSERS: tuple[Callable[[Draft], bool], ...] = (
     factorizations,
     pivots,
     by_rows,
+    side_by_side,
 )
 
 #: The same for a GPU.

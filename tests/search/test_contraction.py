@@ -12,10 +12,14 @@ from tests.loops.contractions import contractions as random_contractions
 from tests.loops.contractions import values
 from tests.loops.run_tree import Runner
 from tests.search.programs import SMALL, chosen, graph_of, proposed
+from unspool.compiler.graph.simplify import simplify
+from unspool.compiler.graph.specialize import specialize
+from unspool.compiler.loops.lower import lower
 from unspool.compiler.loops.nest import Nest
 from unspool.compiler.loops.scan import scan
 from unspool.compiler.loops.schedule import apply, parse_schedule, prove
 from unspool.compiler.loops.scheduled import Scheduled
+from unspool.compiler.loops.tree_text import print_tree
 from unspool.compiler.search import contraction
 from unspool.compiler.search.contraction import contractions
 from unspool.compiler.search.draft import Draft, Task
@@ -158,6 +162,17 @@ def test_sizes_of_one(sizes: tuple[int, int, int], monkeypatch: pytest.MonkeyPat
     layer = next(iter(loads(PRODUCTS["product"][0]))).build(dtype="f64")
     with torch.no_grad():
         torch.testing.assert_close(layer(A=a, B=b), a @ b)
+
+
+def test_the_only_panel_of_columns_is_read_without_divisions() -> None:
+    """So that sums stay in registers: a vector loop whose indices are divided is none of the writer's tiles."""
+    graph = graph_of("algorithm f(x: real[n, k], W: real[h, k]) -> real[n, h]:\n    return x @ W.T\n")
+    fixed = simplify(specialize(graph, "f32", {"n": 256, "k": 256, "h": 32}))
+    draft = Draft.of(Task(lower(fixed), Machine(64, 32, cores=2)))
+    assert contractions(draft)
+    finish(draft)
+    (product,) = [line for line in print_tree(scan(draft.scheduled, "f")).splitlines() if "add=" in line]
+    assert not {"//", "%"} & set(product.split())
 
 
 def test_infinity_and_nan_stay_where_they_belong() -> None:
