@@ -13,6 +13,7 @@ from typing import Any
 
 from ..compiler.diagnostics import Span
 from ..compiler.driver import Compiled, HostProgram, why_host
+from ..compiler.graph.dense import is_large_product
 from ..compiler.graph.gram.rewrite import Rewrite
 from ..compiler.graph.graph import Node, walk
 from ..compiler.graph.partition import CHEAP
@@ -345,6 +346,8 @@ def host_report(host: HostProgram) -> Report:
         elif reason is None and node.regions:
             inner = next((n for n in walk(list(node.regions[0].nodes)) if n.op != "kernel" and why_host(n)), None)
             reason = None if inner is None else f"it holds {inner.op}"
+        elif reason is None and is_large_product(node, host.graph.types):
+            reason = "the library is faster at a product of this size"
         elif reason is None and node.op not in CHEAP:
             reason = "this target has no kernel for it"
         if reason is not None:

@@ -26,6 +26,7 @@ from typing import Any
 from . import options
 from .graph.compare import compare
 from .graph.conjugate_gradients import SOLVE, with_loops
+from .graph.dense import is_large_product
 from .graph.graph import Graph, Node, walk
 from .graph.masked import masked
 from .graph.ops.select import FEW
@@ -281,11 +282,16 @@ def compile_host(
     start = stages.run("graph", GRAPH, lambda: graph)
     simple = stages.run("simplify", GRAPH, lambda: simplify(start), before=start)
     machine, debug = target.capabilities.machine, target.capabilities.debug
-    if not (strict or debug or schedule == "" or isinstance(target, GraphTarget) or isinstance(machine, Gpu)):
+    chosen_freely = not (strict or debug or schedule == "" or isinstance(target, GraphTarget) or isinstance(machine, Gpu))
+    if chosen_freely:
         solved = substitute(simple, expands, own_names(simple, shared))
         if solved is not simple:
             simple = stages.run("substitute", GRAPH, lambda: simplify(solved))
-    cut = stages.run("partition", GRAPH, lambda: partition(simple, lambda n: expands(n) and _held(n, simple, target), shared))
+
+    def in_kernel(node: Node) -> bool:
+        return expands(node) and _held(node, simple, target) and not (chosen_freely and is_large_product(node, simple.types))
+
+    cut = stages.run("partition", GRAPH, lambda: partition(simple, in_kernel, shared))
     made: dict[int, Compiled] = {}
     refused: dict[int, str] = {}
     parts = {f"{graph.name}_{node.attr('number')}": node for node in kernels(cut)}

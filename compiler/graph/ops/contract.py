@@ -57,8 +57,30 @@ def _infer(types: tuple[Type, ...], attrs: Attrs) -> tuple[Type, ...]:
     return (Type(dtype, tuple(sizes[c] for c in split_spec(attrs["spec"])[1])),)
 
 
+@lru_cache(maxsize=1024)
+def _problem_by_problem(spec: str) -> tuple[int, int, str] | None:
+    """Of a product of one matrix with many, ``"ij,bjk->bik"``: where the matrix is, where the others are, and the product as that of many with many,
+    ``"bij,bjk->bik"``. torch turns the many around for a single product, and so its result, where there is more than one column."""
+    operands, right = split_spec(spec)
+    for matrix, others in ((0, 1), (1, 0)) if len(operands) == 2 else ():
+        batch, summed, columns = operands[others][:1], operands[others][1:2], operands[others][2:]
+        row = set(operands[matrix]) - {summed}
+        if columns and len(operands[matrix]) == 2 and len(row) == 1 and summed in operands[matrix] and right == batch + "".join(row) + columns:
+            many = list(operands)
+            many[matrix] = batch + many[matrix]
+            return matrix, others, f"{','.join(many)}->{right}"
+    return None
+
+
 def _numerics(torch: Any, attrs: Attrs, *xs: Any) -> Any:
-    return torch.einsum(attrs["spec"], *xs)
+    spec = attrs["spec"]
+    found = _problem_by_problem(spec)
+    if found is not None:
+        matrix, others, spec = found
+        operands = list(xs)
+        operands[matrix] = xs[matrix].expand(len(xs[others]), *xs[matrix].shape)
+        return torch.einsum(spec, *operands)
+    return torch.einsum(spec, *xs)
 
 
 def _adjoint(b: Builder, node: Node, cotangents: Any, operand: Any, result: Any) -> list[Value | None]:
