@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.helpers import SIZES, random_graphs, random_inputs
 from unspool.compiler.graph.batch import batch
+from unspool.compiler.graph.dense import is_large_product
 from unspool.compiler.graph.graph import Graph, Node
 from unspool.compiler.graph.interp import interpret
 from unspool.compiler.graph.partition import CHEAP, kernel_graph, kernels, partition
@@ -130,3 +131,22 @@ graph g(%W: c64[n, n], %s: c64[n], %x: c64[n]) {
         shared={"W", "s"},
     )
     assert ops == [["mul"], ["mul", "mul", "einsum"]]
+
+
+def test_a_large_product_is_the_hosts() -> None:
+    def made(columns: int, rows: int = 32) -> list[list[str]]:
+        graph = parse_graph(f"""
+graph g(%w: f32[{rows}, 32], %x: f32[32, {columns}, 8]) {{
+  %u = relu(%x) {{}} : f32[32, {columns}, 8]
+  %v = einsum(%w, %u) {{spec="ij,jhw->ihw"}} : f32[{rows}, {columns}, 8]
+  %s = relu(%v) {{}} : f32[{rows}, {columns}, 8]
+  return %s
+}}
+""")
+        whole = partition(graph, lambda n: not is_large_product(n, graph.types))
+        verify(whole)
+        return [[n.op for n in node.regions[0].nodes] if node.op == "kernel" else [node.op] for node in whole.nodes]
+
+    assert made(1024) == [["relu"], ["einsum"], ["relu"]]
+    assert made(128) == [["relu", "einsum", "relu"]]  # few operations
+    assert made(4096, rows=8) == [["relu", "einsum", "relu"]]  # few rows
