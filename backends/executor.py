@@ -166,13 +166,18 @@ class _Kernels:
     def __init__(self, program: HostPlan) -> None:
         self._program = program
         self._bound: dict[int, Bound | None] = {}
+        self._copies: dict[tuple[int, int], tuple[Tensor, Tensor | None]] = {}  # by kernel and operand: what came last, and its copy
 
     def __call__(self, node: Node, tensors: list[Tensor], sizes: Mapping[str, int]) -> Sequence[Tensor]:
         """The results of a kernel node."""
         key = id(node)
         bound = self._bound.get(key)
-        if bound is not None and (made := bound(tensors)) is not None:
-            return made
+        if bound is not None:
+            made = bound(tensors)
+            if made is None and (same := self._copied(key, tensors)) is not None:
+                made = bound(same)
+            if made is not None:
+                return made
         program = self._program
         number, flags = program.site(node)
         batch, plan = sizes["batch"] if any(flags) else None, program.plans.get(number)
@@ -183,6 +188,24 @@ class _Kernels:
         if key not in self._bound:
             self._bound[key] = None if torch.is_grad_enabled() or not is_plain() or program.varies(plan) else call.bound
         return found
+
+    def _copied(self, key: int, tensors: Sequence[Tensor]) -> list[Tensor] | None:
+        """The operands, with copies that are contiguous of those that are not, made when the same tensor comes again; None where another one
+        has come, which the kernel may read as it lies."""
+        found, same = [], True
+        for n, x in enumerate(tensors):
+            if x.is_contiguous() and not x.is_conj() and not x.is_neg():
+                found.append(x)
+                continue
+            before, copy = self._copies.get((key, n), (None, None))
+            same = same and before is x
+            if before is not x:
+                copy = None
+            elif copy is None:
+                copy = x.resolve_conj().resolve_neg().contiguous()
+            self._copies[key, n] = x, copy
+            found.append(x if copy is None else copy)
+        return found if same else None
 
 
 Plan = KernelPlan | HostPlan

@@ -120,3 +120,22 @@ def test_grad_mode_is_what_it_was_when_a_module_raises() -> None:
         with pytest.raises(RuntimeError, match="not today"):
             PROGRAM.descent(torch.ones(3), f=fails)
         assert not torch.is_grad_enabled()
+
+
+def test_a_transposed_operand_that_stays_is_copied_once() -> None:
+    """What is the same in every iteration, and does not lie as the kernel reads it."""
+    A = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = torch.arange(4.0, dtype=torch.float64)
+    program = us.loads("""
+    algorithm turned(At: real[n, m], x: real[n]) -> real[n]:
+        iterations K = 5
+        module f: (real[n]) -> real[n]
+        for k in 0..K:
+            x = f(x) - 0.1 * (At @ (At.T @ x))
+        return x
+    """)
+    with torch.no_grad():
+        got = program.turned(A.T, x, f=lambda y: 0.5 * y)
+        for _ in range(5):
+            x = 0.5 * x - 0.1 * A.T @ (A @ x)
+    torch.testing.assert_close(got, x)
