@@ -33,6 +33,13 @@ algorithm mixed(x: real[n, n]) -> real[n, n]:
     for k in 0..K:
         x = 0.5 * f(x + k) + x
     return x
+
+algorithm turned(At: real[n, m], x: real[n]) -> real[n]:
+    iterations K = 5
+    module f: (real[n]) -> real[n]
+    for k in 0..K:
+        x = f(x) - 0.1 * (At @ (At.T @ x))
+    return x
 """)
 
 
@@ -126,16 +133,8 @@ def test_a_transposed_operand_that_stays_is_copied_once() -> None:
     """What is the same in every iteration, and does not lie as the kernel reads it."""
     A = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x = torch.arange(4.0, dtype=torch.float64)
-    program = us.loads("""
-    algorithm turned(At: real[n, m], x: real[n]) -> real[n]:
-        iterations K = 5
-        module f: (real[n]) -> real[n]
-        for k in 0..K:
-            x = f(x) - 0.1 * (At @ (At.T @ x))
-        return x
-    """)
     with torch.no_grad():
-        got = program.turned(A.T, x, f=lambda y: 0.5 * y)
+        got = PROGRAM.turned(A.T, x, f=lambda y: 0.5 * y)
         for _ in range(5):
             x = 0.5 * x - 0.1 * A.T @ (A @ x)
     torch.testing.assert_close(got, x)
