@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import pytest
 import torch
 from torch import Tensor
@@ -50,3 +52,17 @@ def test_one_matrix_and_many(spec: str) -> None:
     found = lookup("einsum").numerics(torch, {"spec": spec}, *operands)
     torch.testing.assert_close(found, torch.einsum(spec, *operands))
     assert found.is_contiguous() or spec not in ("ij,bjk->bik", "bjk,ij->bik", "ji,bjkl->bikl")
+
+
+def test_every_product_of_two_matrices_or_a_matrix_and_a_vector() -> None:
+    """Whichever factor comes first and whichever is turned."""
+    sizes = {"i": 2, "j": 3, "k": 4}
+    axes = ["".join(found) for length in (1, 2) for found in permutations(sizes, length)]
+    for left in axes:
+        for right in axes:
+            operands = [torch.randn([sizes[x] for x in part], dtype=torch.float64) for part in (left, right)]
+            letters = sorted(set(left + right))
+            for result in ("".join(found) for length in range(3) for found in permutations(letters, length)):
+                spec = f"{left},{right}->{result}"
+                found = lookup("einsum").numerics(torch, {"spec": spec}, *operands)
+                torch.testing.assert_close(found, torch.einsum(spec, *operands), msg=spec)
