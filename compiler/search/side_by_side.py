@@ -50,8 +50,8 @@ def _make(draft: Draft, name: str) -> bool:
 def _own(draft: Draft, loop: LoopOrder) -> list[str] | None:
     """Temporaries that iterations of a loop cannot share, if there is nothing else that keeps them in order, and threads would meet inside; or None."""
     scheduled, table = draft.scheduled, draft.scheduled.nest.statement_table
-    span, inside = extent(scheduled, loop), list(loops_of(loop.body))
-    if loop.kind != "serial" or not inside or span is None or span[1] - span[0] + 1 < LEAST * draft.task.machine.cores:
+    inside = [o for o in loops_of(loop.body) if _occupies(draft, o)]
+    if loop.kind != "serial" or not inside or not _occupies(draft, loop):
         return None
     below = set(leaves(loop))
     elsewhere = set[str]().union(*(s.arrays() for s in scheduled.nest.statements if s.name not in below))
@@ -63,3 +63,9 @@ def _own(draft: Draft, loop: LoopOrder) -> list[str] | None:
         return None
     arrays = sorted({d.array for d in conflicts(scheduled, loop.name, reductions=False)})
     return arrays if arrays and any(can_parallel(scheduled, o.name) is None for o in inside) else None
+
+
+def _occupies(draft: Draft, loop: LoopOrder) -> bool:
+    """Whether a loop has iterations enough for all threads."""
+    span = extent(draft.scheduled, loop)
+    return span is not None and span[1] - span[0] + 1 >= LEAST * draft.task.machine.cores

@@ -216,6 +216,19 @@ def test_loops_that_compute_the_same_are_one() -> None:
         torch.testing.assert_close(interpret(graph, inputs, sizes), interpret(made, inputs, sizes), rtol=0, atol=0)
 
 
+def test_what_a_later_loop_stacks_may_be_made_behind_the_earlier_one() -> None:
+    b = Builder("late")
+    x, y = b.input("x", Type.of("f64")), b.input("y", Type.of("f64", "n"))
+    (first,) = b.loop("k", 0, "K", [x], lambda u: LoopBody((b.op("sin", u),)))
+    made = b.op("tanh", y)
+    second, rows = b.loop("k", 0, "K", [x], lambda u: LoopBody((b.op("sin", u),), (made,)))
+    graph = b.finish([first, second, rows])
+    simple = simplify(graph)
+    verify(simple)
+    inputs, sizes = [torch.rand((), dtype=torch.float64), torch.rand(4, dtype=torch.float64)], {"n": 4, "K": 3}
+    torch.testing.assert_close(interpret(simple, inputs, sizes), interpret(graph, inputs, sizes), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
     "make", [programs.ista, programs.cholesky, programs.branching, programs.nested], ids=lambda f: f.__name__
 )

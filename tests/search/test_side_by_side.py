@@ -16,7 +16,7 @@ POPULATION = """algorithm scores(x: real[n, m], W: real[m, m], s: real[p]) -> re
         f[i] = sum(moved @ W)
     return f
 """
-SIZES = {"n": 7, "m": 5, "p": 11}
+SIZES = {"n": 9, "m": 10, "p": 11}
 
 
 def test_members_of_a_population_have_temporaries_of_their_own() -> None:
