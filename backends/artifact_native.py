@@ -78,7 +78,7 @@ def kernel(
 ) -> Kernel:
     """A kernel from its machine code. Raises CompileError if it does not load here; one of a GPU is loaded when it is called."""
     if target == "c":
-        return BuiltKernel(build.load_object(binaries[""], function.name), operands(function), len(integers), checks)
+        return BuiltKernel(build.load_object(binaries[""], function.name), checks)
     if target == "cuda":
         from .cuda.launch import DeviceLauncher
         from .cuda.source import CudaSource

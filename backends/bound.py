@@ -12,6 +12,11 @@ from torch import Tensor
 Prepared = Callable[[Sequence[Any]], None]
 
 
+def is_readable(x: Tensor) -> bool:
+    """Whether memory has the elements of a tensor one behind the other, as they are."""
+    return x.is_contiguous() and not x.is_conj() and not x.is_neg()
+
+
 class Bound:
     """A kernel as a function of flat inputs that are contiguous. ``outputs`` are shapes and dtypes of what it writes, which is ``cleared`` first if it
     adds to it; those at places ``sums`` have one part from each team. ``threads`` is how many it counted on."""
@@ -26,7 +31,7 @@ class Bound:
     def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor] | None:
         """The outputs; None for inputs that are not as the kernel reads them."""
         for x in inputs:
-            if not x.is_contiguous() or x.is_conj() or x.is_neg():
+            if not is_readable(x):
                 return None
         make = self._make
         outputs = [make(shape, dtype=dtype) for shape, dtype in self._outputs]

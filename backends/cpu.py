@@ -12,13 +12,11 @@ It returns 0 or the number of a failed run-time check. The interpreter lock is f
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..compiler.diagnostics import DataError
 from ..compiler.loops.tree import Function
-from .arguments import Arguments
-from .base_target import operands
 from .bound import Prepared
 from .build import Built, assembly, build
 from .c_runtime import C_TYPES
@@ -31,12 +29,11 @@ from .workspace import workspace
 class BuiltKernel:
     """A kernel ready to be called; operands as in :class:`~..compiler.target.Kernel`, already checked by the caller."""
 
-    def __init__(self, built: Built, operands: int, integers: int, checks: Sequence[str]) -> None:
+    def __init__(self, built: Built, checks: Sequence[str]) -> None:
         self.path = built.path
         self.checks = tuple(checks)
         self._kernel = built.kernel
         self._workspace = built.workspace
-        self._arguments = Arguments(operands, integers)
 
     def scratch(self, batch: int, teams: int, team_size: int, integers: Sequence[int]) -> int:
         """Bytes of scratch memory of a call."""
@@ -55,43 +52,41 @@ class BuiltKernel:
         team_size: int,
     ) -> None:
         """Run. Raises DataError when a run-time check fails."""
-        failed = self.run((*inputs, *outputs), batch_strides, team_strides, integers, batch, teams, team_size)
-        if failed:
-            raise DataError(self.checks[failed - 1])
+        self.prepared(batch, batch_strides, team_strides, integers, teams, team_size)((*inputs, *outputs))
 
     def prepared(
         self, batch: int, batch_strides: Sequence[int], team_strides: Sequence[int], integers: Sequence[int], teams: int, team_size: int
     ) -> Prepared:
         """A call whose numbers stay as they are, as a function of inputs and outputs, which raises DataError when a run-time check fails."""
-        arrays = [(ctypes.c_int64 * max(1, len(found)))(*found) for found in (batch_strides, team_strides, integers)]
-        strides, steps, numbers = arrays
-        size = self._workspace(batch, teams, team_size, ctypes.addressof(numbers))
-        kernel, room = self._kernel, ctypes.c_void_p * max(1, len(batch_strides))
+        run = self.with_numbers(batch_strides, team_strides, integers, batch, teams, team_size)
 
         def call(operands: Sequence[Any]) -> None:
-            scratch = workspace.get(size) if size else None
-            place = None if scratch is None else scratch.data_ptr()
-            failed = kernel(batch, teams, team_size, room(*[t.data_ptr() for t in operands]), strides, steps, numbers, place)
+            failed = run(operands)
             if failed:
                 raise DataError(self.checks[failed - 1])
 
         return call
 
-    def run(
+    def with_numbers(
         self,
-        operands: Sequence[Any],
         batch_strides: Sequence[int],
         team_strides: Sequence[int],
         integers: Sequence[int],
         batch: int = 1,
         teams: int = 1,
         team_size: int = 1,
-    ) -> int:
-        """Run, on inputs and outputs. The number of the first run-time check that failed, or 0."""
-        self._arguments.fill(operands, batch_strides, team_strides, integers)
-        pointers, strides, steps, numbers = self._arguments.at
-        scratch = workspace.get(self._workspace(batch, teams, team_size, numbers))
-        return int(self._kernel(batch, teams, team_size, pointers, strides, steps, numbers, scratch.data_ptr()))
+    ) -> Callable[[Sequence[Any]], int]:
+        """A call as a function of inputs and outputs: the number of the first run-time check that failed, or 0."""
+        strides, steps, numbers = [(ctypes.c_int64 * max(1, len(found)))(*found) for found in (batch_strides, team_strides, integers)]
+        size = self._workspace(batch, teams, team_size, ctypes.addressof(numbers))
+        kernel, room = self._kernel, ctypes.c_void_p * max(1, len(batch_strides))
+
+        def run(operands: Sequence[Any]) -> int:
+            scratch = workspace.get(size) if size else None
+            place = None if scratch is None else scratch.data_ptr()
+            return int(kernel(batch, teams, team_size, room(*[t.data_ptr() for t in operands]), strides, steps, numbers, place))
+
+        return run
 
 
 class CTarget(CpuTarget[Source]):
@@ -112,4 +107,4 @@ class CTarget(CpuTarget[Source]):
     def build(self, function: Function, source: str) -> BuiltKernel:
         """The callable kernel."""
         built = build(source, function.name)
-        return BuiltKernel(built, operands(function), len(function.integers), self.printed(function).checks)
+        return BuiltKernel(built, self.printed(function).checks)

@@ -13,7 +13,6 @@ from ..compiler.graph.watch import blame_operands
 from ..compiler.loops.tree import Array, Function
 from ..compiler.origin import LocatedError, computed, iterations
 from ..compiler.target import Capabilities
-from .base_target import operands
 from .build import Built, build
 from .cpu import BuiltKernel, CTarget
 from .debug_emit import Site, emit_debug
@@ -31,7 +30,7 @@ class DebugKernel(BuiltKernel):
     """A kernel of a debug build, called as others are."""
 
     def __init__(self, built: Built, function: Function, sites: Sequence[Site]) -> None:
-        super().__init__(built, operands(function), len(function.integers), [s.what for s in sites])
+        super().__init__(built, [s.what for s in sites])
         self.sites = tuple(sites)
         self.function = function
         self.read: list[Array] = [a for a in function.arrays if a.scope == "input"]
@@ -63,7 +62,7 @@ class DebugKernel(BuiltKernel):
     def _one(
         self, own: Sequence[Any], batch_strides: Sequence[int], team_strides: Sequence[int], integers: Sequence[int], problem: int, batch: int
     ) -> None:
-        failed = self.run(own, batch_strides, team_strides, integers)
+        failed = self.with_numbers(batch_strides, team_strides, integers)(own)
         if not failed:
             return
         site = self.sites[failed - 1]

@@ -39,7 +39,7 @@ from ..compiler.graph.tangent import tangent
 from ..compiler.loops.account import instances_of_nest
 from ..compiler.target import Target
 from . import devices
-from .bound import Bound
+from .bound import Bound, is_readable
 from .registry import device_type
 
 #: Below this many instances of statements, starting threads costs more than they save.
@@ -64,6 +64,13 @@ class _Layout:
     instances: int  # of statements, per problem
     summed: int  # bytes of the results that are summed over problems
     tiles: bool  # whether problems share what those of a tile must
+
+    def outputs(self, batch: int | None, own: Sequence[bool], teams: int) -> tuple[list[tuple[int, ...]], list[int]]:
+        """The shapes of outputs with a part for each problem, where it has its ``own``, or else for each team; the team strides of all operands."""
+        of_problems, of_teams = () if batch is None else (batch,), () if teams == 1 else (teams,)
+        shapes = [(*(of_problems if mine else of_teams), *shape) for mine, shape in zip(own, self.shapes, strict=True)]
+        steps = [0 if mine or teams == 1 else prod(shape) for mine, shape in zip(own, self.shapes, strict=True)]
+        return shapes, [0] * (len(self.batch_strides) - len(steps)) + steps
 
 
 _threads_started = False
@@ -163,10 +170,7 @@ class Runner:
         teams, team_size = self._shares(layout, count, None)
         if teams * team_size > 1:
             _note_threads()
-        whole = () if batch is None else (batch,)
-        parts = [whole if mine else () if teams == 1 else (teams,) for mine in own]
-        shapes = [(*part, *shape) for part, shape in zip(parts, layout.shapes, strict=True)]
-        steps = [0] * len(batched) + [0 if mine or teams == 1 else prod(s) for mine, s in zip(own, layout.shapes, strict=True)]
+        shapes, steps = layout.outputs(batch, own, teams)
         call = prepare(count, layout.batch_strides, steps, layout.integers, teams, team_size)
         sums = [n for n, mine in enumerate(own) if not mine] if teams > 1 else []
         outputs = list(zip(shapes, self.dtypes, strict=True))
@@ -185,24 +189,17 @@ class Runner:
         strides = layout.batch_strides.copy()
         operands = list(inputs)
         for i, x in enumerate(operands):
-            if not x.is_contiguous() or x.is_conj() or x.is_neg():
-                operands[i], strides[i] = _readable(x, batched[i])
+            if not is_readable(x):
+                operands[i], strides[i] = readable(x, batched=batched[i])
         home = None
         if self.device != "cpu":
             home = operands[0].device if operands else devices.current(self.device)
         teams, team_size = self._shares(layout, count, home)
         if teams * team_size > 1:
             _note_threads()
-        steps = [0] * len(strides)
+        shapes, steps = layout.outputs(batch, own, teams)
         outputs: list[Tensor] = []
-        for shape, dtype, mine in zip(layout.shapes, self.dtypes, own, strict=True):
-            if mine:
-                whole = shape if batch is None else (batch, *shape)
-            elif teams == 1:
-                whole = shape
-            else:
-                steps[len(operands) + len(outputs)] = prod(shape)
-                whole = (teams, *shape)
+        for whole, dtype in zip(shapes, self.dtypes, strict=True):
             if home is not None:
                 outputs.append(devices.allocate(whole, dtype, home, f"a result of {self.source.name}", zero=self.accumulate))
             else:
@@ -246,7 +243,7 @@ class Runner:
         return (1, threads) if instances >= LARGE or instances * self.compiled.team_saves > START else (1, 1)
 
 
-def _readable(x: Tensor, batched: bool) -> tuple[Tensor, int]:
+def readable(x: Tensor, *, batched: bool) -> tuple[Tensor, int]:
     """The tensor with its core axes contiguous, and its batch stride."""
     x = x.resolve_conj().resolve_neg()
     if batched:

@@ -20,7 +20,7 @@ from ..compiler.graph.batch import batch as batch_graph
 from ..compiler.graph.conjugate_gradients import SOLVE
 from ..compiler.graph.gram.rewrite import Rewrite, gram, may_rewrite
 from ..compiler.graph.gram.sharing import Setting, common
-from ..compiler.graph.graph import Graph, Node, walk
+from ..compiler.graph.graph import Graph, Node, loop_indices, walk
 from ..compiler.graph.hoist import hoisted
 from ..compiler.graph.interp import interpret
 from ..compiler.graph.once import cut
@@ -33,8 +33,8 @@ from ..compiler.loops.schedule_parts import split_kernels, step_lines
 from ..compiler.origin import LocatedError
 from . import devices, registry
 from .autograd import Call, Links, apply, flat_call, is_plain, view
-from .bound import Bound
-from .execute import KernelPlan, fall_back, interpret_batch
+from .bound import Bound, is_readable
+from .execute import KernelPlan, fall_back, interpret_batch, readable
 
 Modules = Mapping[str, Callable[..., Any] | Sequence[Callable[..., Any]]]
 
@@ -97,7 +97,7 @@ class HostPlan:
         self._graphs: dict[tuple[bool, ...], Graph] = {}
         self._parts: dict[int, Graph] = {}
         self._sites: dict[int, tuple[int, tuple[bool, ...]]] = {}  # of nodes of graphs that are kept
-        self._indices = frozenset(n.attr("index") for n in walk(program.graph.nodes) if n.op == "for")
+        self._indices = frozenset(loop_indices(program.graph))
         self._half = any(t.dtype in ("f16", "bf16") for t in program.graph.types.values())
         for node in walk(program.graph.nodes):
             if node.op == "kernel":
@@ -194,7 +194,7 @@ class _Kernels:
         has come, which the kernel may read as it lies."""
         found, same = [], True
         for n, x in enumerate(tensors):
-            if x.is_contiguous() and not x.is_conj() and not x.is_neg():
+            if is_readable(x):
                 found.append(x)
                 continue
             before, copy = self._copies.get((key, n), (None, None))
@@ -202,7 +202,7 @@ class _Kernels:
             if before is not x:
                 copy = None
             elif copy is None:
-                copy = x.resolve_conj().resolve_neg().contiguous()
+                copy, _ = readable(x, batched=False)
             self._copies[key, n] = x, copy
             found.append(x if copy is None else copy)
         return found if same else None

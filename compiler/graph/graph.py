@@ -125,6 +125,11 @@ def walk(nodes: Sequence[Node]) -> Iterator[Node]:
             yield from walk(region.nodes)
 
 
+def loop_indices(graph: Graph) -> list[str]:
+    """The names of the indices of its loops, outer ones first."""
+    return [node.attr("index") for node in walk(graph.nodes) if node.op == "for"]
+
+
 def free_names(node: Node) -> frozenset[str]:
     """Names of values a node reads, through its regions too, that it does not define itself."""
     used = set(node.inputs)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..diagnostics import DataError
 from . import interp_modules  # noqa: F401  it has steps
 from .calls import Calls
-from .graph import Graph, Node, free_names, walk
+from .graph import Graph, Node, free_names, loop_indices
 from .interp_control import STEPS, Frame, Kernels, Modules, NodeAttrs, Step, store
 from .ops.table import Numerics, lookup
 from .types import Type
@@ -119,7 +119,7 @@ class _Plan:
         self._watch = Watch(graph) if debug else None
         self._slot: dict[str, int] = {}
         self._constants: list[_Constant] = []
-        self.indices = frozenset(n.attr("index") for n in walk(graph.nodes) if n.op == "for")
+        self.indices = frozenset(loop_indices(graph))
         self.calls = Calls(() if debug else graph.nodes)
         for value in graph.inputs:
             self.slot(value.name)

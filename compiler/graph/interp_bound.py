@@ -9,8 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .ops.library import plain
+
 #: A step on the slots of a run.
 Bound = Callable[[list[Any]], None]
+
+
+def engine(device: Any) -> Callable[..., Any]:
+    """Torch's engine as ``torch.autograd.grad`` calls it, whose checks of operands take as long as small modules; what that tells threads of
+    other devices is told where there are such."""
+    import torch
+
+    graph = torch.autograd.graph
+    return torch.autograd.Variable._execution_engine.run_backward if device.type == "cpu" else graph._engine_run_backward
 
 
 def bound_gradient(
@@ -21,9 +32,7 @@ def bound_gradient(
     values of slots ``ins`` in shapes ``taken``; the gradient has shape ``own``; ``checked`` says whether the result is what it should be, and raises."""
     import torch
 
-    variable = torch.autograd.Variable
-    engine = variable._execution_engine.run_backward if device.type == "cpu" else torch.autograd.graph._engine_run_backward
-    switch, Tensor = torch._C._set_grad_enabled, torch.Tensor
+    run, switch, Tensor = engine(device), torch._C._set_grad_enabled, torch.Tensor
     source, shape = ins[at], taken[at]
     others = [(n, slot, taken[n]) for n, slot in enumerate(ins) if n != at]
     last: tuple[Any, Any] = (None, None)
@@ -32,13 +41,13 @@ def bound_gradient(
         nonlocal last
         x, g = slots[source], slots[cotangent]
         if x.requires_grad or x.is_inference():
-            x = _plain(x)
+            x = plain(x, nested=False)
         leaf = x.reshape(shape).requires_grad_()
         if last[0] is not g:  # mostly a constant
-            last = g, _plain(g).reshape(given)
+            last = g, plain(g, nested=False).reshape(given)
         operands = [leaf]
         for n, slot, form in others:
-            operands.insert(n, _plain(slots[slot]).reshape(form))
+            operands.insert(n, plain(slots[slot], nested=False).reshape(form))
         switch(True)
         try:
             y = module(*operands)
@@ -46,14 +55,9 @@ def bound_gradient(
                 (y,) = checked(y)
             found = None
             if y.requires_grad:
-                (found,) = engine((y,), (last[1],), False, False, (leaf,), allow_unreachable=True, accumulate_grad=False)
+                (found,) = run((y,), (last[1],), False, False, (leaf,), allow_unreachable=True, accumulate_grad=False)
         finally:
             switch(False)
         slots[out] = torch.zeros_like(x) if found is None else found.reshape(own)
 
     return step
-
-
-def _plain(x: Any) -> Any:
-    """A value without history."""
-    return x.clone() if x.is_inference() else x.detach() if x.requires_grad else x

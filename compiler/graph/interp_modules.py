@@ -16,10 +16,10 @@ from typing import Any
 from ..diagnostics import DataError
 from .calls import Derivative
 from .graph import Node
-from .interp_bound import Bound, bound_gradient
+from .interp_bound import Bound, bound_gradient, engine
 from .interp_control import STEPS, Frame, NodeAttrs, Planner, Step, store
 from .ops.common import is_differentiable, torch_dtype
-from .ops.library import apply_vjp
+from .ops.library import apply_vjp, plain
 from .ops.table import Attrs, lookup
 from .weights import Parameters, each, flattened, parameters
 
@@ -128,15 +128,20 @@ def _module_function(frame: Frame, attrs: Attrs) -> Callable[..., tuple[Any, ...
 
 
 def _module_step(plan: Planner, node: Node) -> Step:
+    return _shared(plan, node, _step_alone(plan, node, _module_function))
+
+
+def _step_alone(plan: Planner, node: Node, function: Callable[[Frame, Attrs], Callable[..., Any]]) -> Step:
+    """The step of a node that shares nothing; ``function`` makes what it calls, of this run and its attributes."""
     ins = [plan.slot(n) for n in node.inputs]
     outs = [plan.slot(v.name) for v in node.outputs]
     attrs = NodeAttrs(node)
 
     def call(frame: Frame) -> None:
         slots = frame.slots
-        store(slots, outs, _module_function(frame, attrs.get(frame.sizes))(*[slots[i] for i in ins]))
+        store(slots, outs, function(frame, attrs.get(frame.sizes))(*[slots[i] for i in ins]))
 
-    return _shared(plan, node, call)
+    return call
 
 
 def _weights_step(plan: Planner, node: Node) -> Step:
@@ -155,15 +160,7 @@ def _weights_step(plan: Planner, node: Node) -> Step:
 
 def _vjp_step(plan: Planner, node: Node) -> Step:
     """``vjp`` of any op; that of a module (at any depth) needs the module of this run."""
-    ins = [plan.slot(n) for n in node.inputs]
-    outs = [plan.slot(v.name) for v in node.outputs]
-    attrs = NodeAttrs(node)
-
-    def call(frame: Frame) -> None:
-        tensors = [frame.slots[i] for i in ins]
-        store(frame.slots, outs, _vjp_function(frame, attrs.get(frame.sizes))(*tensors))
-
-    return _shared(plan, node, call)
+    return _shared(plan, node, _step_alone(plan, node, _vjp_function))
 
 
 def _vjp_function(frame: Frame, attrs: Attrs) -> Callable[..., Any]:
@@ -200,21 +197,18 @@ _Record = dict[Derivative | None, _Made]
 
 def _leaf(xs: Sequence[Any], differentiated: bool) -> list[Any]:
     """Values without history."""
-    own = [(x.clone() if x.is_inference() else x).detach() for x in xs]
+    own = [plain(x, nested=False) for x in xs]
     return [x.requires_grad_() for x in own] if differentiated else own
 
 
 def _pulled_back(
     torch: Any, outputs: Sequence[Any], leaves: Sequence[Any], cotangents: Sequence[Any], again: bool, keep: bool
 ) -> Sequence[Any]:
-    """The cotangents of ``leaves`` from those of ``outputs``, with a graph if they are differentiated ``again``. The engine is called as
-    ``torch.autograd.grad`` calls it, whose checks of operands take as long as small modules; what that tells threads of other devices is told
-    where there are such."""
+    """The cotangents of ``leaves`` from those of ``outputs``, with a graph if they are differentiated ``again``."""
     reached = [n for n, y in enumerate(outputs) if y.requires_grad]
     if not reached:
         return [torch.zeros_like(x) for x in leaves]
-    cpu = leaves[0].device.type == "cpu"
-    run = torch.autograd.Variable._execution_engine.run_backward if cpu else torch.autograd.graph._engine_run_backward
+    run = engine(leaves[0].device)
     ys, gs = tuple([outputs[n] for n in reached]), tuple([cotangents[n] for n in reached])
     found: Sequence[Any] = run(ys, gs, keep, again, tuple(leaves), allow_unreachable=True, accumulate_grad=False)
     return [torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves)]
@@ -247,10 +241,12 @@ def _shared(plan: Planner, node: Node, alone: Step) -> Step:
             before = frame.found[key] = x, _leaf(form.apart(x), differentiated)
         return before[1]
 
-    def called(frame: Frame) -> _Made:
+    def function_of(frame: Frame) -> _Called:
         known = attrs.get(frame.sizes)
-        function = _called(frame, known, [shape for _, shape in known["operands"]])
-        wrt = member.call.wrt
+        return _called(frame, known, [shape for _, shape in known["operands"]])
+
+    def called(frame: Frame) -> _Made:
+        function, wrt = function_of(frame), member.call.wrt
         operands = [operand(frame, (record, n), i, form, n in wrt) for n, (i, form) in enumerate(zip(ins, function.operands, strict=True))]
         return _Made(operands, function.operands, [[y] for y in function(operands)], function.results)
 
@@ -296,20 +292,19 @@ def _shared(plan: Planner, node: Node, alone: Step) -> Step:
             slots[tape][frame.sizes[member.index]] = slots[record]
         return found
 
-    last = path[-1][0] if path else None
-    of_one = last is not None and len(path) == 1 and (last.given, len(last.wrt), len(dict(member.attrs)["types"])) == ((0,), 1, 1)
-    alone_in_call = not member.tape and sum(m.call is member.call for m in plan.calls.members.values()) == 1
-    bindable, key = of_one and alone_in_call and plan.indices.isdisjoint(attrs.names), object()
+    of_one = len(path) == 1 and (path[0][0].given, len(path[0][0].wrt), len(dict(member.attrs)["types"])) == ((0,), 1, 1)
+    only = not member.tape and sum(m.call is member.call for m in plan.calls.members.values()) == 1
+    bindable, key = of_one and only and plan.indices.isdisjoint(attrs.names), object()
 
     def bind(frame: Frame) -> Bound | None:
-        """The step of this run, where it can be bound."""
-        known = attrs.get(frame.sizes)
-        function = _called(frame, known, [shape for _, shape in known["operands"]])
-        if not bindable or last is None or function.has_weights or torch.is_inference_mode_enabled():
+        """The step of this run, of a node that is ``bindable``; None where the module takes weights, or nothing may be recorded."""
+        function = function_of(frame)
+        if function.has_weights or torch.is_inference_mode_enabled():
             return None
-        at, forms = last.wrt[0], function.operands
+        which, ((cotangent, _, _),) = path[0]
+        at, forms = which.wrt[0], function.operands
         return bound_gradient(
-            function.module, function.checked, ins, at, path[0][1][0][0], outs[0], [f.parts[0] for f in forms],
+            function.module, function.checked, ins, at, cotangent, outs[0], [f.parts[0] for f in forms],
             function.results[0].parts[0], forms[at].shape, frame.device,
         )  # fmt: skip
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from .graph import Graph, Node, Region, Value, make_attrs, walk
+from .graph import Graph, Node, Region, Value, loop_indices, make_attrs, walk
 from .types import BYTES, Size, size_fn
 
 
@@ -42,7 +42,7 @@ KEEP = Policy()
 def segment(graph: Graph, length: int) -> Graph:
     """The outermost loops of a graph as loops over segments of ``length`` iterations; loops that stack values or have an ``until``
     stay as they are."""
-    taken = {*graph.types, *(n.attr("index") for n in walk(graph.nodes) if n.op == "for")}
+    taken = {*graph.types, *loop_indices(graph)}
     return replace(graph, nodes=tuple(_segmented(n, length, taken) if _divisible(n) else n for n in graph.nodes))
 
 

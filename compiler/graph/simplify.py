@@ -84,8 +84,10 @@ class _Pass:
         """Whether a loop ``before`` it computes what this one does; its results have the names of that one then."""
         for place, node in enumerate(before):
             found = merged(node, loop, self.key) if node.op == "for" else None
+            if found is None:
+                continue
             later = {v.name for n in before[place + 1 :] for v in n.outputs}
-            if found is not None and free_names(found[0]).isdisjoint(later):  # what the second loop stacks may have been made behind the first
+            if free_names(found[0]).isdisjoint(later):  # what the second loop stacks may have been made behind the first
                 before[place], renamed = found
                 self.note("loops that compute the same", loop, f"%{before[place].outputs[0].name}")
                 self.renamed.update(renamed)

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from ..diagnostics import UnspoolError
-from .graph import Graph, Node, Region, walk
+from .graph import Graph, Node, Region, loop_indices
 from .ops.common import attr_names
 from .ops.table import OpTypeError, infer, lookup
 from .text import print_graph
@@ -32,7 +32,7 @@ class _Verifier:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.names: set[str] = set()
-        self.indices = {n.attr("index") for n in walk(graph.nodes) if n.op == "for"}
+        self.indices = set(loop_indices(graph))
         self.open: set[str] = set()  # indices of the loops around the node being checked
 
     def fail(self, node: Node | None, message: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from ..diagnostics import DataError, Span
 from ..origin import LocatedError, computed, iterations
 from .chosen import chosen_only
-from .graph import Graph, Node, walk
+from .graph import Graph, Node, loop_indices
 from .interp_control import Frame, Step
 from .ops.table import lookup
 
@@ -22,7 +22,7 @@ class Watch:
     """Puts checks around the steps of a graph of one problem."""
 
     def __init__(self, graph: Graph) -> None:
-        self.indices = [str(n.attr("index")) for n in walk(graph.nodes) if n.op == "for"]
+        self.indices = loop_indices(graph)
         self.chosen = chosen_only(graph)
         self.made: dict[str, tuple[str, Span | None]] = {}
 

@@ -481,7 +481,7 @@ def test_a_wrong_writer_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     made = builder.build(source.text, f.name)
     from unspool.backends.cpu import BuiltKernel
 
-    BuiltKernel(made, 2, 0, ())([x], [o], 1, [0, 0], [0, 0], [], 1, 1)
+    BuiltKernel(made, ())([x], [o], 1, [0, 0], [0, 0], [], 1, 1)
     with pytest.raises(AssertionError):
         close(o, x - 1)
 

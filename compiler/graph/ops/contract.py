@@ -77,14 +77,12 @@ def _of_matrices(spec: str) -> tuple[int, int, tuple[bool, bool]] | None:
     """For a product of two matrices, or of a matrix and a vector: the places of the factors, and which of them is turned. To say it to torch like
     that takes 15 microseconds less than ``einsum``."""
     parts, result = split_spec(spec)
-    if len(parts) != 2 or len(set(result)) != len(result) or sorted(map(len, (*parts, result))) not in ([1, 1, 2], [2, 2, 2]):
+    if sorted(map(len, (*parts, result))) not in ([1, 1, 2], [2, 2, 2]):
         return None
-    (summed,) = found if len(found := (set(parts[0]) & set(parts[1])) - set(result)) == 1 else ("",)
     for first, second in ((0, 1), (1, 0)):
         left, right = parts[first], parts[second]
-        if summed and len(left) == 2 and len(set(left)) == 2 and len(set(right)) == len(right):
-            rows, columns = left.replace(summed, ""), right.replace(summed, "")
-            if rows + columns == result and set(rows).isdisjoint(columns):
+        for summed in set(left) & set(right) if len(left) == 2 else ():
+            if left.replace(summed, "") + right.replace(summed, "") == result:
                 return first, second, (left[0] == summed, len(right) == 2 and right[1] == summed)
     return None
 

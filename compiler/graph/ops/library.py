@@ -50,7 +50,7 @@ def apply_vjp(
     its floating-point results at places ``given``, others are 0."""
     nested = torch.is_grad_enabled()
     with torch.inference_mode(False), torch.enable_grad():
-        own = [_own(x, nested) if n in wrt else _plain(x, nested) for n, x in enumerate(inputs)]
+        own = [_own(x, nested) if n in wrt else plain(x, nested) for n, x in enumerate(inputs)]
         outputs = function(*own)
         outputs = [y for y in (outputs if isinstance(outputs, (tuple, list)) else (outputs,)) if _floating(y)]
         reached = [(outputs[n], g) for n, g in zip(given, cotangents, strict=True) if outputs[n].requires_grad]
@@ -58,7 +58,7 @@ def apply_vjp(
         if not reached:
             return tuple(torch.zeros_like(x) for x in active)
         ys, gs = zip(*reached, strict=True)
-        found = torch.autograd.grad(ys, active, [_plain(g, nested) for g in gs], create_graph=nested, allow_unused=True)
+        found = torch.autograd.grad(ys, active, [plain(g, nested) for g in gs], create_graph=nested, allow_unused=True)
     return tuple(torch.zeros_like(x) if g is None else g for g, x in zip(found, active, strict=True))
 
 
@@ -66,7 +66,8 @@ def _floating(x: Any) -> bool:
     return bool(x.is_floating_point() or x.is_complex())
 
 
-def _plain(x: Any, nested: bool) -> Any:
+def plain(x: Any, nested: bool) -> Any:
+    """A tensor without history, unless derivatives are ``nested``; what inference mode has made is copied, as torch does not record with it."""
     if x.is_inference():
         return x.clone()
     return x if nested else x.detach()
@@ -74,7 +75,7 @@ def _plain(x: Any, nested: bool) -> Any:
 
 def _own(x: Any, nested: bool) -> Any:
     """A tensor with no history that the derivative could follow past it, unless it is part of an outer one."""
-    x = _plain(x, nested)
+    x = plain(x, nested)
     if not _floating(x):
         return x
     return x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
