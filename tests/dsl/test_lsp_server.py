@@ -8,8 +8,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from threading import Timer
+from typing import IO, Any
 
 import pytest
 from lsprotocol import types as lsp
@@ -156,15 +159,13 @@ def framed(*messages: Any) -> bytes:
     return b"".join(b"Content-Length: %d\r\n\r\n%s" % (len(body), body) for body in bodies)
 
 
-def spoken(data: bytes) -> list[dict[str, Any]]:
-    """Messages out of bytes."""
-    found = []
-    while data:
-        head, _, data = data.partition(b"\r\n\r\n")
-        size = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-        found.append(json.loads(data[:size]))
-        data = data[size:]
-    return found
+def spoken(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
+    """Messages out of a stream of bytes."""
+    while head := stream.readline():
+        size = int(head.lower().split(b"content-length:")[1])
+        while stream.readline() != b"\r\n":
+            pass
+        yield json.loads(stream.read(size))
 
 
 def test_malformed_messages_are_answered_or_passed_over() -> None:
@@ -185,14 +186,32 @@ def test_malformed_messages_are_answered_or_passed_over() -> None:
         {"id": 6, "method": "textDocument/completion", "params": place},
         {"method": "textDocument/didOpen", "params": {"textDocument": {**opened["textDocument"], **other, "text": "fn f(𝛼) = 𝛼 + b\n"}}},
         {"id": 7, "method": "textDocument/definition", "params": {"textDocument": other, "position": {"line": 0, "character": 15}}},
-        {"id": 8, "method": "shutdown"},
-        {"method": "exit"},
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "unspool", "lsp", "--stdio"], cwd=ROOT, input=sent, capture_output=True, check=False, timeout=PATIENCE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    answers = {message["id"]: message for message in spoken(done.stdout) if "id" in message}
+    command = [sys.executable, "-m", "unspool", "lsp", "--stdio"]
+    with (
+        TemporaryFile() as errors,
+        subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        ) as server,
+    ):
+        assert server.stdin is not None
+        assert server.stdout is not None
+        late = Timer(PATIENCE, server.kill)
+        late.start()
+        server.stdin.write(sent)
+        server.stdin.flush()
+        answers = {}
+        for message in spoken(server.stdout):
+            if "id" in message:
+                answers[message["id"]] = message
+            if answers.keys() >= {1, 2, 4, 5, 6, 7} and 8 not in answers:  # what is not answered by then, shutdown cancels
+                server.stdin.write(framed({"id": 8, "method": "shutdown"}, {"method": "exit"}))
+                server.stdin.flush()
+                answers[8] = {}
+        late.cancel()
+        server.wait(PATIENCE)
+        errors.seek(0)
+        told = errors.read()
     assert answers[2]["error"]["code"] == -32601
     assert answers[4]["result"] is None
     assert answers[5]["result"] is None
@@ -200,8 +219,8 @@ def test_malformed_messages_are_answered_or_passed_over() -> None:
     assert answers[1]["result"]["capabilities"]["positionEncoding"] == "utf-8"
     assert answers[7]["result"]["range"] == {"start": {"line": 0, "character": 5}, "end": {"line": 0, "character": 9}}
     assert answers[8]["result"] is None
-    assert done.returncode == 0
-    assert b"Traceback" not in done.stderr
+    assert server.returncode == 0
+    assert b"Traceback" not in told
 
 
 def test_an_editor_that_goes_away_ends_it() -> None:
@@ -210,7 +229,7 @@ def test_an_editor_that_goes_away_ends_it() -> None:
         timeout=PATIENCE, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, b"")
-    assert [message["method"] for message in spoken(done.stdout)] == ["window/logMessage"]
+    assert [message["method"] for message in spoken(BytesIO(done.stdout))] == ["window/logMessage"]
 
 
 def test_without_pygls_it_says_what_to_install(tmp_path: Path) -> None:
