@@ -202,7 +202,7 @@ class _Constant:
     def _make(self, key: Any, frame: Frame) -> Any:
         import torch
 
-        with torch.inference_mode(False):
+        with torch.inference_mode(False), torch._functorch.pyfunctorch.temporarily_clear_interpreter_stack():  # it serves later runs
             found = self._numerics(torch, self._attrs.get(frame.sizes))
         if found.dim() or len(self._known) >= _KEPT:
             self._known, self.storages = {}, frozenset()

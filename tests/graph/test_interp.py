@@ -403,6 +403,22 @@ def test_constants_made_in_inference_mode_serve_autograd_later() -> None:
     assert float(x1.grad) == 3.0
 
 
+def test_constants_made_inside_a_transform_serve_kernels_later() -> None:
+    b = Builder("g")
+    x = b.input("x", Type.of(F))
+    region = b.region([("a", x.type), ("b", x.type)], lambda a, c: [b.op("add", a, c)])
+    graph = b.finish([b.op("kernel", x, number(b, 2.0), regions=(region,), types=(x.type,))])
+
+    def runner(node: Node, inputs: list[torch.Tensor], sizes: Mapping[str, int]) -> list[torch.Tensor]:
+        assert inside or all(x.data_ptr() for x in inputs), "what was made in a transform that is over has no memory"
+        return [inputs[0] + inputs[1]]
+
+    inside = True
+    torch.func.grad(lambda x: interpret(graph, [x], {}, kernels=runner)[0])(f64(3.0))
+    inside = False
+    assert interpret(graph, [f64(3.0)], {}, kernels=runner)[0].item() == 5.0
+
+
 def test_plans_go_with_their_graphs_and_graphs_stay_plain() -> None:
     graph = gradient_descent()
     inputs, sizes = data()
