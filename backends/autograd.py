@@ -10,7 +10,7 @@ has what ``torch.func`` and forward mode need. Under ``torch.compile`` neither i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -115,16 +115,18 @@ class Call:
                 flat[i] = v(flat[i])
         if self._bound is None or self._bound.threads != available():
             self._bound = self.plan.bound(self.flags, self.count, self.sizes, self._own)
-        found = None if self._bound is None else self._bound(flat)
+        found = None if self._bound is None else self._bound(flat, self.sizes)
         if found is None:
             found = self.plan.run(flat, self.flags, self.count, self.sizes, self._own)
         found = found if self._plain else self._shaped(found)
         return found if self.products is None else self.products(found, flat, self.count or 1, self.lead)
 
-    @property
-    def bound(self) -> Bound | None:
-        """:meth:`run` for further operands like those of the first time, if they need not change shape and it can be bound."""
-        return self._bound if self._plain and not self._views and self.products is None else None
+    def bound(self, indices: Set[str] = frozenset()) -> Bound | None:
+        """:meth:`run` for further operands like those of the first time, and other ``indices`` (see :meth:`.execute.Runner.bound`), if they need not
+        change shape and it can be bound."""
+        if not self._plain or self._views or self.products is not None:
+            return None
+        return self.plan.bound(self.flags, self.count, self.sizes, self._own, indices) if indices else self._bound
 
     def _shaped(self, found: Sequence[Tensor]) -> list[Tensor]:
         out = []

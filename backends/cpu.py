@@ -57,11 +57,12 @@ class BuiltKernel:
     def prepared(
         self, batch: int, batch_strides: Sequence[int], team_strides: Sequence[int], integers: Sequence[int], teams: int, team_size: int
     ) -> Prepared:
-        """A call whose numbers stay as they are, as a function of inputs and outputs, which raises DataError when a run-time check fails."""
+        """A call whose numbers stay as they are, but for integers by place that it is given: a function of inputs and outputs and of these, for one
+        thread, which raises DataError when a run-time check fails."""
         run = self.with_numbers(batch_strides, team_strides, integers, batch, teams, team_size)
 
-        def call(operands: Sequence[Any]) -> None:
-            failed = run(operands)
+        def call(operands: Sequence[Any], changed: Sequence[tuple[int, int]] = ()) -> None:
+            failed = run(operands, changed)
             if failed:
                 raise DataError(self.checks[failed - 1])
 
@@ -75,13 +76,20 @@ class BuiltKernel:
         batch: int = 1,
         teams: int = 1,
         team_size: int = 1,
-    ) -> Callable[[Sequence[Any]], int]:
-        """A call as a function of inputs and outputs: the number of the first run-time check that failed, or 0."""
+    ) -> Callable[..., int]:
+        """A call as a function of inputs and outputs, and of integers that are not as before, by place: the number of the first run-time check that
+        failed, or 0."""
         strides, steps, numbers = [(ctypes.c_int64 * max(1, len(found)))(*found) for found in (batch_strides, team_strides, integers)]
-        size = self._workspace(batch, teams, team_size, ctypes.addressof(numbers))
+        at = ctypes.addressof(numbers)
+        size = self._workspace(batch, teams, team_size, at)
         kernel, room = self._kernel, ctypes.c_void_p * max(1, len(batch_strides))
 
-        def run(operands: Sequence[Any]) -> int:
+        def run(operands: Sequence[Any], changed: Sequence[tuple[int, int]] = ()) -> int:
+            nonlocal size
+            if changed:
+                for n, value in changed:
+                    numbers[n] = value
+                size = self._workspace(batch, teams, team_size, at)
             scratch = workspace.get(size) if size else None
             place = None if scratch is None else scratch.data_ptr()
             return int(kernel(batch, teams, team_size, room(*[t.data_ptr() for t in operands]), strides, steps, numbers, place))

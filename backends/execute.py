@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -116,8 +116,8 @@ class Runner:
         self.dtypes = [torch_dtype(torch, t.dtype) for t in self.results]
         self.accumulate = accumulate
         self.device = device_type(compiled.target.name)
-        names = {n for t in (*self.inputs, *self.results) for s in t.shape for n in s.names()}
-        self.names = (*compiled.integers, *sorted(names - set(compiled.integers)))
+        self._shaping = {n for t in (*self.inputs, *self.results) for s in t.shape for n in s.names()}
+        self.names = (*compiled.integers, *sorted(self._shaping - set(compiled.integers)))
         self._layouts: dict[Any, _Layout] = {}
         if not self.counts:
             _ = self.kernel
@@ -148,25 +148,34 @@ class Runner:
             )
             strides = [prod(shape) if flag else 0 for shape, flag in zip((*inputs, *outputs), (*batched, *own), strict=True)]
             integers = [sizes[n] for n in self.compiled.integers]
-            nest = self.compiled.nest
-            instances = instances_of_nest(nest, dict(zip(nest.params, integers, strict=True)))
             summed = sum(prod(s) * d.itemsize for s, d, mine in zip(outputs, self.dtypes, own, strict=True) if not mine)
             tile = self.compiled.tree.tile
             tiles = tile is not None and all(own or not s for own, s in zip(tile.strides, strides, strict=True))
-            found = _Layout(outputs, strides, integers, instances, summed, tiles)
+            found = _Layout(outputs, strides, integers, self._instances(sizes), summed, tiles)
             self._layouts[key] = found
         return found
 
+    def _instances(self, sizes: Mapping[str, int]) -> int:
+        """How many instances of statements a problem has."""
+        nest = self.compiled.nest
+        return instances_of_nest(nest, dict(zip(nest.params, [sizes[n] for n in self.compiled.integers], strict=True)))
+
     def bound(
-        self, batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], own: Sequence[bool]
+        self, batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], own: Sequence[bool], indices: Set[str] = frozenset()
     ) -> Bound | None:
-        """:meth:`run` for contiguous inputs with these arguments; None where it depends on values, or there is nothing to set once."""
+        """:meth:`run` for contiguous inputs with these arguments; None where it depends on values, or there is nothing to set once. Sizes
+        ``indices`` each call has anew, if only what the kernel reads depends on them, not how much it does."""
         if self.counts or batch == 0 or self.compiled.target.capabilities.debug:
             return None
         prepare = getattr(self.kernel, "prepared", None)
         if prepare is None:
             return None
         layout, count = self.layout(batched, own, sizes), 1 if batch is None else batch
+        changing = [(n, name) for n, name in enumerate(self.compiled.integers) if name in indices]
+        if changing:
+            further = {**sizes, **{name: sizes[name] + 1 for _, name in changing}}
+            if not indices.isdisjoint(self._shaping) or self._instances(further) != layout.instances:
+                return None
         teams, team_size = self._shares(layout, count, None)
         if teams * team_size > 1:
             _note_threads()
@@ -174,7 +183,7 @@ class Runner:
         call = prepare(count, layout.batch_strides, steps, layout.integers, teams, team_size)
         sums = [n for n, mine in enumerate(own) if not mine] if teams > 1 else []
         outputs = list(zip(shapes, self.dtypes, strict=True))
-        return Bound(call, outputs, sums, cleared=self.accumulate, threads=available())
+        return Bound(call, outputs, sums, cleared=self.accumulate, threads=available(), indices=changing)
 
     def run(
         self, inputs: Sequence[Tensor], batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], own: Sequence[bool]
@@ -319,9 +328,11 @@ class KernelPlan:
         found = interpret_batch(self.graph, tensors, batched, batch, sizes)
         return [y if mine or batch is None else y.sum(0) for y, mine in zip(found, own, strict=True)]
 
-    def bound(self, batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], own: Sequence[bool]) -> Bound | None:
-        """:meth:`run` with these arguments, for many calls; None where there is nothing to set once."""
-        return None if self.forward is None else self.forward.bound(batched, batch, sizes, own)
+    def bound(
+        self, batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], own: Sequence[bool], indices: Set[str] = frozenset()
+    ) -> Bound | None:
+        """:meth:`run` with these arguments, for many calls; None where there is nothing to set once. For ``indices`` see :meth:`Runner.bound`."""
+        return None if self.forward is None else self.forward.bound(batched, batch, sizes, own, indices)
 
     def scratch(self, batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], own: Sequence[bool]) -> int:
         """Bytes of scratch memory of such a call of :meth:`run`; 0 where the interpreter runs it."""

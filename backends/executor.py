@@ -155,9 +155,9 @@ class HostPlan:
         """The graph of a kernel."""
         return self._parts[number]
 
-    def varies(self, plan: KernelPlan) -> bool:
-        """Whether a kernel depends on an iteration."""
-        return not self._indices.isdisjoint(plan.names)
+    def indices(self, plan: KernelPlan) -> frozenset[str]:
+        """The indices of loops that a kernel reads."""
+        return self._indices.intersection(plan.names)
 
 
 class _Kernels:
@@ -173,9 +173,9 @@ class _Kernels:
         key = id(node)
         bound = self._bound.get(key)
         if bound is not None:
-            made = bound(tensors)
+            made = bound(tensors, sizes)
             if made is None and (same := self._copied(key, tensors)) is not None:
-                made = bound(same)
+                made = bound(same, sizes)
             if made is not None:
                 return made
         program = self._program
@@ -186,7 +186,7 @@ class _Kernels:
         call = flat_call(plan, tensors, flags, batch, sizes)
         found = apply(call, tensors)
         if key not in self._bound:
-            self._bound[key] = None if torch.is_grad_enabled() or not is_plain() or program.varies(plan) else call.bound
+            self._bound[key] = None if torch.is_grad_enabled() or not is_plain() else call.bound(program.indices(plan))
         return found
 
     def _copied(self, key: int, tensors: Sequence[Tensor]) -> list[Tensor] | None:
