@@ -35,6 +35,7 @@ from . import devices, registry
 from .autograd import Call, Links, apply, flat_call, is_plain, view
 from .bound import Bound, is_readable
 from .execute import KernelPlan, fall_back, interpret_batch, readable
+from .host_gradient import HostGradient, can_differentiate
 
 Modules = Mapping[str, Callable[..., Any] | Sequence[Callable[..., Any]]]
 
@@ -87,10 +88,13 @@ def shared_by(graph: Graph, shapes: Sequence[tuple[int, ...]], lead: tuple[int, 
 
 
 class HostPlan:
-    """A graph that the interpreter runs, with kernels where it has them."""
+    """A graph that the interpreter runs, with kernels where it has them. ``gradient``, if there is one, says how torch sees it."""
 
-    def __init__(self, program: HostProgram, *, strict: bool, debug: bool = False) -> None:
+    def __init__(
+        self, program: HostProgram, *, strict: bool, debug: bool = False, gradient: Callable[[HostPlan], HostGradient] | None = None
+    ) -> None:
         self.program = program
+        self.gradient = None if gradient is None else gradient(self)
         self.debug = debug
         self.rewrites: tuple[Rewrite, ...] = ()
         self.plans: dict[int, KernelPlan] = {}
@@ -111,7 +115,17 @@ class HostPlan:
     def __call__(
         self, tensors: Sequence[Tensor], batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], modules: Modules
     ) -> Sequence[Tensor]:
-        """Results of the graph on flat tensors, recorded by autograd op by op."""
+        """Results of the graph on flat tensors, recorded by autograd, op by op if they have no ``gradient`` of their own."""
+        if self.gradient is not None and batch is None and torch.is_grad_enabled() and is_plain():
+            found = self.gradient(tensors, sizes, modules)
+            if found is not None:
+                return found
+        return self.recorded(tensors, batched, batch, sizes, modules)
+
+    def recorded(
+        self, tensors: Sequence[Tensor], batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], modules: Modules
+    ) -> Sequence[Tensor]:
+        """The results, recorded by autograd op by op."""
         graph = self.program.graph
         if self.debug and batch:
             return self._one_by_one(tensors, batched, batch, sizes, modules)
@@ -121,7 +135,7 @@ class HostPlan:
                 self._graphs[flags] = hoisted(batch_graph(graph, flags))
             graph, sizes = self._graphs[flags], {**sizes, "batch": batch}
         try:
-            found = interpret(graph, tensors, sizes, modules=modules, kernels=_Kernels(self), debug=self.debug)
+            found = interpret(graph, tensors, sizes, modules=modules, kernels=BoundKernels(self), debug=self.debug)
             if self.debug:
                 blame_operands(graph.name, [v.name for v in graph.inputs], tensors, found)
             return found
@@ -160,7 +174,7 @@ class HostPlan:
         return self._indices.intersection(plan.names)
 
 
-class _Kernels:
+class BoundKernels:
     """The kernels of one run of a host program, each bound to its operands when it is called first (see :class:`~.bound.Bound`)."""
 
     def __init__(self, program: HostPlan) -> None:
@@ -489,7 +503,12 @@ def _made(graph: Graph, settings: Settings, per_problem: tuple[bool, ...]) -> Pl
     try:
         shared = {v.name for v, own in zip(graph.inputs, per_problem, strict=True) if not own}
         program = compile_host(graph, target, strict=strict, schedule=settings.schedule, shared=shared)
-        return HostPlan(program, strict=strict, debug=settings.debug)
+        gradient = None
+        if settings.schedule is None and not settings.debug and can_differentiate(graph):
+            compile = partial(compile_host, target=target, strict=strict, shared={v.name for v in graph.inputs})
+            made = lambda graph, late: HostPlan(compile(graph, late=late), strict=strict)  # noqa: E731
+            gradient = partial(HostGradient, graph, made)
+        return HostPlan(program, strict=strict, debug=settings.debug, gradient=gradient)
     except CompileError as error:
         fall_back(graph.name, error)
         return HostPlan(HostProgram(graph), strict=strict, debug=settings.debug)

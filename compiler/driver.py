@@ -273,11 +273,12 @@ def _batch_tile(
 
 
 def compile_host(
-    graph: Graph, target: Target, *, strict: bool = False, schedule: str | None = None, shared: Set[str] = frozenset()
-) -> HostProgram:
+    graph: Graph, target: Target, *, strict: bool = False, schedule: str | None = None, shared: Set[str] = frozenset(),
+    late: Set[str] = frozenset(),
+) -> HostProgram:  # fmt: skip
     """The host program of any graph, its affine parts compiled where the target takes them. ``schedule`` is that of the kernels it
-    names (see :func:`~.loops.schedule_parts.split_kernels`); ``shared`` are the inputs that problems of a batch usually share. Raises
-    IllegalSchedule for a bad schedule."""
+    names (see :func:`~.loops.schedule_parts.split_kernels`); ``shared`` are the inputs that problems of a batch usually share; what
+    follows from inputs ``late`` stands behind all that does not. Raises IllegalSchedule for a bad schedule."""
     stages = Stages(graph.name)
     start = stages.run("graph", GRAPH, lambda: graph)
     simple = stages.run("simplify", GRAPH, lambda: simplify(start), before=start)
@@ -291,7 +292,7 @@ def compile_host(
     def in_kernel(node: Node) -> bool:
         return expands(node) and _held(node, simple, target) and not (chosen_freely and is_large_product(node, simple.types))
 
-    cut = stages.run("partition", GRAPH, lambda: partition(simple, in_kernel, shared))
+    cut = stages.run("partition", GRAPH, lambda: partition(simple, in_kernel, shared, late))
     made: dict[int, Compiled] = {}
     refused: dict[int, str] = {}
     parts = {f"{graph.name}_{node.attr('number')}": node for node in kernels(cut)}

@@ -18,6 +18,7 @@ from .calls import Calls
 from .graph import Graph, Node, free_names, loop_indices
 from .interp_control import STEPS, Frame, Kernels, Modules, NodeAttrs, Step, store
 from .ops.table import Numerics, lookup
+from .partition import apart
 from .types import Type
 from .watch import Watch
 
@@ -40,24 +41,32 @@ def interpret(
     memory with the inputs. With ``debug`` every operation is looked at (see :mod:`.watch`). Raises DataError for a failed
     assertion, an index out of range, a matrix that cannot be factorised, and KeyError for a size or module that is missing.
     """
-    import torch
-
     if len(inputs) != len(graph.inputs):
         raise DataError(f"{graph.name} takes {len(graph.inputs)} inputs, not {len(inputs)}")
     plan = _prepared(graph, debug)
-    frame = Frame([None] * plan.width, dict(sizes), modules or {}, kernels, inputs[0].device if inputs else torch.device("cpu"))
-    frame.slots[: len(inputs)] = inputs
+    frame = plan.frame(inputs, sizes, modules, kernels)
+    _run(plan.run, frame)
+    return _delivered(frame, plan.results, inputs, plan.shared_storage())
+
+
+def _run(step: Step, frame: Frame) -> None:
+    import torch
+
     try:
         if frame.device.type == "cpu":
-            plan.run(frame)
+            step(frame)
         else:
             with frame.device:
-                plan.run(frame)
+                step(frame)
     except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
         raise DataError(str(error)) from error
-    taken = {_storage(x) for x in inputs} | plan.shared_storage()
+
+
+def _delivered(frame: Frame, slots: Sequence[int], inputs: Sequence[Tensor], taken: set[int | None]) -> tuple[Tensor, ...]:
+    """The values of slots, in memory that neither inputs nor others have, nor what is ``taken``."""
+    taken = {_storage(x) for x in inputs} | taken
     results = []
-    for slot in plan.results:
+    for slot in slots:
         value = frame.slots[slot].contiguous()
         place = _storage(value)
         if place is None or place in taken:
@@ -66,6 +75,34 @@ def interpret(
         taken.add(place)
         results.append(value)
     return tuple(results)
+
+
+class Begun:
+    """A run of a graph whose last inputs come later, such as the cotangents of the results that it has first: what does not follow from them is
+    done at once. ``late`` is how many they are, ``early`` how many results are there before them; nodes stand in the order of
+    :func:`.partition.partition`.
+
+    Modules read their operands alone: ``closed``, see :class:`.interp_control.Frame`.
+    """
+
+    def __init__(
+        self, graph: Graph, inputs: Sequence[Tensor], sizes: Mapping[str, int], late: int, early: int, modules: Modules, kernels: Kernels
+    ) -> None:
+        self._plan, self._early, self._kernels = _prepared(graph, False), early, kernels
+        first, self._rest, kept = self._plan.halves(graph, late)
+        self._frame = self._plan.frame(inputs, sizes, modules, kernels)
+        self._frame.closed = True
+        _run(first, self._frame)
+        slots = self._plan.results[:early]
+        shared = {_storage(self._frame.slots[slot]) for slot in slots if slot in kept}  # the rest reads it, whatever is done with the result
+        self.results = _delivered(self._frame, slots, inputs, self._plan.shared_storage() | shared)
+
+    def finish(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The results behind the first ones, from the inputs that were missing; as often as one likes."""
+        frame, given = self._frame.again(), len(self._frame.given)
+        frame.slots[given : given + len(inputs)] = inputs
+        _run(self._rest, frame)
+        return _delivered(frame, self._plan.results[self._early :], [*frame.given, *inputs], self._plan.shared_storage())
 
 
 def _storage(x: Any) -> int | None:
@@ -123,9 +160,26 @@ class _Plan:
         self.calls = Calls(() if debug else graph.nodes)
         for value in graph.inputs:
             self.slot(value.name)
-        self.run = self.steps(graph.nodes, graph.results)
+        self._work = self._steps(graph.nodes, graph.results)
+        self.run = _in_turn(self._work)
+        self._halves: dict[int, tuple[Step, Step, frozenset[int]]] = {}  # by how many inputs come late
         self.results = [self._slot[r] for r in graph.results]
         self.width = len(self._slot)
+
+    def frame(self, inputs: Sequence[Tensor], sizes: Mapping[str, int], modules: Modules | None, kernels: Kernels | None) -> Frame:
+        """What a run starts with."""
+        import torch
+
+        slots: list[Any] = [*inputs, *[None] * (self.width - len(inputs))]
+        return Frame(slots, dict(sizes), modules or {}, kernels, inputs[0].device if inputs else torch.device("cpu"), inputs)
+
+    def halves(self, graph: Graph, late: int) -> tuple[Step, Step, frozenset[int]]:
+        """What runs before the last ``late`` inputs are there, what runs then, and the slots that this reads."""
+        if late not in self._halves:
+            first, rest = apart(graph, {v.name for v in graph.inputs[len(graph.inputs) - late :]})
+            read = frozenset(self._slot[n] for node in rest for n in free_names(node))
+            self._halves[late] = _in_turn(self._work[: len(first)]), _in_turn(self._work[len(first) :]), read
+        return self._halves[late]
 
     def slot(self, name: str) -> int:
         """The slot of a value, given out on first sight."""
@@ -137,6 +191,10 @@ class _Plan:
 
     def steps(self, nodes: Sequence[Node], results: Sequence[str]) -> Step:
         """One function that runs the nodes in order; a value made here is dropped after its last use."""
+        return _in_turn(self._steps(nodes, results))
+
+    def _steps(self, nodes: Sequence[Node], results: Sequence[str]) -> list[tuple[Step, tuple[int, ...]]]:
+        """The steps of nodes, with the slots of what is dropped behind each."""
         made = {v.name for n in nodes for v in n.outputs}
         last: dict[str, int] = {}
         for position, node in enumerate(nodes):
@@ -153,16 +211,7 @@ class _Plan:
         for name, position in last.items():
             if name not in kept:
                 dead.setdefault(position, []).append(self.slot(name))
-        work = [(step, tuple(dead.get(position, ()))) for position, step in enumerate(steps)]
-
-        def run(frame: Frame) -> None:
-            slots = frame.slots
-            for step, drop in work:
-                step(frame)
-                for slot in drop:
-                    slots[slot] = None
-
-        return run
+        return [(step, tuple(dead.get(position, ()))) for position, step in enumerate(steps)]
 
     def _step(self, node: Node) -> Step:
         if node.op == "solve_cg":
@@ -181,6 +230,19 @@ class _Plan:
             self._constants.append(constant)
             return lambda frame: frame.slots.__setitem__(outs[0], constant.get(frame))
         return _call(numerics, attrs, ins, outs)
+
+
+def _in_turn(work: Sequence[tuple[Step, tuple[int, ...]]]) -> Step:
+    """One function that does the work, dropping what is not needed any more."""
+
+    def run(frame: Frame) -> None:
+        slots = frame.slots
+        for step, drop in work:
+            step(frame)
+            for slot in drop:
+                slots[slot] = None
+
+    return run
 
 
 class _Constant:

@@ -21,13 +21,23 @@ Kernels = Callable[[Node, "list[Tensor]", Mapping[str, int]], "Sequence[Tensor]"
 
 
 class Frame:
-    """What one run of a graph knows: values by slot, sizes and loop indices, the hooks, and what steps have found out of modules."""
+    """What one run of a graph knows: values by slot, sizes and loop indices, the hooks, and what steps have found out of modules. ``closed``: the
+    results of modules must follow from their operands alone; :class:`.interp_modules.Learned` is raised for one that reads something learned."""
 
-    __slots__ = ("device", "found", "kernels", "modules", "sizes", "slots")
+    __slots__ = ("closed", "device", "found", "given", "kernels", "modules", "sizes", "slots")
 
-    def __init__(self, slots: list[Any], sizes: dict[str, int], modules: Modules, kernels: Kernels | None, device: Any) -> None:
-        self.slots, self.sizes, self.modules, self.kernels, self.device = slots, sizes, modules, kernels, device
+    def __init__(
+        self, slots: list[Any], sizes: dict[str, int], modules: Modules, kernels: Kernels | None, device: Any, given: Sequence[Any] = ()
+    ) -> None:
+        self.slots, self.sizes, self.modules, self.kernels, self.device, self.given = slots, sizes, modules, kernels, device, given
         self.found: dict[Any, Any] = {}
+        self.closed = False
+
+    def again(self) -> Frame:
+        """The same run, which may go on in more ways than one."""
+        other = Frame(self.slots.copy(), dict(self.sizes), self.modules, self.kernels, self.device, self.given)
+        other.found = dict(self.found)
+        return other
 
 
 Step = Callable[[Frame], None]

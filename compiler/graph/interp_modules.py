@@ -27,6 +27,29 @@ from .weights import Parameters, each, flattened, parameters
 KEPT = 256 << 20
 
 
+class Learned(Exception):
+    """A module reads something that requires a gradient, beside its operands."""
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+
+
+def reads_others(results: Sequence[Any], operands: Sequence[Any]) -> bool:
+    """Whether torch's graph of results has leaves that are none of the operands."""
+    if any(y.is_leaf and y.requires_grad and not any(y is x for x in operands) for y in results):
+        return True
+    seen, stack = set(), [y.grad_fn for y in results]
+    while stack:
+        function = stack.pop()
+        if function is None or function in seen:
+            continue
+        seen.add(function)
+        if hasattr(function, "variable") and not any(function.variable is x for x in operands):
+            return True
+        stack += [before for before, _ in function.next_functions]
+    return False
+
+
 @dataclass
 class _Form:
     """How a module knows a value of the program, of ``shape``: as one tensor or, weights, as one for each of several parameters, which have
@@ -61,6 +84,7 @@ class _Called:
 
     def __init__(self, frame: Frame, attrs: Attrs, shapes: Sequence[tuple[int, ...]]) -> None:
         self.name, self.module = attrs["name"], _instance(frame, attrs)
+        self.doubtful = frame.closed  # whether it may read something learned
         lead, self._own = attrs.get("batched", 0), attrs.get("own")
         results = [shape for _, shape in attrs["types"]]
         first = results[0][:lead]
@@ -80,7 +104,16 @@ class _Called:
         return self._parameters is not None
 
     def __call__(self, operands: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
-        """The results, as the module gives them, for operands as it takes them."""
+        """The results, as the module gives them, for operands as it takes them. Raises Learned."""
+        if self.doubtful:
+            import torch
+
+            self.doubtful = False
+            with torch.enable_grad():
+                found = self(operands)
+            if reads_others(found, [x for xs in operands for x in xs]):
+                raise Learned(self.module)
+            return found if torch.is_grad_enabled() else tuple(y.detach() for y in found)
         if self._parameters is None:
             out = self.module(*(xs[0] for xs in operands))
         else:
@@ -299,7 +332,7 @@ def _shared(plan: Planner, node: Node, alone: Step) -> Step:
     def bind(frame: Frame) -> Bound | None:
         """The step of this run, of a node that is ``bindable``; None where the module takes weights, or nothing may be recorded."""
         function = function_of(frame)
-        if function.has_weights or torch.is_inference_mode_enabled():
+        if function.has_weights or function.doubtful or torch.is_inference_mode_enabled():
             return None
         which, ((cotangent, _, _),) = path[0]
         at, forms = which.wrt[0], function.operands

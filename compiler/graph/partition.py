@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 
 from .graph import Builder, Graph, Node, Region, Value, free_names, make_attrs, walk
-from .types import BYTES, Type
+from .types import BYTES, At, Range, Size, Type
 from .work import extent
 
 #: Nodes that only rearrange or make scalars: a run of nothing else is not worth a kernel.
@@ -25,11 +25,22 @@ CHEAP = frozenset(
 )
 
 
-def partition(graph: Graph, expands: Callable[[Node], bool], shared: Set[str] = frozenset()) -> Graph:
-    """The host program of a graph; ``expands`` tells which nodes may go into kernels, ``shared`` names the inputs that problems of a batch share."""
+def partition(
+    graph: Graph, expands: Callable[[Node], bool], shared: Set[str] = frozenset(), late: Set[str] = frozenset()
+) -> Graph:
+    """The host program of a graph; ``expands`` tells which nodes may go into kernels, ``shared`` names the inputs that problems of a batch share.
+    What follows from inputs ``late`` stands behind all that does not."""
     cutter = _Cutter(graph, expands, shared)
-    nodes = cutter.cut(graph.nodes, set(graph.results))
-    return replace(graph, nodes=tuple(nodes))
+    first, last = apart(graph, late)
+    nodes = cutter.cut(first, {n for node in last for n in free_names(node)} | set(graph.results))
+    return replace(graph, nodes=(*nodes, *cutter.cut(last, set(graph.results))))
+
+
+def apart(graph: Graph, late: Set[str]) -> tuple[list[Node], list[Node]]:
+    """The nodes that do not follow from inputs ``late``, and those that do."""
+    following = own_names(graph, {v.name for v in graph.inputs} - late)
+    last = [n for n in graph.nodes if any(v.name in following for v in n.outputs)]
+    return without(graph.nodes, last), last
 
 
 class _Cutter:
@@ -50,11 +61,14 @@ class _Cutter:
             group = self._timely(ready, without(pending, ready), results)
             views = [n for part in connected(group) if all(n.op in CHEAP for n in part) for n in part]
             pending = without(pending, group)
-            out += views
+            rows = [n for n in without(group, views) if is_row(n) and n.output.name in self._asked(pending)]
+            out += views + rows
             parts = self._parts(without(group, views), pending)
             for n, part in enumerate(parts):
                 readers = [*pending, *(node for other in parts[n + 1 :] for node in other)]
-                out.append(self._kernel(part, {name for p in readers for name in free_names(p)} | results))
+                later = ({name for p in readers for name in free_names(p)} | results) - {row.output.name for row in rows}
+                if part := makers(part, later):
+                    out.append(self._kernel(part, later))
             done |= {v.name for n in group for v in n.outputs}
             host = self._ready(pending, done, defined_here, False)
             for node in host:
@@ -135,6 +149,13 @@ class _Cutter:
         self.count += 1
         attrs = make_attrs({"types": types, "number": self.count - 1})
         return Node("kernel", tuple(inputs), tuple(outputs), attrs, (region,), group[0].span)
+
+
+def is_row(node: Node) -> bool:
+    """Whether a node is a slice that lies in memory as a row of its operand."""
+    items = node.attr("items") if node.op == "slice" else ()
+    shape = node.outputs[0].type.shape
+    return len(items) == 1 + len(shape) and isinstance(items[0], At) and list(items[1:]) == [Range(Size.of(0), s) for s in shape]
 
 
 def own_names(graph: Graph, shared: Set[str]) -> set[str]:
