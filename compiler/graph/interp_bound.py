@@ -1,4 +1,4 @@
-"""The gradient of a module in one operand, bound once for a run: what a loop does again and again where torch records nothing around it.
+"""Gradients of a module, bound once for a run: what a loop does again and again where torch records nothing around it.
 
 After an operation that streams megabytes even the objects of Python come from memory, and each of them that a step does without saves a
 part of a microsecond: a step of few takes 20 microseconds less than one that looks at what might be (least squares, 500 x 1000).
@@ -13,6 +13,9 @@ from .ops.library import plain
 
 #: A step on the slots of a run.
 Bound = Callable[[list[Any]], None]
+#: One that also says what it has recorded, and one that goes on with that: leaves, and the gradient.
+Record = Callable[[list[Any]], tuple[list[Any], Any, Any, Any]]
+Second = Callable[[list[Any], Sequence[Sequence[Any]], Any], None]
 
 
 def engine(device: Any) -> Callable[..., Any]:
@@ -59,5 +62,64 @@ def bound_gradient(
         finally:
             switch(False)
         slots[out] = torch.zeros_like(x) if found is None else found.reshape(own)
+
+    return step
+
+
+def bound_record(
+    module: Callable[..., Any], checked: Callable[[Any], tuple[Any, ...]], ins: Sequence[int], wrt: Sequence[int], at: int, cotangent: int,
+    out: int, taken: Sequence[tuple[int, ...]], given: tuple[int, ...], own: tuple[int, ...], device: Any,
+) -> Record:  # fmt: skip
+    """As :func:`bound_gradient`, with a graph of the gradient in operands ``wrt``, which is returned: what the module took, the cotangent, the
+    result and the gradient."""
+    import torch
+
+    run, switch, Tensor = engine(device), torch._C._set_grad_enabled, torch.Tensor
+    operands = [(slot, taken[n], n in wrt) for n, slot in enumerate(ins)]
+    last: tuple[Any, Any] = (None, None)
+
+    def step(slots: list[Any]) -> tuple[list[Any], Any, Any, Any]:
+        nonlocal last
+        g = slots[cotangent]
+        if last[0] is not g:
+            last = g, plain(g, nested=False).reshape(given)
+        leaves = []
+        for slot, form, differentiated in operands:
+            x = plain(slots[slot], nested=False).reshape(form)
+            leaves.append(x.requires_grad_() if differentiated else x)
+        switch(True)
+        try:
+            y = module(*leaves)
+            if type(y) is not Tensor or y.shape != given:
+                (y,) = checked(y)
+            found, leaf = None, leaves[at]
+            if y.requires_grad:
+                (found,) = run((y,), (last[1],), True, True, (leaf,), allow_unreachable=True, accumulate_grad=False)
+        finally:
+            switch(False)
+        if found is None:
+            found = torch.zeros_like(leaf)
+        slots[out] = (found.detach() if found.requires_grad else found).reshape(own)
+        return leaves, last[1], y, found
+
+    return step
+
+
+def bound_second(
+    cotangent: int, outs: Sequence[int], wrt: Sequence[int], given: tuple[int, ...], own: Sequence[tuple[int, ...]], device: Any
+) -> Second:
+    """The step that puts the gradient of a gradient that was recorded, of shape ``given``, in leaves ``wrt`` into slots ``outs``, in shapes ``own``."""
+    import torch
+
+    run = engine(device)
+
+    def step(slots: list[Any], leaves: Sequence[Sequence[Any]], recorded: Any) -> None:
+        asked = tuple([leaves[n][0] for n in wrt])
+        found: Sequence[Any] = [None] * len(asked)
+        if recorded.requires_grad:
+            g = plain(slots[cotangent], nested=False).reshape(given)
+            found = run((recorded,), (g,), False, False, asked, allow_unreachable=True, accumulate_grad=False)
+        for out, x, leaf, shape in zip(outs, found, asked, own):
+            slots[out] = (torch.zeros_like(leaf) if x is None else x).reshape(shape)
 
     return step

@@ -16,7 +16,7 @@ from typing import Any
 from ..diagnostics import DataError
 from .calls import Derivative
 from .graph import Node
-from .interp_bound import Bound, bound_gradient, engine
+from .interp_bound import bound_gradient, bound_record, bound_second, engine
 from .interp_control import STEPS, Frame, NodeAttrs, Planner, Step, store
 from .ops.common import is_differentiable, torch_dtype
 from .ops.library import apply_vjp, plain
@@ -325,34 +325,73 @@ def _shared(plan: Planner, node: Node, alone: Step) -> Step:
             slots[tape][frame.sizes[member.index]] = slots[record]
         return found
 
-    of_one = len(path) == 1 and (path[0][0].given, len(path[0][0].wrt), len(dict(member.attrs)["types"])) == ((0,), 1, 1)
-    only = not member.tape and sum(m.call is member.call for m in plan.calls.members.values()) == 1
-    bindable, key = of_one and only and plan.indices.isdisjoint(attrs.names), object()
+    last, count, peers = path[-1][0] if path else None, len(ins), [m for m in plan.calls.members.values() if m.call is member.call]
+    one_result = last is not None and last.given == (0,) and len(dict(member.attrs)["types"]) == 1
+    first = one_result and len(path) == 1 and len(path[0][0].wrt) == 1
+    of_operands = bool(path) and path[0][0].given == (0,) and all(n < count for which, _ in path for n in (*which.wrt, *which.further))
+    by_itself = plan.indices.isdisjoint(attrs.names) and sum(m.record == member.record for m in peers) == 1
+    bindable, key = by_itself and one_result and (first if len(peers) == 1 else of_operands and tape is not None), object()
+    taking = bindable and member.takes and len(path) == 2 and last is not None and last.last and not last.further
 
-    def bind(frame: Frame) -> Bound | None:
-        """The step of this run, of a node that is ``bindable``; None where the module takes weights, or nothing may be recorded."""
+    def bind(frame: Frame) -> Step | None:
+        """The step of this run, where it can be bound."""
         function = function_of(frame)
-        if function.has_weights or function.doubtful or torch.is_inference_mode_enabled():
+        if last is None or function.has_weights or function.doubtful or torch.is_inference_mode_enabled():
             return None
-        which, ((cotangent, _, _),) = path[0]
-        at, forms = which.wrt[0], function.operands
-        return bound_gradient(
-            function.module, function.checked, ins, at, cotangent, outs[0], [f.parts[0] for f in forms],
-            function.results[0].parts[0], forms[at].shape, frame.device,
-        )  # fmt: skip
+        forms, given = function.operands, function.results[0]
+        taken, at = [f.parts[0] for f in forms], path[0][0].wrt[0]
+        if taking:
+            second = bound_second(path[1][1][0][0], outs, last.wrt, taken[at], [forms[n].shape for n in last.wrt], frame.device)
+
+            def go_on(frame: Frame) -> None:
+                slots = frame.slots
+                before = (slots[tape] or {}).get(frame.sizes[member.index])  # type: ignore[index]
+                if before is None or path[0][0] not in before:
+                    unbound(frame)
+                    return
+                del slots[tape][frame.sizes[member.index]]  # type: ignore[index]
+                made = before[path[0][0]]
+                second(slots, made.leaves, made.results[0][0])
+
+            return go_on
+        if member.takes or not first or (member.tape and member.call not in frame.found):
+            return None
+        shapes = function.module, function.checked, ins
+        rest = at, path[0][1][0][0], outs[0], taken, given.parts[0], forms[at].shape, frame.device
+        if not member.tape:
+            alone_here = bound_gradient(*shapes, *rest)
+            return lambda frame: alone_here(frame.slots)
+        recording, derivative = bound_record(*shapes, sorted(member.call.wrt), *rest), path[0][0]
+
+        def record_it(frame: Frame) -> None:
+            slots = frame.slots
+            leaves, cotangent, y, found = recording(slots)
+            if slots[tape] is None:  # type: ignore[index]
+                slots[tape] = {}  # type: ignore[index]
+            if len(slots[tape]) < frame.found[member.call]:  # type: ignore[index]
+                operands = [[x] for x in leaves]
+                slots[tape][frame.sizes[member.index]] = {  # type: ignore[index]
+                    None: _Made(operands, forms, [[y]], function.results),
+                    derivative: _Made([*operands, [cotangent]], [*forms, given], [[found]], [forms[at]]),
+                }
+
+        return record_it
 
     def derive(frame: Frame) -> None:
         bound = frame.found.get(key)
         if bound is not None:
-            bound(frame.slots)
+            bound(frame)
             return
         if torch.is_grad_enabled() or torch._C._functorch.maybe_current_level() is not None:
             alone(frame)
             return
         bound = frame.found[key] = bind(frame) if bindable else None
         if bound is not None:
-            bound(frame.slots)
+            bound(frame)
             return
+        unbound(frame)
+
+    def unbound(frame: Frame) -> None:
         if torch.is_inference_mode_enabled():
             with torch.inference_mode(False), torch.enable_grad():
                 found = recorded(frame)
