@@ -22,6 +22,7 @@ from ..compiler.diagnostics import CompileError
 from ..compiler.driver import expands
 from ..compiler.graph.activity import differentiable
 from ..compiler.graph.adjoint import value_and_gradient
+from ..compiler.graph.delay import delayed
 from ..compiler.graph.graph import Builder, Graph, Node, walk
 from ..compiler.graph.interp import Begun
 from ..compiler.graph.interp_modules import Learned
@@ -90,7 +91,8 @@ class HostGradient:
         results, found = value_and_gradient(b, graph, graph.inputs, wrt, cotangents)
         made = None
         try:
-            made = self._make(b.finish([*results, *found]), frozenset(c.name for c in cotangents if c is not None))
+            whole = delayed(b.finish([*results, *found]), expands)
+            made = self._make(whole, frozenset(c.name for c in cotangents if c is not None))
         except CompileError as error:
             fall_back(f"the backward of {graph.name}", error)
         self._made[wrt] = made
