@@ -52,7 +52,7 @@ class BuiltKernel:
         team_size: int,
     ) -> None:
         """Run. Raises DataError when a run-time check fails."""
-        self.prepared(batch, batch_strides, team_strides, integers, teams, team_size)((*inputs, *outputs))
+        self.prepared(batch, batch_strides, team_strides, integers, teams, team_size)((*inputs, *outputs), ())
 
     def prepared(
         self, batch: int, batch_strides: Sequence[int], team_strides: Sequence[int], integers: Sequence[int], teams: int, team_size: int
@@ -61,7 +61,7 @@ class BuiltKernel:
         thread, which raises DataError when a run-time check fails."""
         run = self.with_numbers(batch_strides, team_strides, integers, batch, teams, team_size)
 
-        def call(operands: Sequence[Any], changed: Sequence[tuple[int, int]] = ()) -> None:
+        def call(operands: Sequence[Any], changed: Sequence[tuple[int, int]]) -> None:
             failed = run(operands, changed)
             if failed:
                 raise DataError(self.checks[failed - 1])

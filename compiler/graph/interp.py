@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..diagnostics import DataError
-from . import interp_modules  # noqa: F401  it has steps
+from . import interp_calls  # noqa: F401  it has steps
 from .calls import Calls
 from .graph import Graph, Node, free_names, loop_indices
 from .interp_control import STEPS, Frame, Kernels, Modules, NodeAttrs, Step, store

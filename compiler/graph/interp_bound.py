@@ -6,15 +6,15 @@ part of a microsecond: a step of few takes 20 microseconds less than one that lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+from .interp_modules import Called
 from .ops.library import plain
 
-#: A step on the slots of a run.
-Bound = Callable[[list[Any]], None]
-#: One that also says what it has recorded, and one that goes on with that: leaves, and the gradient.
-Record = Callable[[list[Any]], tuple[list[Any], Any, Any, Any]]
+#: A step on the slots of a run: it says what it has recorded, leaves, the cotangent, the result and its gradient.
+Gradient = Callable[[list[Any]], tuple[list[Any], Any, Any, Any]]
+#: A step that goes on with such leaves and such a gradient.
 Second = Callable[[list[Any], Sequence[Sequence[Any]], Any], None]
 
 
@@ -28,98 +28,64 @@ def engine(device: Any) -> Callable[..., Any]:
 
 
 def bound_gradient(
-    module: Callable[..., Any], checked: Callable[[Any], tuple[Any, ...]], ins: Sequence[int], at: int, cotangent: int, out: int,
-    taken: Sequence[tuple[int, ...]], given: tuple[int, ...], own: tuple[int, ...], device: Any,
-) -> Bound:  # fmt: skip
-    """The step that puts the gradient of the only result of a module, of shape ``given``, in operand ``at`` into slot ``out``. The module takes the
-    values of slots ``ins`` in shapes ``taken``; the gradient has shape ``own``; ``checked`` says whether the result is what it should be, and raises."""
+    called: Called, ins: Sequence[int], wrt: Collection[int], at: int, cotangent: int, out: int, again: bool, device: Any
+) -> Gradient:
+    """The step that puts the gradient of the only result of a module in operand ``at`` into slot ``out``, with the operands of slots ``ins``.
+    Operands ``wrt`` are leaves, in which the gradient is differentiated ``again``. Raises DataError as :meth:`.Called.checked`, and Learned."""
     import torch
 
     run, switch, Tensor = engine(device), torch._C._set_grad_enabled, torch.Tensor
-    source, shape = ins[at], taken[at]
-    others = [(n, slot, taken[n]) for n, slot in enumerate(ins) if n != at]
-    last: tuple[Any, Any] = (None, None)
-
-    def step(slots: list[Any]) -> None:
-        nonlocal last
-        x, g = slots[source], slots[cotangent]
-        if x.requires_grad or x.is_inference():
-            x = plain(x, nested=False)
-        leaf = x.reshape(shape).requires_grad_()
-        if last[0] is not g:  # mostly a constant
-            last = g, plain(g, nested=False).reshape(given)
-        operands = [leaf]
-        for n, slot, form in others:
-            operands.insert(n, plain(slots[slot], nested=False).reshape(form))
-        switch(True)
-        try:
-            y = module(*operands)
-            if type(y) is not Tensor or y.shape != given:
-                (y,) = checked(y)
-            found = None
-            if y.requires_grad:
-                (found,) = run((y,), (last[1],), False, False, (leaf,), allow_unreachable=True, accumulate_grad=False)
-        finally:
-            switch(False)
-        slots[out] = torch.zeros_like(x) if found is None else found.reshape(own)
-
-    return step
-
-
-def bound_record(
-    module: Callable[..., Any], checked: Callable[[Any], tuple[Any, ...]], ins: Sequence[int], wrt: Sequence[int], at: int, cotangent: int,
-    out: int, taken: Sequence[tuple[int, ...]], given: tuple[int, ...], own: tuple[int, ...], device: Any,
-) -> Record:  # fmt: skip
-    """As :func:`bound_gradient`, with a graph of the gradient in operands ``wrt``, which is returned: what the module took, the cotangent, the
-    result and the gradient."""
-    import torch
-
-    run, switch, Tensor = engine(device), torch._C._set_grad_enabled, torch.Tensor
-    operands = [(slot, taken[n], n in wrt) for n, slot in enumerate(ins)]
+    module, checked, check_closed = called.module, called.checked, called.check_closed if called.closed else None
+    operands = [(slot, form.parts[0], n in wrt) for n, (slot, form) in enumerate(zip(ins, called.operands, strict=True))]
+    given, own = called.results[0].parts[0], called.operands[at].shape
     last: tuple[Any, Any] = (None, None)
 
     def step(slots: list[Any]) -> tuple[list[Any], Any, Any, Any]:
         nonlocal last
         g = slots[cotangent]
-        if last[0] is not g:
+        if last[0] is not g:  # mostly a constant
             last = g, plain(g, nested=False).reshape(given)
         leaves = []
-        for slot, form, differentiated in operands:
-            x = plain(slots[slot], nested=False).reshape(form)
+        for slot, shape, differentiated in operands:
+            x = slots[slot]
+            if x.requires_grad or x.is_inference():
+                x = plain(x, nested=False)
+            x = x.reshape(shape)
             leaves.append(x.requires_grad_() if differentiated else x)
+        found, leaf = None, leaves[at]
         switch(True)
         try:
             y = module(*leaves)
             if type(y) is not Tensor or y.shape != given:
                 (y,) = checked(y)
-            found, leaf = None, leaves[at]
+            if check_closed is not None:
+                check_closed((y,), leaves)
             if y.requires_grad:
-                (found,) = run((y,), (last[1],), True, True, (leaf,), allow_unreachable=True, accumulate_grad=False)
+                (found,) = run((y,), (last[1],), again, again, (leaf,), allow_unreachable=True, accumulate_grad=False)
         finally:
             switch(False)
         if found is None:
             found = torch.zeros_like(leaf)
-        slots[out] = (found.detach() if found.requires_grad else found).reshape(own)
+        slots[out] = (found.detach() if again else found).reshape(own)
         return leaves, last[1], y, found
 
     return step
 
 
-def bound_second(
-    cotangent: int, outs: Sequence[int], wrt: Sequence[int], given: tuple[int, ...], own: Sequence[tuple[int, ...]], device: Any
-) -> Second:
-    """The step that puts the gradient of a gradient that was recorded, of shape ``given``, in leaves ``wrt`` into slots ``outs``, in shapes ``own``."""
+def bound_second(called: Called, at: int, wrt: Sequence[int], cotangent: int, outs: Sequence[int], device: Any) -> Second:
+    """The step that puts the gradient of a gradient in operand ``at``, in operands ``wrt``, into slots ``outs``."""
     import torch
 
-    run = engine(device)
+    run, given = engine(device), called.operands[at].parts[0]
+    wanted = [(n, out, called.operands[n].shape) for n, out in zip(wrt, outs, strict=True)]
 
-    def step(slots: list[Any], leaves: Sequence[Sequence[Any]], recorded: Any) -> None:
-        asked = tuple([leaves[n][0] for n in wrt])
+    def step(slots: list[Any], leaves: Sequence[Sequence[Any]], gradient: Any) -> None:
+        asked = tuple([leaves[n][0] for n, _, _ in wanted])
         found: Sequence[Any] = [None] * len(asked)
-        if recorded.requires_grad:
+        if gradient.requires_grad:
             g = plain(slots[cotangent], nested=False).reshape(given)
-            found = run((recorded,), (g,), False, False, asked, allow_unreachable=True, accumulate_grad=False)
-        for out, x, leaf, shape in zip(outs, found, asked, own):
+            found = run((gradient,), (g,), False, False, asked, allow_unreachable=True, accumulate_grad=False)
+        for (_, out, shape), x, leaf in zip(wanted, found, asked):
             slots[out] = (torch.zeros_like(leaf) if x is None else x).reshape(shape)
 
     return step

@@ -1,5 +1,5 @@
 """How the interpreter runs what is more than one op: loops, branches, checks and compiled kernels (modules and derivatives of library calls:
-:mod:`.interp_modules`). One function per kind of node makes its step."""
+:mod:`.interp_calls`). One function per kind of node makes its step."""
 
 from __future__ import annotations
 

@@ -153,8 +153,9 @@ class _Cutter:
 
 def is_row(node: Node) -> bool:
     """Whether a node is a slice that lies in memory as a row of its operand."""
-    items = node.attr("items") if node.op == "slice" else ()
-    shape = node.outputs[0].type.shape
+    if node.op != "slice":
+        return False
+    items, shape = node.attr("items"), node.output.type.shape
     return len(items) == 1 + len(shape) and isinstance(items[0], At) and list(items[1:]) == [Range(Size.of(0), s) for s in shape]
 
 

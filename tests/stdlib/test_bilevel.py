@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 
 import unspool as us
 from tests.stdlib.harness import built, gradients_agree
-from unspool.compiler.graph import interp_modules
+from unspool.compiler.graph import interp_calls
 
 BILEVEL = us.stdlib.bilevel
 SEEDS = st.integers(0, 10**6)
@@ -296,8 +296,8 @@ def test_selection_goes_back_over_the_calls_that_it_has_made(monkeypatch: pytest
     with torch.no_grad():
         torch.testing.assert_close(layer(*inputs), want, rtol=1e-6, atol=1e-8)
         assert len(counted) == 3 * (4 + 1)
-        for kept, calls in ((interp_modules.KEPT, 5), (0, 9)):
-            monkeypatch.setattr(interp_modules, "KEPT", kept)
+        for kept, calls in ((interp_calls.KEPT, 5), (0, 9)):
+            monkeypatch.setattr(interp_calls, "KEPT", kept)
             counted.clear()
             torch.testing.assert_close(layer(*(x[0] if x.dim() == 3 else x for x in inputs)), want[0], rtol=1e-6, atol=1e-8)
             assert len(counted) == 3 * calls
