@@ -61,12 +61,15 @@ class HostGradient:
     """How torch sees a host program of one problem: ``graph`` is that program before it was cut, ``make`` compiles its gradients."""
 
     def __init__(self, graph: Graph, make: Make, plan: HostPlan) -> None:
-        self.plan, self._graph, self._make = plan, graph, make
+        self.plan, self.types, self._graph, self._make = plan, graph.result_types, graph, make
         self._made: dict[tuple[int, ...], HostPlan | None] = {}  # by the inputs that it is taken in
         self._learned: WeakSet[Any] = WeakSet()
 
     def __call__(self, tensors: Sequence[Tensor], sizes: Mapping[str, int], modules: Modules) -> Sequence[Tensor] | None:
-        """The results, recorded by autograd; None where torch should record operation by operation, or nothing is to be recorded."""
+        """The results, recorded by autograd; None where torch should record operation by operation, for those who want to see what it saves
+        (checkpoints do) or else, or nothing is to be recorded."""
+        if torch._C._autograd._top_saved_tensors_default_hooks(False) is not None:
+            return None
         wrt = tuple([n for n, (x, v) in enumerate(zip(tensors, self._graph.inputs, strict=True)) if x.requires_grad and differentiable(v.type)])
         if not wrt or not all(x.is_cpu for x in tensors) or any(map(self._is_learned, _each(modules))):
             return None
@@ -98,8 +101,8 @@ class HostGradient:
         self._made[wrt] = made
         return made
 
-    def begin(self, made: HostPlan, tensors: Sequence[Tensor], sizes: Mapping[str, int], modules: Modules) -> Begun:
-        """The run that has the results, and waits for their cotangents."""
+    def begun(self, made: HostPlan, tensors: Sequence[Tensor], sizes: Mapping[str, int], modules: Modules) -> Begun:
+        """A run that has the results first, and waits for their cotangents."""
         from .executor import BoundKernels
 
         graph, early = made.program.graph, len(self._graph.results)
@@ -118,19 +121,24 @@ class _Program(torch.autograd.Function):
         ctx: Any, of: HostGradient, made: HostPlan, wrt: tuple[int, ...], sizes: Mapping[str, int], modules: Modules, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.of, ctx.wrt, ctx.sizes, ctx.modules = of, wrt, sizes, modules
-        ctx.begun = begun = of.begin(made, tensors, sizes, modules)
+        ctx.begun = of.begun(made, tensors, sizes, modules)
+        results = ctx.begun.begin()
         ctx.save_for_backward(*tensors)
-        ctx.mark_non_differentiable(*[y for y in begun.results if not (y.is_floating_point() or y.is_complex())])
-        return begun.results
+        ctx.differentiable = [differentiable(t) for t in of.types]
+        ctx.mark_non_differentiable(*[y for y, able in zip(results, ctx.differentiable, strict=True) if not able])
+        return results
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Any, ...]:
         tensors, wrt = ctx.saved_tensors, ctx.wrt
-        given = [g for g, y in zip(cotangents, ctx.begun.results, strict=True) if y.is_floating_point() or y.is_complex()]
+        given = [g for g, able in zip(cotangents, ctx.differentiable, strict=True) if able]
         if torch.is_grad_enabled():  # to be differentiated again
             again = lambda *xs: ctx.of.plan.recorded(xs, [False] * len(xs), None, ctx.sizes, ctx.modules)  # noqa: E731
             found = apply_vjp(torch, again, tensors, given, wrt, range(len(given)))
         else:
-            found = ctx.begun.finish(given)
+            last = not torch._C._autograd._get_current_graph_task_keep_graph()
+            found = ctx.begun.finish(given, last=last)
+            if last:
+                del ctx.begun
         grads = dict(zip(wrt, found, strict=True))
         return None, None, None, None, None, *[grads.get(n) for n in range(len(tensors))]

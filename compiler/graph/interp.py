@@ -78,8 +78,8 @@ def _delivered(frame: Frame, slots: Sequence[int], inputs: Sequence[Tensor], tak
 
 
 class Begun:
-    """A run of a graph whose last inputs come later, such as the cotangents of the results that it has first: what does not follow from them is
-    done at once. ``late`` is how many they are, ``early`` how many results are there before them; nodes stand in the order of
+    """A run of a graph whose last inputs come later, such as the cotangents of the results that it has first: :meth:`begin` does what does not
+    follow from them. ``late`` is how many they are, ``early`` how many results are there before them; nodes stand in the order of
     :func:`.partition.partition`.
 
     Modules read their operands alone: ``closed``, see :class:`.interp_control.Frame`.
@@ -88,18 +88,26 @@ class Begun:
     def __init__(
         self, graph: Graph, inputs: Sequence[Tensor], sizes: Mapping[str, int], late: int, early: int, modules: Modules, kernels: Kernels
     ) -> None:
-        self._plan, self._early, self._kernels = _prepared(graph, False), early, kernels
-        first, self._rest, kept = self._plan.halves(graph, late)
+        self._plan, self._early = _prepared(graph, False), early
+        self._first, self._rest, self._kept = self._plan.halves(graph, late, early)
         self._frame = self._plan.frame(inputs, sizes, modules, kernels)
         self._frame.closed = True
-        _run(first, self._frame)
-        slots = self._plan.results[:early]
-        shared = {_storage(self._frame.slots[slot]) for slot in slots if slot in kept}  # the rest reads it, whatever is done with the result
-        self.results = _delivered(self._frame, slots, inputs, self._plan.shared_storage() | shared)
 
-    def finish(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """The results behind the first ones, from the inputs that were missing; as often as one likes."""
-        frame, given = self._frame.again(), len(self._frame.given)
+    def begin(self) -> tuple[Tensor, ...]:
+        """The first results, which the run keeps only where the rest reads them, as what nobody else can change."""
+        frame, plan, early = self._frame, self._plan, self._plan.results[: self._early]
+        _run(self._first, frame)
+        kept = {_storage(frame.slots[slot]) for slot in early if slot in self._kept}
+        found = _delivered(frame, early, frame.given, plan.shared_storage() | kept)
+        for slot in early:
+            if slot not in self._kept:
+                frame.slots[slot] = None
+        return found
+
+    def finish(self, inputs: Sequence[Tensor], *, last: bool) -> tuple[Tensor, ...]:
+        """The results behind the first ones, from the inputs that were missing; as often as one likes, but for the ``last`` time, which drops what
+        it has used."""
+        frame, given = self._frame if last else self._frame.again(), len(self._frame.given)
         frame.slots[given : given + len(inputs)] = inputs
         _run(self._rest, frame)
         return _delivered(frame, self._plan.results[self._early :], [*frame.given, *inputs], self._plan.shared_storage())
@@ -162,7 +170,7 @@ class _Plan:
             self.slot(value.name)
         self._work = self._steps(graph.nodes, graph.results)
         self.run = _in_turn(self._work)
-        self._halves: dict[int, tuple[Step, Step, frozenset[int]]] = {}  # by how many inputs come late
+        self._halves: dict[tuple[int, int], tuple[Step, Step, frozenset[int]]] = {}  # by how many inputs come late, and results early
         self.results = [self._slot[r] for r in graph.results]
         self.width = len(self._slot)
 
@@ -173,13 +181,15 @@ class _Plan:
         slots: list[Any] = [*inputs, *[None] * (self.width - len(inputs))]
         return Frame(slots, dict(sizes), modules or {}, kernels, inputs[0].device if inputs else torch.device("cpu"), inputs)
 
-    def halves(self, graph: Graph, late: int) -> tuple[Step, Step, frozenset[int]]:
-        """What runs before the last ``late`` inputs are there, what runs then, and the slots that this reads."""
-        if late not in self._halves:
+    def halves(self, graph: Graph, late: int, early: int) -> tuple[Step, Step, frozenset[int]]:
+        """What runs before the last ``late`` inputs are there, what runs then, and the slots that this reads, or has behind ``early`` results."""
+        key = late, early
+        if key not in self._halves:
             first, rest = apart(graph, {v.name for v in graph.inputs[len(graph.inputs) - late :]})
-            read = frozenset(self._slot[n] for node in rest for n in free_names(node))
-            self._halves[late] = _in_turn(self._work[: len(first)]), _in_turn(self._work[len(first) :]), read
-        return self._halves[late]
+            read = {n for node in rest for n in free_names(node)} | set(graph.results[early:])
+            halves = _in_turn(self._work[: len(first)]), _in_turn(self._work[len(first) :])
+            self._halves[key] = *halves, frozenset(self._slot[n] for n in read)
+        return self._halves[key]
 
     def slot(self, name: str) -> int:
         """The slot of a value, given out on first sight."""

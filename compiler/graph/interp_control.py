@@ -36,7 +36,7 @@ class Frame:
     def again(self) -> Frame:
         """The same run, which may go on in more ways than one."""
         other = Frame(self.slots.copy(), dict(self.sizes), self.modules, self.kernels, self.device, self.given)
-        other.found = dict(self.found)
+        other.found, other.closed = dict(self.found), self.closed
         return other
 
 

@@ -17,6 +17,7 @@ class Learned(Exception):
     """A module reads something that requires a gradient, beside its operands."""
 
     def __init__(self, module: Any) -> None:
+        super().__init__("a module reads something that requires a gradient, beside its operands, backward but not forward")
         self.module = module
 
 
