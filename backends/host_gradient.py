@@ -122,7 +122,7 @@ class _Program(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         ctx.of, ctx.wrt, ctx.sizes, ctx.modules = of, wrt, sizes, modules
         ctx.begun = of.begun(made, tensors, sizes, modules)
-        results = ctx.begun.begin()
+        results: tuple[Tensor, ...] = ctx.begun.begin()
         ctx.save_for_backward(*tensors)
         ctx.differentiable = [differentiable(t) for t in of.types]
         ctx.mark_non_differentiable(*[y for y, able in zip(results, ctx.differentiable, strict=True) if not able])

@@ -42,7 +42,7 @@ graph a(%x: f64[n], %w: f64[n]) {{
   return %y, %v, %all
 }}
 """
-"""Two carried values, of which the first is %a + %f at the end, and what each iteration has in %e."""
+#: Two carried values, of which the first is ``%a + %f`` at the end.
 SUM = LOOP.format(
     body="""    %e = tanh(%a) {} : f64[n]
     %f = cumsum(%e) {axis=-1} : f64[n]
@@ -66,7 +66,7 @@ def test_a_sum_waits_for_the_next_iteration(count: int) -> None:
 def test_both_carried_values_wait() -> None:
     text = SUM.replace("%d = mul(%b, %e)", "%g = cumsum(%h) {axis=-1} : f64[n]\n    %d = add(%g, %b)")
     text = text.replace("%f = cumsum", "%h = tanh(%b) {} : f64[n]\n    %f = cumsum")
-    graph, made = both(text, *values(), n=4, K=3)
+    _, made = both(text, *values(), n=4, K=3)
     (loop,) = [n for n in made.nodes if n.op == "for"]
     assert len(loop.regions[0].args) == 4
 

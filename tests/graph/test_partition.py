@@ -67,9 +67,9 @@ def test_a_run_begins_without_its_late_inputs(graph: Graph, seed: int, salt: int
 
     begun = Begun(made, inputs[:-count], SIZES, count, early, {}, run)
     found = begun.begin()
-    for given in (inputs, others, inputs):
-        want = interpret(made, [*inputs[:-count], *given[-count:]], SIZES, kernels=run)
-        for a, b in zip((*found, *begun.finish(given[-count:], last=False)), want, strict=True):
+    for cotangents in (inputs, others, inputs):
+        want = interpret(made, [*inputs[:-count], *cotangents[-count:]], SIZES, kernels=run)
+        for a, b in zip((*found, *begun.finish(cotangents[-count:], last=False)), want, strict=True):
             assert torch.equal(a, b)
     for x in found:
         x.zero_()  # it belongs to who has asked for it
