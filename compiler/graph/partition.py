@@ -61,15 +61,17 @@ class _Cutter:
             group = self._timely(ready, without(pending, ready), results)
             views = [n for part in connected(group) if all(n.op in CHEAP for n in part) for n in part]
             pending = without(pending, group)
-            rows = [n for n in without(group, views) if is_row(n) and n.output.name in self._asked(pending)]
+            group = without(group, views)
+            made_here, asked = {v.name for n in group for v in n.outputs}, self._asked(pending)
+            rows = [n for n in group if is_row(n) and n.inputs[0] not in made_here and n.output.name in asked]
             out += views + rows
-            parts = self._parts(without(group, views), pending)
+            parts = self._parts(group, pending)
             for n, part in enumerate(parts):
                 readers = [*pending, *(node for other in parts[n + 1 :] for node in other)]
                 later = ({name for p in readers for name in free_names(p)} | results) - {row.output.name for row in rows}
                 if part := makers(part, later):
                     out.append(self._kernel(part, later))
-            done |= {v.name for n in group for v in n.outputs}
+            done |= {v.name for n in (*views, *group) for v in n.outputs}
             host = self._ready(pending, done, defined_here, False)
             for node in host:
                 out.append(self._inside(node))
