@@ -69,8 +69,9 @@ class _Cutter:
             for n, part in enumerate(parts):
                 readers = [*pending, *(node for other in parts[n + 1 :] for node in other)]
                 later = ({name for p in readers for name in free_names(p)} | results) - {row.output.name for row in rows}
-                if part := makers(part, later):
-                    out.append(self._kernel(part, later))
+                asked_for = makers(part, later)
+                cheap = all(n.op in CHEAP for n in asked_for)
+                out += asked_for if cheap else [self._kernel(asked_for, later)]
             done |= {v.name for n in (*views, *group) for v in n.outputs}
             host = self._ready(pending, done, defined_here, False)
             for node in host:
