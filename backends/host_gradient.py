@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +63,7 @@ class HostGradient:
     def __init__(self, graph: Graph, make: Make, plan: HostPlan) -> None:
         self.plan, self.types, self._graph, self._make = plan, graph.result_types, graph, make
         self._made: dict[tuple[int, ...], HostPlan | None] = {}  # by the inputs that it is taken in
-        self._learned: WeakSet[Any] = WeakSet()
+        self._learned: WeakValueDictionary[int, Any] = WeakValueDictionary()  # by their identity
 
     def __call__(self, tensors: Sequence[Tensor], sizes: Mapping[str, int], modules: Modules) -> Sequence[Tensor] | None:
         """The results, recorded by autograd; None where torch should record operation by operation, for those who want to see what it saves
@@ -80,11 +80,11 @@ class HostGradient:
             return _Program.apply(self, made, wrt, sizes, modules, *tensors)  # type: ignore[no-any-return, no-untyped-call]
         except Learned as found:
             if type(found.module).__weakrefoffset__:
-                self._learned.add(found.module)
+                self._learned[id(found.module)] = found.module
             return None
 
     def _is_learned(self, module: Any) -> bool:
-        return module in self._learned or (isinstance(module, nn.Module) and any(p.requires_grad for p in module.parameters()))
+        return self._learned.get(id(module)) is module or (isinstance(module, nn.Module) and any(p.requires_grad for p in module.parameters()))
 
     def _compiled(self, wrt: tuple[int, ...]) -> HostPlan | None:
         """The program with its gradient in inputs ``wrt``: results, then cotangents; None where the target does not take it."""

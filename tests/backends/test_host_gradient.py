@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -204,7 +205,18 @@ def test_an_operand_that_changes_meanwhile_is_an_error() -> None:
 def test_what_a_function_has_learned_gets_its_gradient() -> None:
     """Torch sees the operations of such a program: that the function reads more than its operands shows when it is called."""
     learned, x, step = leaf(5, seed=3), leaf(5), leaf(4, seed=1)
-    f = lambda x: (learned * x * x).sum(-1)  # noqa: E731
+
+    @dataclass
+    class Weighted:
+        """It has no hash."""
+
+        weights: Tensor
+
+        def __call__(self, x: Tensor) -> Tensor:
+            return (self.weights * x * x).sum(-1)
+
+    f = Weighted(learned)
+    assert is_one_function(PROGRAM.descent(x, f=Weighted(learned.detach()), step=step))
     found = [
         torch.autograd.grad(PROGRAM.descent(x, f=f, step=step, target=target).square().sum(), (learned, x, step))
         for target in ("c", "c", "interpreter")
