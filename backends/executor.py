@@ -198,17 +198,20 @@ class BoundKernels:
         if plan is None:
             return interpret_batch(program.part(number), tensors, flags, batch, sizes, debug=program.debug)
         call = flat_call(plan, tensors, flags, batch, sizes)
+        recorded = torch.is_grad_enabled()
+        if recorded and is_plain():
+            tensors = self._copied(key, tensors, flags) or tensors  # once for all iterations, and for their gradients
         found = apply(call, tensors)
         if key not in self._bound:
-            self._bound[key] = None if torch.is_grad_enabled() or not is_plain() else call.bound(program.indices(plan))
+            self._bound[key] = None if recorded or not is_plain() else call.bound(program.indices(plan))
         return found
 
-    def _copied(self, key: int, tensors: Sequence[Tensor]) -> list[Tensor] | None:
-        """The operands, with copies that are contiguous of those that are not, made when the same tensor comes again; None where another one
-        has come, which the kernel may read as it lies."""
+    def _copied(self, key: int, tensors: Sequence[Tensor], batched: Sequence[bool] = ()) -> list[Tensor] | None:
+        """The operands, with copies that are contiguous of those that are not, nor ``batched``, made when the same tensor comes again; None where
+        another one has come, which the kernel may read as it lies."""
         found, same = [], True
         for n, x in enumerate(tensors):
-            if is_readable(x):
+            if is_readable(x) or (batched and batched[n]):
                 found.append(x)
                 continue
             before, copy = self._copies.get((key, n), (None, None))
@@ -216,7 +219,8 @@ class BoundKernels:
             if before is not x:
                 copy = None
             elif copy is None:
-                copy, _ = readable(x, batched=False)
+                others = (made for y, made in self._copies.values() if y is x and made is not None)
+                copy = next(others, None) or readable(x, batched=False)[0]
             self._copies[key, n] = x, copy
             found.append(x if copy is None else copy)
         return found if same else None
