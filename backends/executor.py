@@ -219,8 +219,9 @@ class BoundKernels:
             if before is not x:
                 copy = None
             elif copy is None:
-                others = (made for y, made in self._copies.values() if y is x and made is not None)
-                copy = next(others, None) or readable(x, batched=False)[0]
+                copy = next((made for y, made in self._copies.values() if y is x and made is not None), None)
+                if copy is None:
+                    copy, _ = readable(x, batched=False)
             self._copies[key, n] = x, copy
             found.append(x if copy is None else copy)
         return found if same else None
