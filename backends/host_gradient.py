@@ -26,7 +26,9 @@ from ..compiler.graph.delay import delayed
 from ..compiler.graph.graph import Builder, Graph, Node, walk
 from ..compiler.graph.interp import Begun
 from ..compiler.graph.interp_modules import Learned
-from ..compiler.graph.ops.library import apply_vjp
+from ..compiler.graph.ops.library import apply_vjp, library_adjoint
+from ..compiler.graph.ops.table import lookup
+from ..compiler.graph.segments import NO_CALLS
 from ..compiler.graph.types import HALF
 from .execute import fall_back
 
@@ -38,7 +40,8 @@ Make = Callable[[Graph, frozenset[str]], "HostPlan"]
 
 
 def can_differentiate(graph: Graph) -> bool:
-    """Whether a host program may have such a gradient: it calls modules, in loops whose iterations are counted, and in no branch."""
+    """Whether a host program may have such a gradient: it calls modules, or what has an adjoint of its own, in loops whose iterations are counted,
+    and in no branch. Of others, such as factorisations, torch keeps what their derivatives need."""
     return (
         any(node.op == "for" and not expands(node) for node in graph.nodes)
         and all(map(_is_taken, graph.nodes))
@@ -54,7 +57,8 @@ def _is_taken(node: Node) -> bool:
     op, attrs = node.op, dict(node.attrs)
     while op == "vjp":
         op, attrs = attrs["op"], dict(attrs["op_attrs"])
-    return op == "module"
+    row = lookup(op)
+    return op == "module" or (row.family != "control" and row.adjoint not in (None, library_adjoint))
 
 
 class HostGradient:
@@ -91,7 +95,7 @@ class HostGradient:
         graph = self._graph
         b = Builder(f"{graph.name}_with_gradient", graph.inputs)
         cotangents = [b.input(f"d_{r}", t) if differentiable(t) else None for r, t in zip(graph.results, graph.result_types, strict=True)]
-        results, found = value_and_gradient(b, graph, graph.inputs, wrt, cotangents)
+        results, found = value_and_gradient(b, graph, graph.inputs, wrt, cotangents, policy=NO_CALLS)
         made = None
         try:
             whole = delayed(b.finish([*results, *found]), expands)

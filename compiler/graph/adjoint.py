@@ -12,16 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 from ..diagnostics import CompileError
 from .activity import differentiable, useful, varied
 from .adjoint_solve import SOLVE, reverse_solve
 from .adjoint_until import counted, has_run, in_turns, is_implicit, number, row_of, settled, when, window
 from .finished import Finished, finished
-from .graph import Builder, Graph, LoopBody, Node, Region, Value, free_names, make_attrs, region_captures
+from .graph import Builder, Graph, LoopBody, Node, Region, Value, free_names, make_attrs, region_captures, walk
 from .live import live
 from .ops.table import lookup
-from .segments import KEEP, Policy, unused
+from .segments import KEEP, NO_CALLS, Policy, unused
 from .tape import SAVING, Tape, choose, from_state, never_negative, stack_length, steps, trip_count
 from .types import At, Range, Size, Type, size_fn
 
@@ -175,7 +176,7 @@ class _Taper:
         defined = {a.name for a in region.args} | {v.name for n in body for v in n.outputs}
         captured = tuple(Value(c, self.types[c]) for c in sorted(sweep.cotangents) if c not in defined and c in self.active)
         needed = sweep.reads([a.name for a in region.args] + [c.name for c in captured])
-        own, saving = [a.name for a in region.args], SAVING if around or self.policy == KEEP else 1
+        own, saving = [a.name for a in region.args], self._saving(body, bool(around))
         done: list[Finished] = []
         if is_implicit(node):
             tape = from_state(own, body, needed)
@@ -214,7 +215,13 @@ class _Taper:
         self.plans[first] = replace(self.plans[first], ran=ran, last=last, implicit=is_implicit(node))
         return *starts, node
 
-    def _tape(self, node: Node, body: tuple[Node, ...], needed: set[str], saving: int) -> tuple[Tape, list[Finished]]:
+    def _saving(self, body: Sequence[Node], inside: bool) -> float:
+        """How many times smaller than what else would be recorded the state must be to stand in its place."""
+        if self.policy == NO_CALLS:
+            return inf if any(lookup(n.op).library for n in walk(body)) else SAVING
+        return SAVING if inside or self.policy == KEEP else 1
+
+    def _tape(self, node: Node, body: tuple[Node, ...], needed: set[str], saving: float) -> tuple[Tape, list[Finished]]:
         """The tape of a loop, and the arrays of it that need none: what the adjoint computes again reads no row before it is done."""
         own, done = [a.name for a in node.regions[0].args], finished(node, self.types)
         while True:

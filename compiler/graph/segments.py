@@ -1,6 +1,7 @@
 """Tape policies: for which iterations of the outermost loops a tape is recorded, and the loops in segments that some of them need.
 
-    keep        every iteration records what its adjoint needs
+    keep        every iteration records what its adjoint needs, or the state where that is much smaller
+    no calls    as keep, but loops around library calls record what is not made by cheap ops, however large: they are not called again
     recompute   every iteration records the carried values it starts from; its adjoint computes the rest again
     every s     every s-th iteration records the carried values; the adjoint goes through one segment of s iterations at a time,
                 forward from its first state with a tape, then backward
@@ -24,12 +25,12 @@ from .types import BYTES, Size, size_fn
 
 @dataclass(frozen=True, order=True)
 class Policy:
-    """``every`` = 0: keep; 1: recompute; otherwise the length of a segment."""
+    """``every`` = 0: keep; 1: recompute; -1: no calls; otherwise the length of a segment."""
 
     every: int = 0
 
     def __str__(self) -> str:
-        return {0: "keep", 1: "recompute"}.get(self.every, f"every {self.every}")
+        return {0: "keep", 1: "recompute", -1: "no calls"}.get(self.every, f"every {self.every}")
 
     def prepare(self, graph: Graph) -> Graph:
         """The graph with its outermost loops in the segments that the policy needs; it computes the same."""
@@ -37,6 +38,7 @@ class Policy:
 
 
 KEEP = Policy()
+NO_CALLS = Policy(-1)
 
 
 def segment(graph: Graph, length: int) -> Graph:

@@ -46,7 +46,7 @@ class Tape:
 
 
 def choose(
-    args: Iterable[str], body: Sequence[Node], needed: Iterable[str], types: Mapping[str, Type], index: str, saving: int = SAVING,
+    args: Iterable[str], body: Sequence[Node], needed: Iterable[str], types: Mapping[str, Type], index: str, saving: float = SAVING,
     free: Set[str] = frozenset(), steps: Sequence[tuple[str, str]] = (),
 ) -> Tape:  # fmt: skip
     """The tape of a loop over ``index`` with carried ``args`` whose adjoint reads ``needed`` values of its body; the state, if it is

@@ -13,15 +13,15 @@ import unspool as us
 from tests.helpers import SIZES, random_graphs, random_inputs
 from unspool.compiler.graph.activity import differentiable
 from unspool.compiler.graph.adjoint import backward
-from unspool.compiler.graph.graph import Graph
+from unspool.compiler.graph.graph import Graph, walk
 from unspool.compiler.graph.interp import interpret
-from unspool.compiler.graph.segments import KEEP, Policy, segment, tape_bytes
+from unspool.compiler.graph.segments import KEEP, NO_CALLS, Policy, segment, tape_bytes
 from unspool.compiler.graph.simplify import simplify
 from unspool.compiler.graph.specialize import specialize
 from unspool.compiler.graph.text import parse_graph, print_graph
 from unspool.compiler.graph.verify import verify
 
-POLICIES = [Policy(1), Policy(2), Policy(3), Policy(100)]
+POLICIES = [NO_CALLS, Policy(1), Policy(2), Policy(3), Policy(100)]
 LASSO = Path(__file__).parents[1] / "programs" / "lasso.us"
 
 
@@ -48,7 +48,7 @@ def test_gradients_do_not_depend_on_the_policy(policy: Policy, count: int) -> No
 
 
 @settings(max_examples=40)
-@given(graph=random_graphs(), seed=st.integers(0, 10**6), length=st.sampled_from([1, 2, 3]))
+@given(graph=random_graphs(), seed=st.integers(0, 10**6), length=st.sampled_from([-1, 1, 2, 3]))
 def test_gradients_of_random_programs_do_not_depend_on_it(graph: Graph, seed: int, length: int) -> None:
     wrt = [i for i, v in enumerate(graph.inputs) if differentiable(v.type)]
     inputs = random_inputs(graph, seed)
@@ -84,6 +84,20 @@ def test_what_is_recorded() -> None:
     assert kept == 64 * 2 * row
     assert states == 64 * row
     assert segments == (8 + 8 * 2) * row
+
+
+def test_loops_around_library_calls_do_not_call_them_again() -> None:
+    text = """
+algorithm f(M: real[n, n], x: real[n]) -> real[n]:
+    iterations K = 4
+    for k in 0..K:
+        x = tanh(solve(M + 1.0 * outer(x, x), x)) + MORE
+    return x
+"""
+    for more, policy, calls in (("x", KEEP, 3), ("x", NO_CALLS, 2), ("sin(M @ x)", NO_CALLS, 2)):
+        graph = simplify(specialize(us.loads(text.replace("MORE", more)).f.algorithm.graph, "f64", {"n": 300}))
+        made = simplify(backward(graph, [0, 1], policy=policy))
+        assert sum(node.op == "solve" for node in walk(made.nodes)) == calls
 
 
 def test_loops_with_a_trace_or_inside_others_stay_whole() -> None:
