@@ -153,7 +153,8 @@ class CWriter(Writer):
     def _strided(self, loop: Loop) -> bool:
         """Whether a vector loop reads elements that are further apart: C compilers load and store those one by one, so lanes are variables."""
         loaded = [x for t in loop.body.children if isinstance(t, Store) for x in loads(t.value)]
-        return any(abs(moves(x, self.printer.arrays, loop.name) or 0) > 1 for x in loaded)
+        known = self.printer.arrays  # but for those of an iteration, which are in registers
+        return any(abs(moves(x, known, loop.name) or 0) > 1 for x in loaded if x.array in known)
 
     def _joined(self, lanes: str, count: int, size: int, reduce: str, dtype: str) -> str:
         """Print what joins an array of lanes, all but the last vector of a sum; the value."""

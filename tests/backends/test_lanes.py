@@ -29,6 +29,15 @@ def test_pieces_cover_a_loop(size: int) -> None:
         assert 0 <= trips - ends[-1] < FEWEST
 
 
+def test_sums_of_what_an_iteration_has_for_itself() -> None:
+    text = "algorithm f(x: real[n], y: real[n]) -> (real, real[n]):\n    t = y * x\n    return sum(t * t + x), t + 1\n"
+    schedule = "fuse i0 i3; fuse i0 i6; contract v0 i0; vector i0"
+    x, y = torch.arange(40.0), torch.linspace(-1, 1, 40)
+    total, others = us.loads(text).f.build(n=40, target="c", schedule=schedule)(x, y)
+    torch.testing.assert_close(total, ((x * y) ** 2 + x).sum())
+    torch.testing.assert_close(others, x * y + 1)
+
+
 @pytest.mark.parametrize("n", [3, 23, 151])
 def test_sums_of_all_cuts(n: int) -> None:
     torch.manual_seed(n)
