@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import unspool as us
+from tests.backends.descents import DESCENT, Scaled
 from unspool.compiler.diagnostics import DataError
 
-PROGRAM = us.loads("""
-fn value(x, f) = f(x)
-
-algorithm descent(x: real[n]) -> real[n]:
-    iterations K = 4
-    param step[K] = 0.1
-    module f: (real[n]) -> real
-    for k in 0..K:
-        x = x - step[k] * grad(value, x)(x, f)
-    return x
-
+PROGRAM = us.loads(
+    DESCENT
+    + """
 algorithm each_its_own(x: real[n]) -> real[n]:
     iterations K = 3
     module f[K]: (real[n]) -> real
@@ -40,18 +33,8 @@ algorithm turned(At: real[n, m], x: real[n]) -> real[n]:
     for k in 0..K:
         x = f(x) - 0.1 * (At @ (At.T @ x))
     return x
-""")
-
-
-class Scaled(nn.Module):
-    """``scale * |x|^4``."""
-
-    def __init__(self, scale: float) -> None:
-        super().__init__()
-        self.scale = scale
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.scale * x.square().sum(-1).square()
+"""
+)
 
 
 def unbound(run: object, *arguments: object, **named: object) -> Tensor:

@@ -14,18 +14,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import unspool as us
+from tests.backends.descents import DESCENT, Scaled
 
-PROGRAM = us.loads("""
-fn value(x, f) = f(x)
-
-algorithm descent(x: real[n]) -> real[n]:
-    iterations K = 4
-    param step[K] = 0.1
-    module f: (real[n]) -> real
-    for k in 0..K:
-        x = x - step[k] * grad(value, x)(x, f)
-    return x
-
+PROGRAM = us.loads(
+    DESCENT
+    + """
 algorithm heavy(x: real[n], scale: real[n]) -> real[n]:
     iterations K = 4
     param step = 0.1
@@ -84,19 +77,8 @@ algorithm conditional(x: real[n]) -> real[n]:
     for k in 0..K until norm(x) < 1e-3:
         x = x - step * grad(value, x)(x, f)
     return x
-""")
-
-
-class Scaled(nn.Module):
-    """``scale * |x|^4``, and how often it was asked for."""
-
-    def __init__(self, scale: float) -> None:
-        super().__init__()
-        self.scale, self.calls = scale, 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.calls += 1
-        return self.scale * x.square().sum(-1).square()
+"""
+)
 
 
 def turned(x: Tensor) -> Tensor:
