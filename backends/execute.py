@@ -148,17 +148,14 @@ class Runner:
             )
             strides = [prod(shape) if flag else 0 for shape, flag in zip((*inputs, *outputs), (*batched, *own), strict=True)]
             integers = [sizes[n] for n in self.compiled.integers]
+            nest = self.compiled.nest
+            instances = instances_of_nest(nest, dict(zip(nest.params, integers, strict=True)))
             summed = sum(prod(s) * d.itemsize for s, d, mine in zip(outputs, self.dtypes, own, strict=True) if not mine)
             tile = self.compiled.tree.tile
             tiles = tile is not None and all(own or not s for own, s in zip(tile.strides, strides, strict=True))
-            found = _Layout(outputs, strides, integers, self._instances(sizes), summed, tiles)
+            found = _Layout(outputs, strides, integers, instances, summed, tiles)
             self._layouts[key] = found
         return found
-
-    def _instances(self, sizes: Mapping[str, int]) -> int:
-        """How many instances of statements a problem has."""
-        nest = self.compiled.nest
-        return instances_of_nest(nest, dict(zip(nest.params, [sizes[n] for n in self.compiled.integers], strict=True)))
 
     def bound(
         self, batched: Sequence[bool], batch: int | None, sizes: Mapping[str, int], own: Sequence[bool], indices: Set[str] = frozenset()
@@ -174,7 +171,7 @@ class Runner:
         changing = [(n, name) for n, name in enumerate(self.compiled.integers) if name in indices]
         if changing:
             further = {**sizes, **{name: sizes[name] + 1 for _, name in changing}}
-            if not indices.isdisjoint(self._shaping) or self._instances(further) != layout.instances:
+            if not indices.isdisjoint(self._shaping) or self.layout(batched, own, further).instances != layout.instances:
                 return None
         teams, team_size = self._shares(layout, count, None)
         if teams * team_size > 1:

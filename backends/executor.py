@@ -90,11 +90,9 @@ def shared_by(graph: Graph, shapes: Sequence[tuple[int, ...]], lead: tuple[int, 
 class HostPlan:
     """A graph that the interpreter runs, with kernels where it has them. ``gradient``, if there is one, says how torch sees it."""
 
-    def __init__(
-        self, program: HostProgram, *, strict: bool, debug: bool = False, gradient: Callable[[HostPlan], HostGradient] | None = None
-    ) -> None:
+    def __init__(self, program: HostProgram, *, strict: bool, debug: bool = False) -> None:
         self.program = program
-        self.gradient = None if gradient is None else gradient(self)
+        self.gradient: HostGradient | None = None
         self.debug = debug
         self.rewrites: tuple[Rewrite, ...] = ()
         self.plans: dict[int, KernelPlan] = {}
@@ -508,12 +506,15 @@ def _made(graph: Graph, settings: Settings, per_problem: tuple[bool, ...]) -> Pl
     try:
         shared = {v.name for v, own in zip(graph.inputs, per_problem, strict=True) if not own}
         program = compile_host(graph, target, strict=strict, schedule=settings.schedule, shared=shared)
-        gradient = None
+        plan = HostPlan(program, strict=strict, debug=settings.debug)
         if settings.schedule is None and not settings.debug and can_differentiate(graph):
-            compile = partial(compile_host, target=target, strict=strict, shared={v.name for v in graph.inputs})
-            made = lambda graph, late: HostPlan(compile(graph, late=late), strict=strict)  # noqa: E731
-            gradient = partial(HostGradient, graph, made)
-        return HostPlan(program, strict=strict, debug=settings.debug, gradient=gradient)
+            every = {v.name for v in graph.inputs}
+
+            def make(whole: Graph, late: frozenset[str]) -> HostPlan:
+                return HostPlan(compile_host(whole, target, strict=strict, shared=every, late=late), strict=strict)
+
+            plan.gradient = HostGradient(graph, make, plan)
+        return plan
     except CompileError as error:
         fall_back(graph.name, error)
         return HostPlan(HostProgram(graph), strict=strict, debug=settings.debug)

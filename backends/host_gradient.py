@@ -1,4 +1,5 @@
-"""The gradient of a host program as a host program of its own, where all that it differentiates on the host are modules.
+"""The gradient of a host program as a host program of its own, where all that it differentiates on the host are modules, and calls with adjoints
+of their own.
 
     for k: x = x - s[k] * vjp(f; x)      -->      for k: x -> row k; x = kernel(x, s, vjp(f; x))
                                                   ... the results are there, cotangents come ...
@@ -95,9 +96,9 @@ class HostGradient:
         graph = self._graph
         b = Builder(f"{graph.name}_with_gradient", graph.inputs)
         cotangents = [b.input(f"d_{r}", t) if differentiable(t) else None for r, t in zip(graph.results, graph.result_types, strict=True)]
-        results, found = value_and_gradient(b, graph, graph.inputs, wrt, cotangents, policy=NO_CALLS)
         made = None
         try:
+            results, found = value_and_gradient(b, graph, graph.inputs, wrt, cotangents, policy=NO_CALLS)
             whole = delayed(b.finish([*results, *found]), expands)
             made = self._make(whole, frozenset(c.name for c in cotangents if c is not None))
         except CompileError as error:

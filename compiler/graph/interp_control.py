@@ -27,7 +27,7 @@ class Frame:
     __slots__ = ("closed", "device", "found", "given", "kernels", "modules", "sizes", "slots")
 
     def __init__(
-        self, slots: list[Any], sizes: dict[str, int], modules: Modules, kernels: Kernels | None, device: Any, given: Sequence[Any] = ()
+        self, slots: list[Any], sizes: dict[str, int], modules: Modules, kernels: Kernels | None, device: Any, given: Sequence[Any]
     ) -> None:
         self.slots, self.sizes, self.modules, self.kernels, self.device, self.given = slots, sizes, modules, kernels, device, given
         self.found: dict[Any, Any] = {}
